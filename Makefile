@@ -1,0 +1,49 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both need only Python >= 3.11, make and a package index.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+TESTS  ?=
+
+.PHONY: demo test fast check format bench browser clean
+
+# One environment for everything; it is made anew only when the pins or the project's own needs change.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino]'
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino,test,check]'
+	touch $@
+
+demo: $(VENV)/.ready          ## install, fetch MovieLens-100K, train, measure, serve (ARGS=--no-serve ends after the table)
+	$(BIN)/langrec demo $(ARGS)
+
+test: $(VENV)/.ready-test     ## all tests (TESTS=... narrows them)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
+
+fast: $(VENV)/.ready-test     ## the tests that take under a minute together
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'not slow and not browser' $(TESTS)
+
+check: $(VENV)/.ready-test    ## format, lint, types, docs in step
+	$(BIN)/ruff format --check src tests benches
+	$(BIN)/ruff check src tests benches
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_layers.py
+
+format: $(VENV)/.ready-test   ## apply the formatter and the safe lint fixes
+	$(BIN)/ruff format src tests benches
+	$(BIN)/ruff check --fix src tests benches
+
+bench: $(VENV)/.ready-test    ## every bench; results go to benches/results/
+	for bench in benches/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+browser:                      ## Debian's Chromium for the console's tests, where the user is root
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then echo "chromium is here"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq chromium chromium-driver; \
+	else echo "chromium is absent and you are not root: the browser tests will be skipped"; fi
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,42 @@
+"""The command line: one file per verb, errors as one line, exit status 0, 1 or 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from langrec.errors import LangrecError
+
+app = typer.Typer(
+    name="langrec",
+    help="Recommendations, search and explanations from a catalogue's text and a behaviour log.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def main() -> None:
+    """Runs the command line. Status 0: success, 2: wrong input or settings, 1: our own failure."""
+    from langrec.cli import verbs
+
+    verbs.register(app)
+    try:
+        app()
+    except LangrecError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error, but Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("LANGREC_DEBUG"):
+            raise
+        print(f"langrec failed: {type(error).__name__}: {error} (LANGREC_DEBUG=1 shows where)", file=sys.stderr)
+        sys.exit(1)

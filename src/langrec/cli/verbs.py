@@ -1,0 +1,31 @@
+"""The verbs in the order of `langrec --help`."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+# verb -> "module:command" or "module:app" for verbs with verbs of their own
+VERBS = {
+    "demo": "langrec.cli.demo:demo",
+    "data": "langrec.cli.data:app",
+    "train": "langrec.cli.train:train",
+    "evaluate": "langrec.cli.evaluate:evaluate",
+    "recommend": "langrec.cli.recommend:recommend",
+    "search": "langrec.cli.search:search",
+    "serve": "langrec.cli.serve:serve",
+    "bundle": "langrec.cli.bundle:app",
+    "doctor": "langrec.cli.doctor:doctor",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Hangs every verb onto the application; the modules import nothing heavy before a verb runs."""
+    for name, target in VERBS.items():
+        module, _, attribute = target.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)

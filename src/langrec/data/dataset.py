@@ -1,0 +1,36 @@
+"""A dataset: users, a catalogue and the events between them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from langrec.data.catalogue import Catalogue
+from langrec.data.events import Events
+from langrec.data.ids import Ids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Everything that training and measuring read.
+
+    Attributes:
+        users: user ids and numbers.
+        catalogue: items.
+        events: the log in time order; its numbers are places in `users` and `catalogue`.
+    """
+
+    users: Ids
+    catalogue: Catalogue
+    events: Events
+
+    def hash(self) -> str:
+        """sha256 of ids, texts and events: equal data, equal hash, whatever the files' format."""
+        digest = hashlib.sha256()
+        for names in (self.users.names, self.catalogue.ids.names):
+            digest.update("\n".join(names).encode("utf-8", "surrogatepass"))
+        for column in (self.events.users, self.events.items, self.events.at, self.events.gains):
+            digest.update(column.tobytes())
+        for text in self.catalogue.texts():
+            digest.update(text.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()

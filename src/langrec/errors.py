@@ -1,0 +1,63 @@
+"""Every error that langrec raises on purpose: the thing, its value and the way out, in one line."""
+
+from __future__ import annotations
+
+
+class LangrecWarning(UserWarning):
+    """Something worth a person's look that does not stop the work."""
+
+
+class LangrecError(Exception):
+    """Base of all errors that a caller can act on.
+
+    Args:
+        message: one line that names the place, the value and the way out.
+        field: the input field or setting at fault, where there is one.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class DataError(LangrecError):
+    """Input data that cannot be used."""
+
+    code = "bad_data"
+
+
+class SettingsError(LangrecError):
+    """A setting that is unknown, of the wrong type, or out of range."""
+
+    code = "bad_settings"
+
+
+class BundleError(LangrecError):
+    """A bundle that is missing, damaged or of another format."""
+
+    code = "bad_bundle"
+
+
+class StoreError(LangrecError):
+    """The store cannot be read or written."""
+
+    code = "store"
+
+
+class NotTrained(LangrecError):  # noqa: N818 - reads as a sentence where it is raised
+    """A part was asked to work before it was fitted or loaded."""
+
+    code = "not_trained"
+
+
+class MissingExtra(LangrecError, ImportError):  # noqa: N818
+    """An optional dependency is not installed; the message holds the pip line."""
+
+    code = "missing_extra"
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        LangrecError.__init__(self, f"{purpose} needs the extra '{extra}': pip install 'langrec[{extra}]'")
+        self.extra = extra

@@ -1,0 +1,1 @@
+"""Measuring honestly: metrics, intervals, slices, report."""

@@ -1,0 +1,1 @@
+"""The language model itself, whoever uses it: loading, tokens, batches, export, runtimes."""

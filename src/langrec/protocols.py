@@ -1,0 +1,128 @@
+"""Every seam of langrec on one page. Batch first: one query is a batch of one.
+
+Three rules hold for all that score:
+1. Ids are never the model's shape: unknown users, items without training and plain texts get a defined answer.
+2. Hot (in training), warm (has text or history, not in training) and cold (has nothing) each have a documented behaviour.
+3. A part never changes its arguments, and a fitted part never changes: extending it gives a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol, Self, runtime_checkable
+
+from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector, ItemList, Mask, QueryBlock
+
+Role = Literal["query", "item"]
+
+
+@runtime_checkable
+class Part(Protocol):
+    """Something that a bundle keeps in a folder of its own. No pickle: npz, safetensors, parquet, ONNX, JSON."""
+
+    def save(self, folder: Path) -> None: ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self: ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Text to unit vectors.
+
+    `identity` names the space (model, revision, pooling, dimension, hash): vectors of two identities are never mixed.
+    """
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def encode(self, texts: Sequence[str], role: Role = "item") -> FloatMatrix:
+        """(len(texts), dim) float32 unit rows; a blank text gets a zero row."""
+        ...
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Nearest neighbours by inner product, numbers in and out."""
+
+    def add(self, nums: IntVector, vectors: FloatMatrix) -> None: ...
+
+    def remove(self, nums: IntVector) -> None: ...
+
+    def search(self, vectors: FloatMatrix, k: int) -> tuple[IntMatrix, FloatMatrix]: ...
+
+
+@runtime_checkable
+class Scorer(Part, Protocol):
+    """Scores the whole catalogue for a block of queries: the one thing that every model of langrec does.
+
+    `n_items` is the width of its answer. Scores are float32, higher is better; NaN says "cannot score", which is
+    every item for a query that the scorer has nothing to say about.
+    """
+
+    @property
+    def n_items(self) -> int: ...
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n_items) scores."""
+        ...
+
+
+@runtime_checkable
+class ItemReader(Protocol):
+    """A scorer that can take in new items from their texts or vectors without a training."""
+
+    def with_items(self, texts: Sequence[str], vectors: FloatMatrix | None) -> Self:
+        """The same scorer over n_items + len(texts) items; the new ones get the next numbers.
+
+        Args:
+            texts: one text per new item, as the catalogue's texts were made.
+            vectors: (len(texts), d) encoder vectors of the texts, for scorers that read vectors.
+        """
+        ...
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """A scorer whose score of an item is a sum over the history: it can be explained exactly."""
+
+    def contributions(self, block: QueryBlock, num: int) -> FloatVector:
+        """(h,) what each history row of a block of one query adds to the score of item `num`; the sum is the score."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds candidates: the k best items of each query, best first, ties by number, never more than are allowed."""
+
+    def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> list[ItemList]: ...
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Scores candidates from their columns: one (len(list),) array per list."""
+
+    def score(self, block: QueryBlock, lists: Sequence[ItemList]) -> list[FloatVector]: ...
+
+
+@runtime_checkable
+class Filter(Protocol):
+    """A rule that says which items may be shown; its name stands in the trace."""
+
+    @property
+    def name(self) -> str: ...
+
+    def allowed(self, block: QueryBlock, i: int) -> Mask:
+        """(n,) True where query i may be shown the item."""
+        ...
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Turns scored candidates into the final list of at most k."""
+
+    def select(self, candidates: ItemList, k: int) -> ItemList: ...

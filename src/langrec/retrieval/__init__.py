@@ -1,0 +1,1 @@
+"""Scorers and retrievers over the whole catalogue, and their fusing."""

@@ -1,0 +1,203 @@
+"""The few values that travel through langrec: a query, its numbered block, a scored list, and the answer with its trace.
+
+Ids are strings at the border and int32 numbers inside. Times are int64 milliseconds since 1970-01-01 UTC.
+In shapes: n items in the catalogue, q queries, h history rows of all queries together, d dimensions, k list length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatVector = npt.NDArray[np.float32]
+FloatMatrix = npt.NDArray[np.float32]
+IntVector = npt.NDArray[np.int32]
+IntMatrix = npt.NDArray[np.int32]
+TimeVector = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+Operator = Literal["eq", "in", "ge", "le", "gt", "lt"]
+Level = Literal["hot", "warm", "cold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition on an item field, such as price le 20. A missing value fails every condition."""
+
+    field: str
+    op: Operator
+    value: str | float | bool | tuple[str | float | bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What may be in a list.
+
+    Attributes:
+        categories: an item needs at least one of them; empty allows all.
+        where: conditions that all hold.
+        exclude: item ids never shown.
+        drop_seen: leave out what the user's history holds, for events of `seen_types` (empty = every type).
+        seen_types: event types that count as seen.
+        max_age_days: leave out items whose own time is older; None allows all.
+    """
+
+    categories: tuple[str, ...] = ()
+    where: tuple[Condition, ...] = ()
+    exclude: tuple[str, ...] = ()
+    drop_seen: bool = True
+    seen_types: tuple[str, ...] = ()
+    max_age_days: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request, whatever the application.
+
+    Attributes:
+        user: the user's id; unknown ids are answered as a new visitor.
+        history: item ids, oldest first; where given, it replaces what is known of the user.
+        history_at: times of the history in epoch milliseconds; empty = unknown.
+        history_types: event types of the history; empty = unknown (all count as seen).
+        text: a wish in natural language.
+        vector: a ready (d,) query vector in the encoder's space.
+        k: list length.
+        offset: how many of the best are skipped (paging).
+        filters: what may be in the list.
+        at: "now"; None is the time of the call.
+    """
+
+    user: str | None = None
+    history: tuple[str, ...] = ()
+    history_at: tuple[int, ...] = ()
+    history_types: tuple[str, ...] = ()
+    text: str | None = None
+    vector: FloatVector | None = None
+    k: int = 10
+    offset: int = 0
+    filters: Filters = field(default_factory=Filters)
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryBlock:
+    """Numbered queries, as every scorer reads them: one query is a block of one.
+
+    Attributes:
+        users: (q,) int32 user numbers, -1 for a user outside the training data.
+        offsets: (q + 1,) int64; the history of query i is rows offsets[i]:offsets[i + 1], oldest first.
+        items: (h,) int32 item numbers; numbers at or above a scorer's own n are items it was not trained on.
+        times: (h,) int64 epoch milliseconds of the history rows.
+        at: (q,) int64 epoch milliseconds, the "now" of each query.
+        texts: q wishes in words, None where a query has none.
+        vectors: (q, d) ready query vectors, a row of NaN where a query has none; None where no query has one.
+    """
+
+    users: IntVector
+    offsets: TimeVector
+    items: IntVector
+    times: TimeVector
+    at: TimeVector
+    texts: tuple[str | None, ...] = ()
+    vectors: FloatMatrix | None = None
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def history(self, i: int) -> IntVector:
+        """Item numbers of query i, oldest first."""
+        return self.items[self.offsets[i] : self.offsets[i + 1]]
+
+    def rows(self) -> IntVector:
+        """(h,) the query that each history row belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
+
+    def steps_back(self) -> IntVector:
+        """(h,) 0 for the newest row of each history, 1 for the one before, and so on."""
+        return (np.repeat(self.offsets[1:], np.diff(self.offsets)) - 1 - np.arange(len(self.items))).astype(np.int32)
+
+    def slice(self, start: int, stop: int) -> QueryBlock:
+        """Queries start to stop as a block of their own."""
+        lo, hi = self.offsets[start], self.offsets[min(stop, len(self))]
+        return QueryBlock(
+            users=self.users[start:stop],
+            offsets=self.offsets[start : stop + 1] - lo,
+            items=self.items[lo:hi],
+            times=self.times[lo:hi],
+            at=self.at[start:stop],
+            texts=self.texts[start:stop],
+            vectors=None if self.vectors is None else self.vectors[start:stop],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemList:
+    """A scored list of items.
+
+    Attributes:
+        nums: (k,) int32 item numbers.
+        scores: (k,) float32, higher is better, NaN = could not score.
+        columns: per-item signals of the same length, by name.
+    """
+
+    nums: IntVector
+    scores: FloatVector
+    columns: Mapping[str, FloatVector] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.nums)
+
+    def take(self, rows: npt.NDArray[Any]) -> ItemList:
+        """The list's rows picked and ordered by index or mask."""
+        return ItemList(self.nums[rows], self.scores[rows], {name: col[rows] for name, col in self.columns.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a request: how many items went in and came out, and its milliseconds."""
+
+    name: str
+    n_in: int
+    n_out: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How an answer came about.
+
+    Attributes:
+        reason: why this kind of answer, in one word: history, text, vector, new_visitor, fallback.
+        stages: the steps in order.
+        dropped: items left out, by the rule that dropped them.
+        filled: how many places at the end a fallback filled, by the fallback's name.
+        unknown: ids of the request that the catalogue does not hold.
+        release: the stamp of the bundle that answered.
+    """
+
+    reason: str
+    stages: tuple[Stage, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    filled: Mapping[str, int] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    release: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recommendation:
+    """The answer to one query: ids best first, their scores and signals, and the trace."""
+
+    ids: tuple[str, ...]
+    items: ItemList
+    trace: Trace
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return zip(self.ids, (float(score) for score in self.items.scores), strict=True)
