@@ -74,14 +74,15 @@ class Scorer(Part, Protocol):
 
 @runtime_checkable
 class ItemReader(Protocol):
-    """A scorer that can take in new items from their texts or vectors without a training."""
+    """A scorer that can take in new items, or new texts of known ones, without a training."""
 
-    def with_items(self, texts: Sequence[str], vectors: FloatMatrix | None) -> Self:
-        """The same scorer over n_items + len(texts) items; the new ones get the next numbers.
+    def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None) -> Self:
+        """A scorer that knows these items too.
 
         Args:
-            texts: one text per new item, as the catalogue's texts were made.
-            vectors: (len(texts), d) encoder vectors of the texts, for scorers that read vectors.
+            nums: (m,) item numbers; those below n_items are replaced, the others must continue n_items upwards.
+            texts: m texts, made as the catalogue's texts were.
+            vectors: (m, d) vectors of the texts in this scorer's space, for scorers that read vectors.
         """
         ...
 

@@ -76,7 +76,7 @@ class EncoderSettings:
 
     Attributes:
         name: minilm, hashing, or a sentence-transformers / transformers folder or hub id.
-        runtime: auto measures the candidates on this machine; or onnx-fp32, onnx-int8, openvino, torch-fp32, torch-bf16.
+        runtime: auto measures the candidates on this machine; or one of them by name.
         fields: item fields that make up an item's text, in order; "*text" stands for all further text fields.
         max_tokens: longest text in tokens; what is beyond is not read.
         token_budget: padded tokens in one batch.

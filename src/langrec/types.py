@@ -1,4 +1,4 @@
-"""The few values that travel through langrec: a query, its numbered block, a scored list, and the answer with its trace.
+"""The few values that travel: a query, its numbered block, a scored list, and the answer with its trace.
 
 Ids are strings at the border and int32 numbers inside. Times are int64 milliseconds since 1970-01-01 UTC.
 In shapes: n items in the catalogue, q queries, h history rows of all queries together, d dimensions, k list length.
@@ -70,6 +70,9 @@ class Query:
         offset: how many of the best are skipped (paging).
         filters: what may be in the list.
         at: "now"; None is the time of the call.
+        meaning: for a text: 0 matches words only, 1 meaning only.
+        personal: for a text: 0 answers everyone alike, 1 by the user's history only.
+        without: item ids that are left out of the history ("what if they had not seen this?"); they stay unseen-filtered.
     """
 
     user: str | None = None
@@ -82,6 +85,34 @@ class Query:
     offset: int = 0
     filters: Filters = field(default_factory=Filters)
     at: datetime | None = None
+    meaning: float = 0.5
+    personal: float = 0.0
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item as it arrives after training: new, or a new state of a known one.
+
+    Attributes:
+        id: the item's id.
+        title: may be empty.
+        texts: further text fields by name.
+        categories: may be empty.
+        image: path or URL, empty where there is none.
+        at: the item's own time in epoch milliseconds, -1 where unknown.
+        hidden: never shown in a list, but counts in histories.
+        fields: everything else, for filters.
+    """
+
+    id: str
+    title: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    image: str = ""
+    at: int = -1
+    hidden: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +126,8 @@ class QueryBlock:
         times: (h,) int64 epoch milliseconds of the history rows.
         at: (q,) int64 epoch milliseconds, the "now" of each query.
         texts: q wishes in words, None where a query has none.
-        vectors: (q, d) ready query vectors, a row of NaN where a query has none; None where no query has one.
+        vectors: ready query vectors by space ("vectors": the encoder's, "tokens": its token table's), each (q, d)
+            with a row of NaN where a query has none. The wishes in `texts` were encoded into them already.
     """
 
     users: IntVector
@@ -104,7 +136,7 @@ class QueryBlock:
     times: TimeVector
     at: TimeVector
     texts: tuple[str | None, ...] = ()
-    vectors: FloatMatrix | None = None
+    vectors: Mapping[str, FloatMatrix] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -131,7 +163,7 @@ class QueryBlock:
             times=self.times[lo:hi],
             at=self.at[start:stop],
             texts=self.texts[start:stop],
-            vectors=None if self.vectors is None else self.vectors[start:stop],
+            vectors={space: rows[start:stop] for space, rows in self.vectors.items()},
         )
 
 
