@@ -1,1 +1,80 @@
 """Text to vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langrec.errors import BundleError
+from langrec.settings import EncoderSettings
+
+if TYPE_CHECKING:
+    from langrec.encoders.hashing import HashingEncoder
+    from langrec.encoders.static import StaticEncoder
+    from langrec.encoders.transformer import TransformerEncoder
+    from langrec.lm.reader import Progress
+
+__all__ = ["load_encoder", "load_saved"]
+
+
+def load_encoder(
+    settings: EncoderSettings, *, progress: Progress | None = None
+) -> HashingEncoder | TransformerEncoder | Any:
+    """The encoder that the settings name, ready to read.
+
+    The first use of a model exports it into the cache and, with `runtime = "auto"`, measures which runtime is fastest
+    here; both take seconds to a minute and are kept.
+
+    Args:
+        settings: see `EncoderSettings`.
+        progress: called with (what, done, total) while it exports, measures, and later reads texts.
+
+    Raises:
+        SettingsError: no such model or runtime.
+        MissingExtra: the model needs packages that are not installed.
+    """
+    if settings.name == "hashing":
+        from langrec.encoders.hashing import HashingEncoder
+
+        return HashingEncoder()
+    from langrec import registry
+
+    if settings.name not in registry.ENCODERS and _is_plugin(settings.name):
+        return registry.find("encoders", settings.name)(settings)
+    from langrec.encoders.prepare import prepare
+
+    return prepare(settings, progress)
+
+
+def load_saved(folder: Path, *, threads: int = 0) -> HashingEncoder | StaticEncoder | TransformerEncoder:
+    """The encoder in a folder that `encoder.save` wrote, without torch.
+
+    Args:
+        folder: the saved encoder.
+        threads: threads to compute with; 0 = all cores.
+
+    Raises:
+        BundleError: a file is missing, damaged or of another format.
+    """
+    from langrec.lm.exported import CONFIG, read_config
+
+    kind = read_config(folder).get("kind")
+    if kind == "hashing":
+        from langrec.encoders.hashing import HashingEncoder
+
+        return HashingEncoder.load(folder, threads)
+    if kind == "static":
+        from langrec.encoders.static import StaticEncoder
+
+        return StaticEncoder.load(folder, threads)
+    if kind == "transformer":
+        from langrec.encoders.transformer import TransformerEncoder
+
+        return TransformerEncoder.load(folder, threads)
+    raise BundleError(f"{folder / CONFIG}: kind {kind} is not hashing, static or transformer")
+
+
+def _is_plugin(name: str) -> bool:
+    from importlib.metadata import entry_points
+
+    return any(point.name == name for point in entry_points(group="langrec.encoders"))

@@ -1,0 +1,113 @@
+"""The language model as an encoder: exported once, run by whatever computes it fastest here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from langrec.encoders.static import StaticEncoder
+from langrec.errors import BundleError
+from langrec.lm import exported
+from langrec.lm.exported import Exported
+from langrec.lm.reader import Progress, read_texts
+from langrec.lm.runtimes import Runtime, installed, open_runtime
+from langrec.lm.tokens import Tokens
+from langrec.protocols import Role
+from langrec.types import FloatMatrix
+
+
+class TransformerEncoder:
+    """Reads texts with a transformer.
+
+    Its vectors carry one `identity` through every runtime that keeps them; int8 has one of its own unless it was
+    measured to be as good as equal.
+
+    Args:
+        folder: an exported model (see `langrec.lm.exported`).
+        found: what its encoder.json says.
+        runtime: what computes.
+        token_budget: padded tokens in one batch.
+        progress: called with (what, done, total) while texts are read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        found: Exported,
+        runtime: Runtime,
+        *,
+        token_budget: int = 512,
+        progress: Progress | None = None,
+    ) -> None:
+        self.folder = folder
+        self.exported = found
+        self.runtime = runtime
+        self.token_budget = token_budget
+        self.progress = progress
+        self._tokens = Tokens.load(folder / exported.TOKENIZER, found.max_tokens)
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return self.exported.dim
+
+    @property
+    def identity(self) -> str:
+        """Names the space: model, pooling, longest text, hash of the weights, width, and int8 where it differs."""
+        lossy = self.runtime.name == "onnx-int8" and not self.exported.int8_exact
+        return self.exported.identity + ("/int8" if lossy else "")
+
+    def encode(self, texts: Sequence[str], role: Role = "item") -> FloatMatrix:
+        """(len(texts), dim) float32 unit rows; a blank text gets a zero row."""
+        prompt = self.exported.prompts.get(role)
+        if prompt:
+            texts = [prompt + text if text.strip() else "" for text in texts]
+        return read_texts(
+            texts,
+            self._tokens,
+            self.runtime,
+            dim=self.dim,
+            pad_id=self.exported.pad_id,
+            budget=self.token_budget,
+            progress=self.progress,
+        )
+
+    def static(self) -> StaticEncoder:
+        """Averaged word vectors from this encoder's own token table: the cheapest reader of the same words."""
+        from safetensors.numpy import load_file
+
+        file = self.folder / exported.TABLE
+        try:
+            table = load_file(file)["tokens"]
+        except Exception as error:
+            raise BundleError(f"{file}: the token table cannot be read ({error})") from error
+        return StaticEncoder.of_table(table, self._tokens, self.exported.special, source=self.exported.identity)
+
+    def save(self, folder: Path) -> None:
+        """Writes what serving needs: the ONNX files, the tokenizer, the token table and encoder.json.
+
+        The fp32 file is always among them, so that the folder runs on any machine.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [exported.FP32, exported.TOKENIZER, exported.TABLE]
+        if self.runtime.name == "onnx-int8":
+            names.append(exported.INT8)
+        for name in names:
+            shutil.copyfile(self.folder / name, folder / name)
+        dataclasses.replace(self.exported, runtime=self.runtime.name).save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 0) -> TransformerEncoder:
+        """Loads a saved encoder without torch, in the runtime it was saved with where that works here.
+
+        Raises:
+            BundleError: a file is missing or damaged.
+        """
+        found = Exported.load(folder)
+        name = found.runtime
+        if name.startswith("torch") or not installed(name):
+            name = "onnx-fp32"
+        return cls(folder, found, open_runtime(name, folder, threads or os.cpu_count() or 1))

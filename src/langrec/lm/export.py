@@ -1,0 +1,169 @@
+"""A transformer with its pooling as one torch module, and that module as an ONNX file (needs the extra lm)."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langrec.errors import MissingExtra, SettingsError
+from langrec.lm import exported
+from langrec.lm.exported import Exported
+from langrec.lm.model import TextModel, read_json
+from langrec.lm.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+
+def export(model: TextModel, folder: Path) -> Exported:
+    """Writes the fp32 ONNX file, the tokenizer, the token table and encoder.json into `folder`.
+
+    The folder appears whole or not at all: it is written beside its place and renamed.
+
+    Raises:
+        MissingExtra: torch or transformers is not installed.
+    """
+    module = load_torch(model)
+    tokens = Tokens.of_model(model)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
+        here = Path(place) / "model"
+        here.mkdir()
+        dim = _write_onnx(module, here / exported.FP32)
+        tokens.save(here / exported.TOKENIZER)
+        _write_table(module, here / exported.TABLE)
+        pad, special = _special(model)
+        found = Exported(
+            identity=f"{model.space}/{dim}",
+            dim=dim,
+            max_tokens=model.max_tokens,
+            pad_id=pad,
+            special=special,
+            prompts=dict(model.prompts),
+        )
+        found.save(here)
+        if folder.exists():
+            shutil.rmtree(folder)
+        try:
+            here.replace(folder)
+        except OSError:
+            if not (folder / exported.CONFIG).exists():  # another process was first: its export is as good
+                raise
+    return found
+
+
+def load_torch(model: TextModel) -> Any:
+    """A torch module: (b, t) ids and mask -> (b, d) float32 unit rows, evaluation mode, fp32 weights."""
+    try:
+        import torch
+        from transformers import AutoModel
+        from transformers.utils import logging as transformers_logging
+    except ImportError as error:
+        raise MissingExtra("lm", f"reading the model {model.name}") from error
+    transformers_logging.disable_progress_bar()
+    # "eager" attention exports to the plainest graph, which runs fastest.
+    core = AutoModel.from_pretrained(str(model.folder), attn_implementation="eager", dtype=torch.float32).eval()
+    if getattr(core.config, "is_encoder_decoder", False):
+        core = core.get_encoder()
+    return pooled(core, model)
+
+
+def pooled(core: Any, model: TextModel) -> Any:
+    """The transformer `core` followed by the model's pooling, dense layers and unit length."""
+    import torch
+
+    dense = [_dense(folder) for folder in model.dense]
+
+    class Pooled(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.core = core
+            self.dense = torch.nn.Sequential(*dense)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            states = self.core(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+            mask = attention_mask.unsqueeze(-1).to(states.dtype)
+            if model.pooling == "cls":
+                vectors = states[:, 0]
+            elif model.pooling == "max":
+                vectors = (states + (mask - 1) * 1e9).amax(1)
+            elif model.pooling == "lasttoken":
+                # Padding stands on the right: the last token is where the running count reaches its end.
+                last = (mask.cumsum(1) == mask.sum(1, keepdim=True)) * mask
+                vectors = (states * last).sum(1)
+            else:
+                vectors = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            return torch.nn.functional.normalize(self.dense(vectors), p=2.0, dim=1)
+
+    return Pooled().eval()
+
+
+def _dense(folder: Path) -> Any:
+    """A linear layer and its activation from a sentence-transformers Dense folder."""
+    import torch
+    from safetensors.torch import load_file
+
+    config = read_json(folder / "config.json")
+    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
+    activations = {"Tanh": torch.nn.Tanh, "Identity": torch.nn.Identity, "ReLU": torch.nn.ReLU, "GELU": torch.nn.GELU}
+    if name not in activations:
+        raise SettingsError(f"{folder}: activation {name} is not one of {', '.join(activations)}")
+    layer = torch.nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+    weights = load_file(folder / "model.safetensors")
+    layer.load_state_dict({key.removeprefix("linear."): value for key, value in weights.items()})
+    return torch.nn.Sequential(layer, activations[name]())
+
+
+def _write_onnx(module: Any, file: Path) -> int:
+    import torch
+
+    # Two texts of unlike length: one of them padded, so that the mask's part of the graph is seen.
+    ids = torch.tensor([[1, 2, 3, 4, 1], [1, 2, 1, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in quiet]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        for logger in quiet:
+            logger.setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            (ids, mask),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_shapes={"input_ids": axes, "attention_mask": axes},
+            opset_version=18,
+            dynamo=True,
+            verbose=False,
+        )
+        for logger, level in zip(quiet, levels, strict=True):
+            logger.setLevel(level)
+        program.save(str(file), external_data=False)
+        return int(module(ids, mask).shape[1])
+
+
+def _write_table(module: Any, file: Path) -> None:
+    from safetensors.numpy import save_file
+
+    table = module.core.get_input_embeddings().weight.detach().float().numpy()
+    save_file({"tokens": table.astype(np.float16)}, file)
+
+
+def _special(model: TextModel) -> tuple[int, tuple[int, ...]]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model.folder), use_fast=True)
+    pad = tokenizer.pad_token_id
+    return (0 if pad is None else int(pad)), tuple(sorted(int(one) for one in tokenizer.all_special_ids))
+
+
+def with_int8(found: Exported, exact: bool) -> Exported:
+    """The same export, with what a measurement said of its int8 file."""
+    return dataclasses.replace(found, int8_exact=exact)

@@ -1,0 +1,150 @@
+"""What computes the vectors: ONNX Runtime, OpenVINO or PyTorch behind one seam."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from langrec.errors import BundleError, MissingExtra, SettingsError
+from langrec.lm import exported
+from langrec.lm.batches import LongMatrix
+from langrec.lm.model import TextModel
+from langrec.types import FloatMatrix
+
+RUNTIMES = ("onnx-fp32", "onnx-int8", "openvino", "torch-fp32", "torch-bf16")
+EXTRA_OF = {"openvino": ("openvino", "openvino"), "torch-fp32": ("torch", "lm"), "torch-bf16": ("torch", "lm")}
+
+
+class Runtime(Protocol):
+    """Token numbers to unit vectors."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, ids: LongMatrix, mask: LongMatrix) -> FloatMatrix:
+        """(b, t) int64 token numbers and mask to (b, d) float32 unit rows."""
+        ...
+
+
+def installed(name: str) -> bool:
+    """Whether the packages of a runtime are here."""
+    return name not in EXTRA_OF or importlib.util.find_spec(EXTRA_OF[name][0]) is not None
+
+
+def open_runtime(name: str, folder: Path, threads: int, model: TextModel | None = None) -> Runtime:
+    """Loads a model in one of the RUNTIMES.
+
+    Args:
+        name: the runtime.
+        folder: an exported model.
+        threads: threads to compute with; 0 = all cores.
+        model: the source folder, which only the torch runtimes need.
+
+    Raises:
+        SettingsError: no runtime has that name, or it needs the source model and there is none.
+        MissingExtra: its packages are not installed.
+        BundleError: its file is missing or damaged.
+    """
+    if name not in RUNTIMES:
+        raise SettingsError(f"encoder.runtime {name}: not one of auto, {', '.join(RUNTIMES)}", field="encoder.runtime")
+    if not installed(name):
+        raise MissingExtra(EXTRA_OF[name][1], f"the runtime {name}")
+    threads = threads or os.cpu_count() or 1
+    if name.startswith("onnx"):
+        return OnnxRuntime(name, folder / (exported.INT8 if name == "onnx-int8" else exported.FP32), threads)
+    if name == "openvino":
+        return OpenVino(folder / exported.FP32, threads)
+    if model is None:
+        raise SettingsError(f"encoder.runtime {name}: a saved encoder has no torch weights; use onnx-fp32 or openvino")
+    return Torch(name, model, threads)
+
+
+class OnnxRuntime:
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, name: str, file: Path, threads: int) -> None:
+        import onnxruntime
+
+        self.name = name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Batches come in every shape: planning memory for each shape costs more than it saves.
+        options.enable_mem_pattern = False
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the library has a class per failure and no common base
+            raise BundleError(f"{file}: ONNX Runtime cannot load it ({str(error).splitlines()[0]})") from error
+
+    def run(self, ids: LongMatrix, mask: LongMatrix) -> FloatMatrix:
+        found: FloatMatrix = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        return found
+
+
+class OpenVino:
+    """An ONNX file in OpenVINO, which computes in bf16 where the processor is quick at it."""
+
+    name = "openvino"
+
+    def __init__(self, file: Path, threads: int) -> None:
+        core = _openvino_core()
+        config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+        try:
+            self._request = core.compile_model(core.read_model(str(file)), "CPU", config).create_infer_request()
+        except Exception as error:
+            raise BundleError(f"{file}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
+
+    def run(self, ids: LongMatrix, mask: LongMatrix) -> FloatMatrix:
+        found = self._request.infer({"input_ids": ids, "attention_mask": mask}, share_inputs=True)
+        return np.array(found[0], dtype=np.float32)
+
+
+def _openvino_core() -> Any:
+    # Importing openvino starts its telemetry, which wants to reach the network: switched off before the import.
+    import sys
+    import types
+
+    if "openvino_telemetry" not in sys.modules:
+        stub = types.ModuleType("openvino_telemetry")
+
+        class Telemetry:
+            def __init__(self, *args: object, **kwargs: object) -> None: ...
+
+            def __getattr__(self, name: str) -> Any:
+                return lambda *_, **__: None
+
+        stub.Telemetry = Telemetry  # type: ignore[attr-defined]
+        sys.modules["openvino_telemetry"] = stub
+    import openvino
+
+    return openvino.Core()
+
+
+class Torch:
+    """The source model in PyTorch, in fp32 or with bf16 weights."""
+
+    def __init__(self, name: str, model: TextModel, threads: int) -> None:
+        import torch
+
+        from langrec.lm.export import load_torch
+
+        self.name = name
+        self._threads = threads
+        self._module = load_torch(model)
+        self._torch = torch
+        if name == "torch-bf16":
+            self._module = self._module.to(torch.bfloat16)
+            self._module.dense.float()
+
+    def run(self, ids: LongMatrix, mask: LongMatrix) -> FloatMatrix:
+        torch = self._torch
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        with torch.inference_mode():
+            found: FloatMatrix = self._module(torch.from_numpy(ids), torch.from_numpy(mask)).float().numpy()
+        return found
