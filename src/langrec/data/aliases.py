@@ -1,0 +1,86 @@
+"""The names under which other tools write the columns that langrec reads, and the rule that tells texts from fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# Role -> names, in order of preference; compared without case, spaces, dashes and underscores.
+EVENT_ROLES: dict[str, tuple[str, ...]] = {
+    "user": (
+        *("user_id", "user", "uid", "reviewer_id", "household_id", "customer_id", "visitor_id", "member_id"),
+        *("account_id", "profile_id", "session_id", "client_id"),
+    ),
+    "item": (
+        *(
+            "item_id",
+            "item",
+            "iid",
+            "movie_id",
+            "parent_asin",
+            "asin",
+            "product_id",
+            "article_id",
+            "news_id",
+            "book_id",
+        ),
+        *("video_id", "track_id", "song_id", "listing_id", "sku", "isbn", "content_id", "recipe_id", "business_id"),
+    ),
+    "at": (
+        *("timestamp", "datetime", "time", "unix_review_time", "event_time", "created_at", "occurred_at", "at", "date"),
+        *("ts", "review_time"),
+    ),
+    "value": ("rating", "overall", "stars", "value", "weight", "score", "quantity", "count"),
+    "type": ("type", "event_type", "event", "feedback_type", "action", "behavior", "behaviour_type", "behavior_type"),
+    "position": ("position", "seq", "sequence", "order", "step", "rank_in_session"),
+}
+ITEM_ROLES: dict[str, tuple[str, ...]] = {
+    "item": (*EVENT_ROLES["item"], "id"),
+    "title": ("title", "movie_title", "name", "product_name", "item_name", "product_title", "headline"),
+    "categories": (
+        *("categories", "genres", "category", "genre", "class", "labels", "product_category", "category_name"),
+        *("main_category", "department", "topic_tag", "first_level_category_name"),
+    ),
+    "image": ("image", "image_url", "image_path", "img", "im_url", "photo", "poster", "thumbnail"),
+    "price": ("price", "list_price", "cost"),
+    "at": ("timestamp", "created_at", "published_at", "publish_time", "release_date", "date_added", "datetime", "date"),
+    "release_year": ("release_year", "year"),
+}
+# Text columns known by name, in reading order.
+TEXT_NAMES = (
+    *("subtitle", "tagline", "summary", "abstract", "overview", "description", "plot", "synopsis", "caption", "text"),
+    *(
+        "body",
+        "content",
+        "features",
+        "feature",
+        "details_text",
+        "keywords",
+        "lyrics",
+        "review",
+        "product_type",
+        "brand",
+    ),
+    *("manufacturer", "author", "authors", "artist", "director", "directors", "top_cast", "cast", "actors"),
+)
+LONG_TEXT = 40  # mean characters from which a column of unknown name counts as a text
+
+
+def key(name: str) -> str:
+    """A column name as it is compared: userId, USER_ID and "user id" are one."""
+    return re.sub(r"[\s_\-]+", "", name).lower()
+
+
+def find_roles(columns: Sequence[str], roles: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """The column of each role that the table holds, by the order of preference; a column serves one role."""
+    by_key: dict[str, str] = {}
+    for column in columns:
+        by_key.setdefault(key(column), column)
+    found: dict[str, str] = {}
+    for role, names in roles.items():
+        for name in names:
+            match = by_key.get(key(name))
+            if match is not None and match not in found.values():
+                found[role] = match
+                break
+    return found

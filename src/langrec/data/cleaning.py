@@ -1,0 +1,205 @@
+"""Cleaning of events: which rows are set aside and why, each step counted, none of them silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+
+from langrec.data.events import DAY_MS
+from langrec.data.log import NO_ID, Log
+from langrec.data.report import Action, Step
+from langrec.data.sources.table import Refused, Table
+from langrec.errors import DataError, SettingsError
+from langrec.settings import DataSettings
+
+EXAMPLES = 5
+
+
+class Ledger:
+    """Collects the findings of one load: steps for the report and refused rows for the file.
+
+    Args:
+        strict: raise DataError at the first finding that sets rows aside.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self.steps: list[Step] = []
+        self._refused: list[pl.DataFrame] = []
+
+    def note(
+        self, name: str, count: int, action: Action, what: str, *, places: Sequence[str] = (), fix: str = ""
+    ) -> None:
+        """Adds a finding; a count of zero is none."""
+        if not count:
+            return
+        step = Step(name, count, action, what, tuple(places[:EXAMPLES]), fix)
+        if self.strict and action == "refused":
+            where = step.places[0] if step.places else "the data"
+            raise DataError(f"{where}: {what} ({count:,} in all); {fix}", field=name)
+        self.steps.append(step)
+
+    def refuse(
+        self, name: str, table: Table, rows: pl.Series, what: str, fix: str, details: pl.Series | None = None
+    ) -> None:
+        """Sets rows aside: counts them, names the first, and keeps all for the file of rejected rows."""
+        if not len(rows):
+            return
+        texts = details.cast(pl.String) if details is not None else pl.Series([""], dtype=pl.String)
+        shown = [
+            f"{table.path.name} row {row}" + (f" ({text})" if text else "")
+            for row, text in zip(rows[:EXAMPLES], _stretch(texts, len(rows))[:EXAMPLES], strict=True)
+        ]
+        self.note(name, len(rows), "refused", what, places=shown, fix=fix)
+        self._refused.append(
+            pl.DataFrame(
+                {
+                    "file": _stretch(pl.Series([table.path.name]), len(rows)),
+                    "row": rows.cast(pl.Int64),
+                    "reason": _stretch(pl.Series([name]), len(rows)),
+                    "detail": _stretch(texts, len(rows)).fill_null(""),
+                }
+            )
+        )
+
+    def refused(self) -> pl.DataFrame:
+        """All rows set aside: file, row, reason, detail."""
+        schema = {"file": pl.String, "row": pl.Int64, "reason": pl.String, "detail": pl.String}
+        return pl.concat([pl.DataFrame(schema=schema), *self._refused])
+
+
+def note_reading(ledger: Ledger, table: Table) -> None:
+    """Takes over what the reader of a file found."""
+    for text in table.notes:
+        ledger.note("reading", 1, "changed", text, places=[table.path.name], fix="see the finding")
+    reasons: dict[str, list[Refused]] = {}
+    for row in table.refused:
+        reasons.setdefault(row.reason, []).append(row)
+    for reason, rows in reasons.items():
+        ledger.refuse(
+            "unreadable",
+            table,
+            pl.Series([row.row for row in rows], dtype=pl.Int64),
+            reason,
+            "repair or delete the row",
+            pl.Series([row.detail for row in rows], dtype=pl.String),
+        )
+
+
+def clean_events(log: Log, settings: DataSettings, ledger: Ledger, known_items: pl.Series | None) -> pl.DataFrame:
+    """The log's good rows, oldest first, rows of one time in the order of the file.
+
+    Args:
+        log: the events as read.
+        settings: which steps run.
+        ledger: receives the findings.
+        known_items: (len(log.items),) bool, whether the item file holds the item; None without an item file.
+    """
+    frame = log.frame
+    for role, column in (("user", "user"), ("item", "item")):
+        frame = _refuse(
+            ledger,
+            log,
+            frame,
+            pl.col(column) == NO_ID,
+            f"missing_{role}",
+            f"the row has no {role} id",
+            f"fill the column {log.roles[role]}",
+        )
+    frame = _check_times(log, frame, settings, ledger)
+    if known_items is not None:
+        frame = _unknown_items(log, frame, ~known_items.gather(frame["item"]), settings, ledger, known_items)
+    frame = frame.sort("at", maintain_order=True)
+    same = ["user", "item", "type", "value", *(["at"] if log.placed else [])]
+    if settings.drop_duplicates and log.placed:
+        frame = _drop(ledger, log, frame, same, "first", "duplicate", "the row equals an earlier one")
+    if settings.repeats != "all":
+        what = f"the user has another {'earlier' if settings.repeats == 'first' else 'later'} event with this item"
+        frame = _drop(ledger, log, frame, ["user", "item", "type"], settings.repeats, "repeat", what)
+    return frame
+
+
+def _check_times(log: Log, frame: pl.DataFrame, settings: DataSettings, ledger: Ledger) -> pl.DataFrame:
+    name = log.roles.get("at") or log.roles.get("position") or "row"
+    fix = f"write the column {name} as epoch seconds, epoch milliseconds or ISO 8601"
+    frame = _refuse(
+        ledger, log, frame, pl.col("at").is_null(), "unreadable_time", "the time is missing or unreadable", fix
+    )
+    if not log.has_time:
+        return frame
+    try:
+        earliest = datetime.fromisoformat(settings.min_time)
+    except ValueError as error:
+        raise SettingsError(
+            f"data.min_time: {settings.min_time!r} is not an ISO date such as 1980-01-01", field="data.min_time"
+        ) from error
+    low = int((earliest if earliest.tzinfo else earliest.replace(tzinfo=UTC)).timestamp() * 1000)
+    high = int(datetime.now(UTC).timestamp() * 1000 + settings.future_days * DAY_MS)
+    bad = (pl.col("at") < low) | (pl.col("at") > high)
+    what = f"the time lies before {settings.min_time} or more than {settings.future_days:g} days in the future"
+    fix = f"correct the column {name}, or set data.min_time / data.future_days"
+    return _refuse(ledger, log, frame, bad, "impossible_time", what, fix)
+
+
+def _unknown_items(
+    log: Log, frame: pl.DataFrame, unknown: pl.Series, settings: DataSettings, ledger: Ledger, known: pl.Series
+) -> pl.DataFrame:
+    if settings.unknown_items == "reject":
+        what, fix = "the item file does not hold the item", "add the item, or set data.unknown_items=keep"
+        return _refuse(ledger, log, frame, unknown, "unknown_item", what, fix, log.items)
+    rows = frame.filter(unknown)
+    if rows.height:
+        names = log.items.filter(~known).head(EXAMPLES).to_list()
+        ledger.note(
+            "unknown_item",
+            rows.height,
+            "kept",
+            f"events of {rows['item'].n_unique():,} items that the item file does not hold",
+            places=[f"{log.table.path.name}: item {name}" for name in names],
+            fix="add the items, or set data.unknown_items=reject",
+        )
+    return frame
+
+
+def _refuse(
+    ledger: Ledger,
+    log: Log,
+    frame: pl.DataFrame,
+    bad: pl.Expr | pl.Series,
+    name: str,
+    what: str,
+    fix: str,
+    item_names: pl.Series | None = None,
+) -> pl.DataFrame:
+    mask = frame.select(bad)[:, 0] if isinstance(bad, pl.Expr) else bad
+    mask = mask.fill_null(False)
+    if not mask.any():
+        return frame
+    rows = frame.filter(mask)
+    details = None
+    if item_names is not None:
+        details = item_names.gather(rows["item"])
+    elif log.raw_times is not None and name.endswith("_time"):
+        # Times are looked up in the file's own words; the frame holds the place of each row in it.
+        places = log.table.row_numbers().search_sorted(rows["row"])
+        details = log.raw_times.gather(places).cast(pl.String)
+    ledger.refuse(name, log.table, rows["row"], what, fix, details)
+    return frame.filter(~mask)
+
+
+def _drop(
+    ledger: Ledger, log: Log, frame: pl.DataFrame, same: list[str], keep: str, name: str, what: str
+) -> pl.DataFrame:
+    left = frame.unique(same, keep="first" if keep == "first" else "last", maintain_order=True)
+    if left.height == frame.height:
+        return frame
+    gone = frame.join(left.select("row"), on="row", how="anti", maintain_order="left")
+    setting = "data.drop_duplicates=false" if name == "duplicate" else "data.repeats=all"
+    ledger.refuse(name, log.table, gone["row"].sort(), what, f"nothing to do, or set {setting} to keep such rows")
+    return left
+
+
+def _stretch(column: pl.Series, height: int) -> pl.Series:
+    return column if len(column) == height else column.new_from_index(0, height)

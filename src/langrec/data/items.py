@@ -1,0 +1,216 @@
+"""The item file as a catalogue: titles, texts, categories and other fields found, cleaned and filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from langrec.data.aliases import EVENT_ROLES, ITEM_ROLES, LONG_TEXT, TEXT_NAMES, find_roles, key
+from langrec.data.cleaning import EXAMPLES, Ledger
+from langrec.data.log import MISSING_IDS, as_ids
+from langrec.data.sources.table import Table
+from langrec.data.texts import repair_texts
+from langrec.data.times import to_millis
+from langrec.errors import DataError
+from langrec.settings import DataSettings
+
+NO_CATEGORY = ("(no genres listed)", "unknown", "none", "n/a", "null", "nan")
+_NAMES = frozenset(map(key, ("brand", "manufacturer", "author", "authors", "artist", "director", "directors", "cast")))
+STANDARD = ("item_id", "title", "categories", "image", "price", "at", "release_year")
+
+
+def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The catalogue's frame (see Catalogue) and the names of its text fields, in reading order.
+
+    Raises:
+        DataError: the file has no item column.
+    """
+    roles = find_roles(table.frame.columns, ITEM_ROLES)
+    if "item" not in roles:
+        found = ", ".join(table.frame.columns[:8])
+        raise DataError(
+            f"{table.path}: no item column among: {found}; call it item_id (docs/data-formats.md lists the names)",
+            field="item",
+        )
+    frame = _identified(table, roles["item"], ledger)
+    standard: dict[str, pl.Series] = {"item_id": frame["item_id"]}
+    title = roles.get("title")
+    standard["title"] = _joined(frame[title]).fill_null("") if title else _blank(frame.height)
+    if "categories" in roles:
+        standard["categories"] = _categories(frame[roles["categories"]])
+    else:
+        standard["categories"] = pl.Series([[]], dtype=pl.List(pl.String)).new_from_index(0, frame.height)
+    if "image" in roles:
+        column = frame[roles["image"]]
+        standard["image"] = column.list.first().fill_null("") if column.dtype == pl.List(pl.String) else _joined(column)
+    if "price" in roles:
+        standard["price"] = _price(frame[roles["price"]])
+    if "at" in roles:
+        standard["at"] = to_millis(frame[roles["at"]])
+    year = _release_year(frame[roles["release_year"]] if "release_year" in roles else None, standard["title"])
+    if year is not None:
+        standard["release_year"] = year
+    used = {"item_id", *roles.values()}
+    others = [name for name in frame.columns if name not in used and name not in standard]
+    texts = _text_fields(frame, others)
+    columns = {name: _prose(frame[name]) for name in texts}
+    columns |= {name: _typed(frame[name]) for name in others if name not in texts}
+    built = pl.DataFrame([column.alias(name) for name, column in {**standard, **columns}.items()])
+    if settings.repair_text:
+        built = repair_texts(built, ("title", "categories", *texts), table, ledger)
+    if settings.fill_texts:
+        built = _fill_titles(built, texts, table, ledger)
+    return built, tuple(texts)
+
+
+def _identified(table: Table, column: str, ledger: Ledger) -> pl.DataFrame:
+    """The rows that have an id, each id once."""
+    ids = as_ids(table.frame[column]).str.strip_chars()
+    frame = table.frame.with_columns(ids.alias("item_id"), table.row_numbers().alias("__row"))
+    missing = ids.is_null() | ids.str.to_lowercase().is_in(MISSING_IDS)
+    ledger.refuse(
+        "missing_item", table, frame.filter(missing)["__row"], "the item has no id", f"fill the column {column}"
+    )
+    frame = frame.filter(~missing)
+    first = frame["item_id"].is_first_distinct()
+    again = frame.filter(~first)
+    what = "the item occurs again; its first row is used"
+    ledger.refuse("item_twice", table, again["__row"], what, "keep one row per item", again["item_id"])
+    return frame.filter(first).drop("__row")
+
+
+def _text_fields(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Text columns by name, in reading order, then title_* columns, then others whose values are long on average."""
+    order = {key(name): i for i, name in enumerate(TEXT_NAMES)}
+    found: list[tuple[int, int, str]] = []
+    events = {key(name) for name in EVENT_ROLES["user"]}
+    for i, name in enumerate(names):
+        dtype = frame.schema[name]
+        if dtype not in (pl.String, pl.List(pl.String)) or key(name) in events:
+            continue
+        if key(name) in order:
+            found.append((order[key(name)], i, name))
+        elif key(name).startswith("title"):
+            found.append((len(order), i, name))
+        elif dtype == pl.String and _is_long(frame[name]):
+            found.append((len(order) + 1, i, name))
+    return [name for _, _, name in sorted(found)]
+
+
+def _is_long(column: pl.Series) -> bool:
+    """True for prose: long on average, several words, and no addresses of the web."""
+    values = column.drop_nulls().head(2000)
+    values = values.filter(values.str.len_chars() > 0)
+    if not len(values):
+        return False
+    links = values.str.contains(r"^(https?://|/|[\[{])").mean()
+    length = values.str.len_chars().mean()
+    wide = values.str.contains(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]").mean()
+    limit = LONG_TEXT / 4 if isinstance(wide, float) and wide > 0.5 else LONG_TEXT
+    return isinstance(length, float) and length >= limit and isinstance(links, float) and links < 0.5
+
+
+def _joined(column: pl.Series) -> pl.Series:
+    """A column as strings; the parts of a list are joined by a space."""
+    if column.dtype == pl.List(pl.String):
+        return column.list.drop_nulls().list.join(" ")
+    return column.cast(pl.String)
+
+
+def _prose(column: pl.Series) -> pl.Series:
+    """A text column as strings; a list written with bars (keywords, a cast) reads as one with commas."""
+    text = _joined(column).fill_null("")
+    barred = text.str.contains(r"\S\|\S")
+    return text.zip_with(~barred, text.str.replace_all("|", ", ", literal=True)) if barred.any() else text
+
+
+def _categories(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.String:
+        known = column.drop_nulls()
+        mark = next((m for m in ("|", ";", ",") if known.str.contains(m, literal=True).any()), None)
+        text = column.str.strip_chars("[]").str.replace_all("['\"]", "") if known.str.starts_with("[").any() else column
+        column = text.str.split(mark) if mark else text.to_frame("c").select(pl.concat_list("c"))[:, 0]
+    elif column.dtype != pl.List(pl.String):
+        column = column.cast(pl.String).to_frame("c").select(pl.concat_list("c"))[:, 0]
+    part = pl.element().str.strip_chars()
+    keep = (part.str.len_chars() > 0) & ~part.str.to_lowercase().is_in(NO_CATEGORY)
+    return (
+        column.to_frame("c")
+        .select(pl.col("c").list.eval(part.filter(keep)).list.unique(maintain_order=True).fill_null([]))
+        .to_series()
+    )
+
+
+def _price(column: pl.Series) -> pl.Series:
+    if column.dtype.is_numeric():
+        return column.cast(pl.Float64)
+    found = column.cast(pl.String).str.replace_all(",", "").str.extract(r"(\d+(?:\.\d+)?)")
+    return found.cast(pl.Float64, strict=False)
+
+
+def _release_year(column: pl.Series | None, titles: pl.Series) -> pl.Series | None:
+    """The year as Int32: from its column, or from a title that ends as "Heat (1995)" where most titles do."""
+    if column is not None:
+        return column.cast(pl.String).str.extract(r"(\d{4})").cast(pl.Int32, strict=False)
+    years = titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Int32, strict=False)
+    return years if len(titles) and years.null_count() < len(titles) / 2 else None
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """A string column as numbers where every value is one (zero-padded codes stay strings), so that ranges filter."""
+    if column.dtype != pl.String:
+        return column
+    known = column.drop_nulls()
+    if not len(known) or known.str.contains(r"^[+\-]?0\d").any():
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = column.cast(dtype, strict=False)
+        if numbers.null_count() == column.null_count():
+            return numbers
+    return column
+
+
+def _fill_titles(frame: pl.DataFrame, texts: Sequence[str], table: Table, ledger: Ledger) -> pl.DataFrame:
+    """Titles for items without one: the start of a text, else their categories, else short fields and names."""
+    empty = frame["title"].str.len_chars() == 0
+    if not empty.any():
+        return frame.with_columns(pl.lit(False).alias("title_filled"))
+    # A maker's or an author's name says less of an item than its category does, so names come last.
+    names = [name for name in texts if key(name) in _NAMES]
+    sources = [pl.col(name).str.slice(0, 80).str.strip_chars() for name in texts if name not in names]
+    sources.append(pl.col("categories").list.join(", "))
+    skip = {*STANDARD, *texts}
+    sources += [pl.col(n) for n, t in frame.schema.items() if t == pl.String and n not in skip]
+    sources += [pl.col(name) for name in names]
+    filled = pl.coalesce([pl.when(s.str.len_chars() > 0).then(s) for s in sources])
+    new = pl.when(pl.col("title").str.len_chars() > 0).then(pl.col("title")).otherwise(filled).fill_null("")
+    out = frame.with_columns(new.alias("title"))
+    changed = empty & (out["title"].str.len_chars() > 0)
+    out = out.with_columns(changed.alias("title_filled"))
+    what = "items without a title got one from their other fields (title_filled marks them)"
+    _note_items(ledger, table, out, changed, "title_filled", what, "give them titles")
+    bare = empty & ~changed
+    _note_items(
+        ledger, table, out, bare, "no_text", "items have no text at all: only their id", "give them titles", "kept"
+    )
+    return out
+
+
+def _note_items(
+    ledger: Ledger,
+    table: Table,
+    frame: pl.DataFrame,
+    mask: pl.Series,
+    name: str,
+    what: str,
+    fix: str,
+    action: str = "changed",
+) -> None:
+    ids = frame.filter(mask)["item_id"].head(EXAMPLES)
+    places = [f"{table.path.name}: item {item}" for item in ids]
+    ledger.note(name, int(mask.sum()), "kept" if action == "kept" else "changed", what, places=places, fix=fix)
+
+
+def _blank(height: int) -> pl.Series:
+    return pl.Series([""], dtype=pl.String).new_from_index(0, height)

@@ -1,0 +1,192 @@
+"""Files to a dataset: find, read, number, clean and sort, in that order, on this page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from langrec.data.catalogue import Catalogue
+from langrec.data.cleaning import Ledger, clean_events, note_reading
+from langrec.data.dataset import Dataset
+from langrec.data.events import Events, empty_events
+from langrec.data.ids import Ids
+from langrec.data.items import read_items
+from langrec.data.log import Log, event_columns, read_log
+from langrec.data.report import CleaningReport
+from langrec.data.sources.folders import find_events, find_items
+from langrec.data.sources.movielens import is_movielens, read_movielens
+from langrec.data.sources.table import Table
+from langrec.data.sources.tables import read_table
+from langrec.errors import DataError
+from langrec.settings import DataSettings
+
+Progress = Callable[[str], None]
+
+
+def load_dataset(
+    events: Path | None,
+    items: Path | None = None,
+    settings: DataSettings | None = None,
+    *,
+    rejected: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Dataset, CleaningReport]:
+    """Reads and cleans events and items of any format that docs/data-formats.md lists.
+
+    Args:
+        events: the events file, or a folder with events and, where `items` is None, items; None = items only.
+        items: the item file or its folder; None = the folder of the events, or items with only their ids.
+        settings: the cleaning steps.
+        rejected: where rows set aside are written (Parquet: file, row, reason, detail); None = not written.
+        progress: is told the name of each step as it begins.
+
+    Returns:
+        The dataset (items numbered in the order of the item file, then others by first event; users by first event)
+        and the report of what cleaning did.
+
+    Raises:
+        DataError: a file cannot be used; nothing is left; or in strict mode, rows would be set aside.
+    """
+    settings = settings or DataSettings()
+    tell = progress or (lambda _: None)
+    events_path, items_path = find_files(events, items)
+    ledger = Ledger(settings.strict)
+    try:
+        tell("read items")
+        item_table = _read_item_table(items_path) if items_path is not None else None
+        if item_table is not None:
+            note_reading(ledger, item_table)
+            tell("clean items")
+            frame, texts = read_items(item_table, settings, ledger)
+        else:
+            frame, texts = pl.DataFrame(schema={"item_id": pl.String, "title": pl.String}), ()
+        if events_path is None:
+            dataset = Dataset(Ids([]), Catalogue(frame, texts), empty_events((settings.default_type,)))
+            rows_in = 0
+        else:
+            tell("read events")
+            table = read_table(events_path, event_columns)
+            note_reading(ledger, table)
+            rows_in = table.frame.height + len(table.refused)
+            tell("number")
+            log = read_log(table, settings.default_type)
+            del table
+            tell("clean events")
+            known = log.items.is_in(frame["item_id"].implode()) if item_table is not None else None
+            good = clean_events(log, settings, ledger, known)
+            tell("sort and build")
+            dataset = _build(log, good, frame, texts, settings)
+    finally:
+        if rejected is not None:
+            _write_rejected(ledger, rejected)
+    report = CleaningReport(
+        rows_in=rows_in,
+        events=len(dataset.events),
+        items_in=item_table.frame.height + len(item_table.refused) if item_table is not None else 0,
+        items=len(dataset.catalogue),
+        users=len(dataset.users),
+        steps=tuple(ledger.steps),
+    )
+    _check_left(report, events_path, items_path)
+    return dataset, report
+
+
+def find_files(events: Path | None, items: Path | None) -> tuple[Path | None, Path | None]:
+    """The event file and the item file that two paths stand for, folders looked into.
+
+    Raises:
+        DataError: neither is given, or a folder holds no such file.
+    """
+    if events is None and items is None:
+        raise DataError("no data: give an events file, an items file, or a folder with both")
+    if events is not None and events.is_dir():
+        folder, events = events, find_events(events)
+        if events is None:
+            names = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
+            raise DataError(
+                f"{folder}: no event file in this folder (it holds {names}); langrec looks for interactions, events, "
+                "ratings, transactions or *.inter; name the file itself"
+            )
+        items = items or find_items(folder)
+    if items is not None and items.is_dir():
+        folder, items = items, find_items(items)
+        if items is None:
+            raise DataError(f"{folder}: no item file in this folder (items, movies, products, *.item); name the file")
+    return events, items
+
+
+def _read_item_table(path: Path) -> Table:
+    table = read_table(path)
+    return read_movielens(table) if is_movielens(path) else table
+
+
+def _build(
+    log: Log, good: pl.DataFrame, items: pl.DataFrame, texts: tuple[str, ...], settings: DataSettings
+) -> Dataset:
+    """Numbers users by first event, items in the catalogue's order, and makes the columns."""
+    users, user_names = _renumber(good["user"].to_numpy(), log.users)
+    used, item_names = _renumber(good["item"].to_numpy(), log.items)
+    known = pl.DataFrame({"item_id": items["item_id"]}).with_row_index("num")
+    places = pl.DataFrame({"item_id": item_names}).join(known, on="item_id", how="left", maintain_order="left")
+    unknown = places["num"].is_null()
+    nums = places["num"].fill_null(0).cast(pl.Int32).to_numpy().copy()
+    new = unknown.to_numpy()
+    nums[new] = items.height + np.arange(new.sum(), dtype=np.int32)
+    if unknown.any():
+        extra = pl.DataFrame({"item_id": item_names.filter(unknown)})
+        items = pl.concat([items, extra], how="diagonal").with_columns(pl.col("title", *texts).fill_null(""))
+        if "title_filled" in items.columns:
+            items = items.with_columns(pl.col("title_filled").fill_null(False))
+        if "categories" in items.columns:
+            items = items.with_columns(pl.col("categories").fill_null([]))
+    types = good["type"].to_numpy()
+    values = good["value"].fill_null(float("nan")).to_numpy()
+    events = Events(
+        users=users,
+        items=nums[used],
+        at=good["at"].to_numpy(),
+        types=types,
+        values=values,
+        gains=_gains(types, values, log, settings),
+        rows=good["row"].to_numpy(),
+        type_names=log.type_names,
+        has_time=log.has_time,
+    )
+    return Dataset(Ids(user_names.to_numpy()), Catalogue(items, texts), events)
+
+
+def _renumber(codes: np.ndarray, names: pl.Series) -> tuple[np.ndarray, pl.Series]:
+    """Numbers by first appearance among the codes, and the names that occur, in that order."""
+    order = pl.Series(codes).unique(maintain_order=True).to_numpy()
+    table = np.full(len(names), -1, dtype=np.int32)
+    table[order] = np.arange(len(order), dtype=np.int32)
+    return table[codes], names.gather(order)
+
+
+def _gains(types: np.ndarray, values: np.ndarray, log: Log, settings: DataSettings) -> np.ndarray:
+    """Type weight; under `scaled` times rating / highest rating, where an event without a rating counts fully."""
+    weights = np.array([settings.type_weights.get(name, 1.0) for name in log.type_names] or [1.0], dtype=np.float32)
+    gains = weights[types]
+    if settings.rating_gain == "scaled" and log.rated and len(values):
+        top = np.nanmax(values) if np.isfinite(values).any() else 1.0
+        if top > 0:
+            gains = gains * np.nan_to_num(values / np.float32(top), nan=1.0).clip(0.0)
+    return np.asarray(gains, dtype=np.float32)
+
+
+def _write_rejected(ledger: Ledger, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ledger.refused().write_parquet(path)
+
+
+def _check_left(report: CleaningReport, events: Path | None, items: Path | None) -> None:
+    if events is not None and not report.events:
+        if not report.rows_in:
+            raise DataError(f"{events}: holds a header and no rows; nothing to learn from")
+        reasons = ", ".join(f"{step.what} ({step.count:,})" for step in report.steps if step.action == "refused")
+        raise DataError(f"{events}: none of the {report.rows_in:,} rows can be used: {reasons}")
+    if events is None and not report.items:
+        raise DataError(f"{items}: holds no items")

@@ -1,0 +1,49 @@
+"""Folders of data files: which one holds the events and which the items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from langrec.errors import DataError
+
+_EVENTS = ("interactions", "events", "ratings", "transactions", "feedback", "reviews", "clicks", "behaviors")
+_ITEMS = ("items", "movies", "products", "meta", "catalogue", "catalog", "articles", "books")
+_SUFFIXES = (".parquet", ".csv", ".tsv", ".dat", ".jsonl", ".ndjson", ".json")
+
+
+def find_events(folder: Path) -> Path | None:
+    """The folder's event file: *.inter, or a table called interactions, events, ratings, ...; None where it has none.
+
+    Raises:
+        DataError: several files could be meant.
+    """
+    return _only(folder, ".inter") or _named(folder, _EVENTS)
+
+
+def find_items(folder: Path) -> Path | None:
+    """The folder's item file: *.item, or a table called items, movies, products, ...; None where it has none."""
+    return _only(folder, ".item") or _named(folder, _ITEMS)
+
+
+def find_beside(folder: Path, stem: str) -> Path | None:
+    """The table of this name in the folder, packed or not."""
+    return _named(folder, (stem,))
+
+
+def _only(folder: Path, suffix: str) -> Path | None:
+    found = sorted(folder.glob(f"*{suffix}")) + sorted(folder.glob(f"*{suffix}.gz"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{folder}: holds several {suffix} files ({names}); name the one that you mean")
+    return found[0] if found else None
+
+
+def _named(folder: Path, stems: Sequence[str]) -> Path | None:
+    for stem in stems:
+        for suffix in _SUFFIXES:
+            for packed in ("", ".gz"):
+                path = folder / f"{stem}{suffix}{packed}"
+                if path.is_file():
+                    return path
+    return None

@@ -1,0 +1,141 @@
+"""JSON lines: one object a line, whatever its keys; a line that is not one is refused, the others are read."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from langrec.data.sources.opening import read_bytes
+from langrec.data.sources.table import Refused, Table
+from langrec.errors import DataError
+
+
+def read_jsonl(path: Path) -> Table:
+    """Reads JSON lines (or one JSON array of objects).
+
+    Scalars keep their type where all rows agree, else they become strings. A list, nested or not, becomes one flat list
+    of strings; an inner object becomes its JSON text. The quote style of old Amazon files (Python literals instead of
+    JSON) is understood.
+
+    Raises:
+        DataError: the file is empty or holds no object at all.
+    """
+    data = read_bytes(path)
+    if data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+    if not data.strip():
+        raise DataError(f"{path}: the file is empty; JSON lines hold one object a line")
+    notes: list[str] = []
+    if data.lstrip()[:1] != b"[":
+        frame = _read_quickly(data)
+        if frame is not None:
+            return Table(path, frame, "jsonl")
+        rows, places, refused = _read_lines(data)
+    else:
+        rows, places, refused = _read_array(data, path)
+    if not rows:
+        raise DataError(f"{path}: no line is a JSON object; {refused[0].detail if refused else 'write one a line'}")
+    if refused:
+        notes.append(f"{len(refused)} lines are not JSON objects")
+    return Table(path, _frame(rows), "jsonl", pl.Series("row", places, dtype=pl.Int64), refused, tuple(notes))
+
+
+def _read_quickly(data: bytes) -> pl.DataFrame | None:
+    """The frame by Polars' parser, where the file is well-formed and flat; None says to look closer."""
+    try:
+        frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=1000)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+        return None
+    if any(dtype.is_nested() or dtype == pl.Null for dtype in frame.dtypes):
+        return None
+    # Polars passes over keys that it did not see while it guessed the schema; a file with lines lost is read again.
+    return frame if frame.height == sum(bool(line.strip()) for line in io.BytesIO(data)) else None
+
+
+def _read_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int], list[Refused]]:
+    rows: list[dict[str, Any]] = []
+    places: list[int] = []
+    refused: list[Refused] = []
+    row = -1
+    for number, raw in enumerate(io.BytesIO(data), start=1):
+        line = raw.strip()
+        if not line:
+            continue
+        row += 1
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            text = line.decode("cp1252", "replace")
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            value = _python_literal(text)
+            if value is None:
+                refused.append(Refused(row, "not JSON", f"line {number}: {error}"))
+                continue
+        if not isinstance(value, dict):
+            refused.append(Refused(row, "not JSON", f"line {number}: a {type(value).__name__}, not an object"))
+            continue
+        rows.append(value)
+        places.append(row)
+    return rows, places, refused
+
+
+def _python_literal(text: str) -> Any:
+    if not text.startswith("{'") or len(text) > 1_000_000:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _read_array(data: bytes, path: Path) -> tuple[list[dict[str, Any]], list[int], list[Refused]]:
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}); write one object a line") from error
+    rows = [value for value in values if isinstance(value, dict)]
+    places = [i for i, value in enumerate(values) if isinstance(value, dict)]
+    refused = [
+        Refused(i, "not JSON", f"entry {i}: a {type(value).__name__}, not an object")
+        for i, value in enumerate(values)
+        if not isinstance(value, dict)
+    ]
+    return rows, places, refused
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pl.DataFrame([_series(str(name), [row.get(name) for row in rows]) for name in names])
+
+
+def _series(name: str, values: list[Any]) -> pl.Series:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {list, str} and list in kinds:
+        return pl.Series(name, [None if value is None else _flat(value) for value in values], pl.List(pl.String))
+    for allowed, dtype in (({bool}, pl.Boolean), ({int}, pl.Int64), ({int, float}, pl.Float64)):
+        if kinds and kinds <= allowed and all(abs(v) < 2**63 for v in values if type(v) is int):
+            return pl.Series(name, [None if v is None else v for v in values], dtype)
+    return pl.Series(name, [_text(value) for value in values], pl.String)
+
+
+def _flat(value: Any) -> list[str]:
+    if isinstance(value, (list, tuple)):
+        return [text for inner in value for text in _flat(inner)]
+    text = _text(value)
+    return [text] if text else []
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, (Mapping, list)):
+        return json.dumps(value, ensure_ascii=False) if value else None
+    return str(value)

@@ -1,0 +1,53 @@
+"""Opening of files, plain or gzip, with every way that can fail said in one line."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+from langrec.errors import DataError
+
+
+def check_readable(path: Path) -> None:
+    """Raises DataError where the path is missing, a folder, or may not be read."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file; check the path")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder without files that langrec knows; name the file itself")
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def is_gzip(path: Path) -> bool:
+    """True where the content (not the name) says gzip."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def read_bytes(path: Path, limit: int = -1) -> bytes:
+    """The file's content, unpacked where it is gzip; at most `limit` bytes where that is not negative.
+
+    Raises:
+        DataError: missing, a folder, not permitted, or a gzip file that is damaged or cut short.
+    """
+    check_readable(path)
+    if not is_gzip(path):
+        with path.open("rb") as file:
+            return file.read(limit)
+    try:
+        with gzip.open(path, "rb") as packed:
+            return packed.read(limit)
+    except EOFError as error:
+        raise DataError(f"{path}: the gzip file is cut short; copy or download it again") from error
+    except (OSError, zlib.error) as error:
+        raise DataError(f"{path}: the gzip file is damaged ({error}); copy or download it again") from error
+
+
+def suffixes(path: Path) -> str:
+    """The file's kind by its name, in lower case and without .gz: '.csv' of 'Ratings.CSV.gz'."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
