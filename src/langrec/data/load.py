@@ -51,37 +51,44 @@ def load_dataset(
         DataError: a file cannot be used; nothing is left; or in strict mode, rows would be set aside.
     """
     settings = settings or DataSettings()
-    tell = progress or (lambda _: None)
-    events_path, items_path = find_files(events, items)
     ledger = Ledger(settings.strict)
     try:
-        tell("read items")
-        item_table = _read_item_table(items_path) if items_path is not None else None
-        if item_table is not None:
-            note_reading(ledger, item_table)
-            tell("clean items")
-            frame, texts = read_items(item_table, settings, ledger)
-        else:
-            frame, texts = pl.DataFrame(schema={"item_id": pl.String, "title": pl.String}), ()
-        if events_path is None:
-            dataset = Dataset(Ids([]), Catalogue(frame, texts), empty_events((settings.default_type,)))
-            rows_in = 0
-        else:
-            tell("read events")
-            table = read_table(events_path, event_columns)
-            note_reading(ledger, table)
-            rows_in = table.frame.height + len(table.refused)
-            tell("number")
-            log = read_log(table, settings.default_type)
-            del table
-            tell("clean events")
-            known = log.items.is_in(frame["item_id"].implode()) if item_table is not None else None
-            good = clean_events(log, settings, ledger, known)
-            tell("sort and build")
-            dataset = _build(log, good, frame, texts, settings)
+        return load_into(ledger, events, items, settings, progress or (lambda _: None))
     finally:
         if rejected is not None:
-            _write_rejected(ledger, rejected)
+            rejected.parent.mkdir(parents=True, exist_ok=True)
+            ledger.refused().write_parquet(rejected)
+
+
+def load_into(
+    ledger: Ledger, events: Path | None, items: Path | None, settings: DataSettings, tell: Progress
+) -> tuple[Dataset, CleaningReport]:
+    """`load_dataset` with the caller's ledger, which holds the findings also where loading fails."""
+    events_path, items_path = find_files(events, items)
+    tell("read items")
+    item_table = _read_item_table(items_path) if items_path is not None else None
+    if item_table is not None:
+        note_reading(ledger, item_table)
+        tell("clean items")
+        frame, texts = read_items(item_table, settings, ledger)
+    else:
+        frame, texts = pl.DataFrame(schema={"item_id": pl.String, "title": pl.String}), ()
+    if events_path is None:
+        dataset = Dataset(Ids([]), Catalogue(frame, texts), empty_events((settings.default_type,)))
+        rows_in = 0
+    else:
+        tell("read events")
+        table = read_table(events_path, event_columns)
+        note_reading(ledger, table)
+        rows_in = table.frame.height + len(table.refused)
+        tell("number")
+        log = read_log(table, settings.default_type)
+        del table
+        tell("clean events")
+        known = log.items.is_in(frame["item_id"].implode()) if item_table is not None else None
+        good = clean_events(log, settings, ledger, known)
+        tell("sort and build")
+        dataset = _build(log, good, frame, texts, settings)
     report = CleaningReport(
         rows_in=rows_in,
         events=len(dataset.events),
@@ -175,11 +182,6 @@ def _gains(types: np.ndarray, values: np.ndarray, log: Log, settings: DataSettin
         if top > 0:
             gains = gains * np.nan_to_num(values / np.float32(top), nan=1.0).clip(0.0)
     return np.asarray(gains, dtype=np.float32)
-
-
-def _write_rejected(ledger: Ledger, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ledger.refused().write_parquet(path)
 
 
 def _check_left(report: CleaningReport, events: Path | None, items: Path | None) -> None:
