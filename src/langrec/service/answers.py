@@ -1,0 +1,38 @@
+"""What every route uses: the service behind a request, a list's length within its limit, and quick JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from langrec.errors import DataError
+from langrec.service.service import Service
+
+
+class Answered(JSONResponse):
+    """JSON of plain values, which needs no model to be checked against."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
+            "utf-8", "replace"
+        )
+
+
+def service_of(request: Request) -> Service:
+    """The service of this process."""
+    service: Service = request.app.state.service
+    return service
+
+
+def check_count(service: Service, n: int, field: str) -> int:
+    """The number of wanted rows.
+
+    Raises:
+        DataError: it is over the limit of the settings.
+    """
+    if n > service.settings.max_k:
+        raise DataError(f"{field}: {n} is over serve.max_k = {service.settings.max_k}; ask in pages", field=field)
+    return n

@@ -1,0 +1,284 @@
+"""What requests may hold: ids, times, filters and bodies, checked before anything else sees them."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from langrec.errors import DataError
+from langrec.types import Condition, Filters
+
+# A slash within an id of the path (%2F) travels through the router as this private character.
+SLASH = "\ue000"
+NO_TIME = "0001-01-01T00:00:00Z"
+
+
+def _clean_text(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
+def _checked_id(text: str) -> str:
+    text = text.replace(SLASH, "/")
+    if not text or len(text) > 1024:
+        raise ValueError("an id has from 1 to 1024 characters")
+    if text != _clean_text(text):
+        raise ValueError("an id must be valid Unicode without NUL")
+    return text
+
+
+def clean_json(value: Any) -> Any:
+    """A JSON value that every database takes."""
+    if isinstance(value, str):
+        return _clean_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list):
+        return [clean_json(one) for one in value]
+    if isinstance(value, dict):
+        return {_clean_text(str(name)): clean_json(one) for name, one in value.items()}
+    return value
+
+
+def parse_time(value: Any) -> int:
+    """Epoch milliseconds of an ISO 8601 time, or of a number of seconds or milliseconds; -1 where there is none."""
+    if value is None or value in ("", NO_TIME):
+        return -1
+    if isinstance(value, bool):
+        raise ValueError("a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970")
+    if isinstance(value, (int, float)) or re.fullmatch(r"-?\d{5,}(\.\d+)?", str(value).strip()):
+        number = float(value)
+        # Seconds until the year 5138, milliseconds above.
+        return int(number * 1000) if abs(number) < 1e11 else int(number)
+    text = str(value).strip().replace("/", "-")
+    # Python reads at most microseconds; Go's clients send nanoseconds.
+    text = re.sub(r"(\.\d{6})\d+", r"\1", text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            "a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970"
+        ) from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def show_time(at: int) -> str:
+    """An ISO 8601 time in UTC; Gorse's zero time where there is none."""
+    if at < 0:
+        return NO_TIME
+    shown = datetime.fromtimestamp(at / 1000, UTC)
+    return shown.isoformat(timespec="milliseconds" if at % 1000 else "seconds").replace("+00:00", "Z")
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of a duration as Go writes it, such as 1h30m or 90s.
+
+    Raises:
+        DataError: it is no such duration.
+    """
+    units = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1, "us": 0.001, "ns": 0.000001}
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", text)
+    if "".join(number + unit for number, unit in parts) != text or not parts:
+        raise DataError(f"write-back-delay: {text!r} is not a duration such as 1h30m", field="write-back-delay")
+    return int(sum(float(number) * units[unit] for number, unit in parts))
+
+
+def now_ms() -> int:
+    """The time of the call in epoch milliseconds."""
+    return int(time.time() * 1000)
+
+
+Id = Annotated[str, AfterValidator(_checked_id)]
+PathId = Annotated[str, Path(description="an id; write a slash in it as %2F"), AfterValidator(_checked_id)]
+Text = Annotated[str, AfterValidator(_clean_text)]
+LooseText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_clean_text)]
+LooseTexts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else value)]
+Json = Annotated[Any, AfterValidator(clean_json)]
+Time = Annotated[int, BeforeValidator(parse_time)]
+Count = Annotated[int, Query(ge=0, description="how many at most")]
+Offset = Annotated[int, Query(ge=0, le=1_000_000, description="how many of the first are passed over")]
+
+
+class _Gorse(BaseModel):
+    """Bodies in Gorse's words."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class GorseUser(_Gorse):
+    """A user; writing one again overwrites it."""
+
+    UserId: Id = Field(examples=["ann"])
+    Labels: Json = Field(None, examples=[{"country": "SE"}])
+    Comment: LooseText = ""
+
+
+class GorseUserPatch(_Gorse):
+    """Changes of a user; what is absent or null stays."""
+
+    Labels: Json = None
+    Comment: Text | None = None
+
+
+class GorseItem(_Gorse):
+    """An item; writing one again overwrites it.
+
+    Gorse's body, and beside it Title, Texts, Image and Fields. Without a Title it is `title` of the labels, else the
+    comment. Labels that are texts of the catalogue (or description, text, overview, summary, body) are read by the
+    encoder; the other labels are fields for filters.
+    """
+
+    ItemId: Id = Field(examples=["m1"])
+    IsHidden: Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)] = False
+    Categories: LooseTexts = Field(default_factory=list, examples=[["Comedy"]])
+    Timestamp: Time = Field(-1, examples=["2024-05-01T12:00:00Z"])
+    Labels: Json = Field(None, examples=[{"description": "Two friends open a bakery on the moon.", "year": 2024}])
+    Comment: LooseText = Field("", examples=["Moon Bakery"])
+    Title: LooseText = ""
+    Texts: Annotated[dict[str, Text], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+    Image: LooseText = ""
+    Fields: Annotated[dict[str, Json], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+
+
+class GorseItemPatch(_Gorse):
+    """Changes of an item; what is absent or null stays."""
+
+    IsHidden: bool | None = None
+    Categories: list[Text] | None = None
+    Timestamp: Annotated[int | None, BeforeValidator(lambda v: None if v in (None, "") else parse_time(v))] = None
+    Labels: Json = None
+    Comment: Text | None = None
+    Title: Text | None = None
+    Texts: dict[str, Text] | None = None
+    Image: Text | None = None
+    Fields: dict[str, Json] | None = None
+
+
+class GorseFeedback(_Gorse):
+    """An event; without a timestamp it happens now."""
+
+    FeedbackType: Id = Field(examples=["click"])
+    UserId: Id = Field(examples=["ann"])
+    ItemId: Id = Field(examples=["m1"])
+    Timestamp: Time = Field(-1, examples=["2024-05-01T12:00:00Z"])
+    Value: Annotated[float | None, AfterValidator(clean_json)] = None
+    Comment: LooseText = ""
+
+
+class SessionFeedback(_Gorse):
+    """An event of a session; only the item is needed."""
+
+    ItemId: Id = Field(examples=["m1"])
+    FeedbackType: LooseText = ""
+    UserId: LooseText = ""
+    Timestamp: Time = -1
+    Value: float | None = None
+
+
+class _Ours(BaseModel):
+    """Bodies in our words: an unknown name is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Scalar = str | float | bool
+
+
+class ConditionBody(_Ours):
+    """One condition on an item's field."""
+
+    field: Text = Field(examples=["price"])
+    op: Literal["eq", "in", "ge", "le", "gt", "lt"] = Field(examples=["le"])
+    value: Scalar | list[Scalar] = Field(examples=[20])
+
+    def condition(self) -> Condition:
+        value = tuple(self.value) if isinstance(self.value, list) else self.value
+        if (self.op == "in") != isinstance(value, tuple):
+            raise DataError(f"where: {self.field} {self.op} takes {_takes(self.op)}", field="where")
+        return Condition(self.field, self.op, value)
+
+
+class FiltersBody(_Ours):
+    """What may be in the list."""
+
+    categories: list[Text] = Field(default_factory=list, examples=[["Comedy"]])
+    where: list[ConditionBody] = Field(default_factory=list)
+    exclude: list[Id] = Field(default_factory=list)
+    drop_seen: bool = True
+    seen_types: list[Text] = Field(default_factory=list)
+    max_age_days: float | None = Field(None, ge=0)
+
+    def filters(self) -> Filters:
+        return Filters(
+            categories=tuple(self.categories),
+            where=tuple(one.condition() for one in self.where),
+            exclude=tuple(self.exclude),
+            drop_seen=self.drop_seen,
+            seen_types=tuple(self.seen_types),
+            max_age_days=self.max_age_days,
+        )
+
+
+class RecommendBody(_Ours):
+    """A request for a list: for a user, for a history that is given here, for a text, or for anyone."""
+
+    user: Id | None = Field(None, examples=["ann"])
+    history: list[Id] | None = Field(None, description="item ids, oldest first; replaces what is known of the user")
+    text: Text | None = None
+    k: int = Field(10, ge=1)
+    offset: int = Field(0, ge=0, le=1_000_000)
+    filters: FiltersBody = Field(default_factory=FiltersBody)
+    without: list[Id] = Field(default_factory=list, description="history items to leave out: what if they were unseen?")
+    explain: bool = Field(True, description="give each item its reason")
+
+
+class SearchBody(_Ours):
+    """A search in words."""
+
+    q: Text = Field("", examples=["a quiet film about the sea"], max_length=4000)
+    k: int = Field(10, ge=1)
+    offset: int = Field(0, ge=0, le=1_000_000)
+    cursor: str | None = Field(None, description="`cursor` of the page before; stays in place while data changes")
+    meaning: float = Field(0.5, ge=0, le=1, description="0 matches words only, 1 meaning only")
+    user: Id | None = None
+    personal: float = Field(0.0, ge=0, le=1, description="0 answers everyone alike, 1 by the user's history only")
+    filters: FiltersBody = Field(default_factory=lambda: FiltersBody(drop_seen=False))
+
+
+class RollbackBody(_Ours):
+    """Which release to serve; the one before the current one where it is absent."""
+
+    stamp: Text | None = Field(None, examples=["20240501T120000Z"])
+
+
+def parse_where(text: str) -> Condition:
+    """A condition written as field:op:value, such as price:le:20 or colour:in:red|blue.
+
+    Raises:
+        DataError: it is not.
+    """
+    parts = text.split(":", 2)
+    if len(parts) != 3 or parts[1] not in ("eq", "in", "ge", "le", "gt", "lt"):
+        raise DataError(f"where: {text!r} is not field:op:value with op eq, in, ge, le, gt or lt", field="where")
+    field, op, value = parts
+    values = tuple(_scalar(one) for one in value.split("|"))
+    return ConditionBody(field=field, op=op, value=list(values) if op == "in" else _scalar(value)).condition()  # type: ignore[arg-type]
+
+
+def _scalar(text: str) -> Scalar:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _takes(op: str) -> str:
+    return "a list" if op == "in" else "one value"

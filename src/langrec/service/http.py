@@ -1,0 +1,88 @@
+"""The HTTP application: one service, its routes, and what stands around them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from fastapi import FastAPI
+
+import langrec
+from langrec.service import (
+    pages,
+    routes_ask,
+    routes_browse,
+    routes_gorse_data,
+    routes_gorse_lists,
+    routes_operate,
+)
+from langrec.service.guard import Guard, handle_errors
+from langrec.service.service import Service
+from langrec.settings import ServeSettings, load_settings
+
+RELEASES_VARIABLE = "LANGREC_RELEASES"
+
+_ERROR = {
+    "description": "What went wrong, as for every status from 400",
+    "content": {
+        "application/json": {
+            "example": {
+                "code": "bad_request",
+                "message": "k: Input should be greater than or equal to 1",
+                "field": "k",
+                "request_id": "5f0c6f0e2b6d4c57",
+            }
+        }
+    },
+}
+
+
+def create_app(releases: Path, settings: ServeSettings) -> FastAPI:
+    """The application over a releases folder.
+
+    Raises:
+        BundleError: the folder holds no sound release.
+        StoreError: the store cannot be opened.
+        SettingsError: others can reach the address and there are no keys.
+    """
+    service = Service(Path(releases), settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(service.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await service.close()
+
+    app = FastAPI(
+        title="langrec",
+        version=langrec.__version__,
+        description="Recommendations, search and explanations. Paths with bodies in CamelCase are those of Gorse.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        responses={"4XX": _ERROR},
+    )
+    app.state.service = service
+    app.add_middleware(Guard, service=lambda: service)
+    handle_errors(app)
+    # Fixed paths come before those with an id in the same place.
+    for module in (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data):
+        for name in ("open_to_all", "reading", "writing", "administering"):
+            if hasattr(module, name):
+                app.include_router(getattr(module, name))
+    app.include_router(pages.router)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """The application of a worker process: its releases folder and settings come from LANGREC_ variables."""
+    return create_app(Path(os.environ[RELEASES_VARIABLE]), load_settings().serve)

@@ -1,0 +1,174 @@
+"""Brings a release's items, users and events into the store: in chunks, each with its progress in one transaction.
+
+An interrupted import goes on where it stopped, two at once share the work, and a second one has nothing to do. What
+somebody wrote or deleted in the store since stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from langrec.errors import BundleError
+from langrec.service.item_rows import StoredItem, put_items
+from langrec.service.schema import events, items, removed_events, users
+from langrec.service.store import Store, get_meta, next_number, set_meta, set_number, upsert
+from langrec.types import Item
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from langrec.data.catalogue import Catalogue
+
+_OWN_COLUMNS = ("item_id", "title", "categories", "image", "at", "hidden")
+
+
+def import_release(
+    store: Store,
+    stamp: str,
+    folder: Path,
+    catalogue: Catalogue,
+    *,
+    chunk: int = 20_000,
+    progress: Callable[[str, int, int], None] = lambda part, done, total: None,
+) -> bool:
+    """Imports a release, if the store has not got it yet.
+
+    Args:
+        stamp: the release's name.
+        folder: its folder, with catalog/users.parquet and catalog/events.parquet.
+        catalogue: its items.
+        progress: called with the part's name, rows done and rows in all.
+
+    Returns:
+        True where there was something to do.
+
+    Raises:
+        BundleError: a file is missing or unreadable.
+    """
+    name = f"import:{stamp}"
+    with store.read() as connection:
+        state = get_meta(connection, name)
+    if state is not None and state.get("done"):
+        return False
+    logs = {part: _read(folder / "catalog" / f"{part}.parquet") for part in ("users", "events")}
+    sizes = {"items": len(catalogue), "users": logs["users"].height, "events": logs["events"].height}
+    for part, total in sizes.items():
+        done = 0
+        while done < total:
+            with store.write() as connection:
+                state = get_meta(connection, name) or {}
+                done = int(state.get(part, 0))
+                stop = min(done + chunk, total)
+                if done < stop:
+                    if part == "items":
+                        put_items(
+                            connection,
+                            [described(item, catalogue) for item in catalogue_items(catalogue, done, stop)],
+                            source="release",
+                        )
+                    elif part == "users":
+                        _put_users(connection, logs[part].slice(done, stop - done))
+                    else:
+                        _put_events(connection, logs[part].slice(done, stop - done))
+                    set_meta(connection, name, {**state, part: stop})
+                done = stop
+            progress(part, done, total)
+    with store.write() as connection:
+        _count_again(connection)
+        set_meta(connection, name, {**sizes, "done": True})
+    return True
+
+
+def catalogue_items(catalogue: Catalogue, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+    """The catalogue's rows as items, in the order of their numbers; empty fields are left out."""
+    rows = catalogue.frame.slice(start, None if stop is None else stop - start)
+    texts = set(catalogue.text_fields)
+    rest = [name for name in rows.columns if name not in _OWN_COLUMNS and name not in texts]
+    for row in rows.iter_rows(named=True):
+        yield Item(
+            id=row["item_id"],
+            title=row["title"] or "",
+            texts={name: row[name] for name in catalogue.text_fields if row.get(name)},
+            categories=tuple(row["categories"] or ()),
+            image=row.get("image") or "",
+            at=-1 if row.get("at") is None else int(row["at"]),
+            hidden=bool(row.get("hidden")),
+            fields={name: value for name in rest if (value := plain(row[name])) is not None},
+        )
+
+
+def described(item: Item, catalogue: Catalogue) -> StoredItem:
+    """The item as a client of the Gorse API sees it: its texts and fields are labels, its title the comment."""
+    labels: dict[str, Any] = {name: text for name in catalogue.text_fields if (text := item.texts.get(name))}
+    labels |= item.fields
+    if item.image:
+        labels["image"] = item.image
+    return StoredItem(item, labels or None, item.title)
+
+
+def plain(value: Any) -> Any:
+    """A field's value as JSON knows it; NaN and infinity are no values."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+
+
+def _put_users(connection: sa.Connection, rows: pl.DataFrame) -> None:
+    names = rows["user_id"].to_list()
+    if names:
+        revision = next_number(connection)
+        connection.execute(
+            upsert(connection, users).on_conflict_do_nothing(),
+            [{"user_id": n, "comment": "", "n_events": 0, "deleted": False, "revision": revision} for n in names],
+        )
+
+
+def _put_events(connection: sa.Connection, rows: pl.DataFrame) -> None:
+    gone = set(connection.execute(sa.select(users.c.user_id).where(users.c.deleted == sa.true())).scalars())
+    removed = {tuple(key) for key in connection.execute(sa.select(removed_events))}
+    revision = next_number(connection)
+    columns = [rows[name].to_list() for name in ("user_id", "item_id", "type", "value", "at")]
+    new = [
+        {
+            "user_id": user,
+            "item_id": item,
+            "type": kind,
+            "at": at,
+            "value": None if value is None or math.isnan(value) else value,
+            "comment": "",
+            "revision": revision,
+        }
+        for user, item, kind, value, at in zip(*columns, strict=True)
+        if user not in gone and (user, item, kind, at) not in removed
+    ]
+    if new:
+        connection.execute(upsert(connection, events).on_conflict_do_nothing(), new)
+        set_number(connection, "events", revision)
+
+
+def _count_again(connection: sa.Connection) -> None:
+    for table, key in ((users, users.c.user_id), (items, items.c.item_id)):
+        column = events.c[key.name]
+        total = sa.select(sa.func.count()).select_from(events).where(column == key).scalar_subquery()
+        connection.execute(table.update().values(n_events=total))

@@ -1,0 +1,143 @@
+"""Our routes for lists: recommend with a body, search in words, explain."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, BackgroundTasks, Depends, Request
+from fastapi import Query as Param
+
+from langrec.service import shapes
+from langrec.service.answers import Answered, check_count, service_of
+from langrec.service.bodies import FiltersBody, Id, PathId, RecommendBody, SearchBody, Text, parse_where
+from langrec.service.guard import NotFound, needs
+from langrec.service.searching import search_page
+from langrec.service.service import Answer
+from langrec.service.snapshot import Snapshot
+from langrec.types import Query
+
+reading = APIRouter(prefix="/api", tags=["ask"], dependencies=[Depends(needs("read"))])
+
+
+@reading.post("/recommend", summary="The best items for a user, a history, a text, or anyone")
+async def recommend(request: Request, after: BackgroundTasks, body: RecommendBody) -> Answered:
+    service = service_of(request)
+    query = Query(
+        user=body.user,
+        history=tuple(body.history or ()),
+        text=body.text or None,
+        k=check_count(service, body.k, "k"),
+        offset=body.offset,
+        filters=body.filters.filters(),
+        without=tuple(body.without),
+    )
+    answer = await service.recommend(query, history_known=body.history is None)
+    items = shapes.list_items(answer)
+    if body.explain:
+        reasons = await service.call(lambda *_: _reasons(answer))
+        items = [item | {"reason": reason} for item, reason in zip(items, reasons, strict=True)]
+    after.add_task(service.log_impression, request.state.request_id, "recommend", body.user, answer)
+    shown = {"items": items, "trace": shapes.trace(answer.list.trace), "request_id": request.state.request_id}
+    return Answered(shown, background=after)
+
+
+@reading.post("/search", summary="Items that fit a text")
+async def search(request: Request, after: BackgroundTasks, body: SearchBody) -> Answered:
+    service = service_of(request)
+    check_count(service, body.k, "k")
+    started = time.perf_counter()
+    page = await search_page(service, body)
+    words = shapes.words_of(body.q)
+    items = []
+    for card in shapes.list_items(page.answer):
+        item = page.answer.snapshot.recommender.view(card["id"])
+        items.append(card | {"matched": shapes.matched_words(item, words) if item else []})
+    after.add_task(service.log_impression, request.state.request_id, "search", body.user, page.answer)
+    shown = {
+        "items": items,
+        "total": page.total,
+        "understood": shapes.understood(body.q, page.answer.query.filters),
+        "cursor": page.cursor,
+        "ms": round((time.perf_counter() - started) * 1000, 3),
+        "trace": shapes.trace(page.answer.list.trace),
+        "request_id": request.state.request_id,
+    }
+    return Answered(shown, background=after)
+
+
+@reading.get("/search", summary="Items that fit a text")
+async def search_by_address(
+    request: Request,
+    after: BackgroundTasks,
+    q: Annotated[Text, Param(max_length=4000)] = "",
+    k: Annotated[int, Param(ge=1)] = 10,
+    offset: Annotated[int, Param(ge=0, le=1_000_000)] = 0,
+    cursor: str | None = None,
+    meaning: Annotated[float, Param(ge=0, le=1)] = 0.5,
+    user: Id | None = None,
+    personal: Annotated[float, Param(ge=0, le=1)] = 0.0,
+    category: Annotated[list[Text] | None, Param()] = None,
+    where: Annotated[list[Text] | None, Param(description="field:op:value, such as price:le:20")] = None,
+) -> Answered:
+    conditions = [parse_where(text) for text in where or ()]
+    filters = FiltersBody.model_validate(
+        {
+            "categories": category or [],
+            "where": [{"field": c.field, "op": c.op, "value": _listed(c.value)} for c in conditions],
+            "drop_seen": False,
+        }
+    )
+    body = SearchBody(
+        q=q, k=k, offset=offset, cursor=cursor, meaning=meaning, user=user, personal=personal, filters=filters
+    )
+    return await search(request, after, body)
+
+
+@reading.get("/explain/{user}/{item}", summary="Each scorer's contribution to an item's score for a user")
+async def explain(request: Request, user: PathId, item: PathId) -> Answered:
+    service = service_of(request)
+
+    def find(snapshot: Snapshot, connection: sa.Connection) -> dict[str, Any]:
+        recommender = snapshot.recommender
+        if recommender.view(item) is None:
+            raise NotFound(f"there is no item {item!r}", field="item")
+        query = service.known_history(Query(user=user, k=10), connection)
+        why = recommender.explain(query, item)
+        return {
+            "user": user,
+            "item": item,
+            "title": shapes.title_of(recommender, item),
+            "score": shapes.number(why.score),
+            "position": why.position,
+            "dropped_by": why.dropped_by,
+            "contributions": [
+                {
+                    "scorer": one.scorer,
+                    "weight": shapes.number(one.weight),
+                    "value": shapes.number(one.value),
+                    "contribution": shapes.number(one.contribution),
+                    "history": [
+                        {"id": name, "title": shapes.title_of(recommender, name), "contribution": shapes.number(part)}
+                        for name, part in one.history
+                    ],
+                }
+                for one in why.contributions
+            ],
+            "reason": why.reason,
+        }
+
+    return Answered(await service.call(find))
+
+
+def _reasons(answer: Answer) -> list[dict[str, Any]]:
+    recommender = answer.snapshot.recommender
+    return [
+        {"kind": one.kind, "items": shapes.titles(recommender, one.items), "scorer": one.scorer}
+        for one in recommender.reasons(answer.query, answer.list)
+    ]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,348 @@
+"""Gorse's routes for users, items and feedback: what its published clients write and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from langrec.errors import DataError
+from langrec.service import event_rows, item_rows, schema, shapes
+from langrec.service.answers import Answered, check_count, service_of
+from langrec.service.bodies import (
+    GorseFeedback,
+    GorseItem,
+    GorseItemPatch,
+    GorseUser,
+    GorseUserPatch,
+    PathId,
+    now_ms,
+)
+from langrec.service.guard import NotFound, needs
+from langrec.service.item_rows import StoredItem
+from langrec.service.service import Service
+
+reading = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("read"))])
+writing = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("write"))])
+
+Page = Annotated[int, Query(ge=0, description="rows of a page")]
+After = Annotated[str, Query(description="`Cursor` of the page before")]
+
+
+def _written(rows: int) -> Answered:
+    return Answered({"RowAffected": rows})
+
+
+# Users
+
+
+@writing.post("/user", summary="Write a user")
+async def post_user(request: Request, body: GorseUser) -> Answered:
+    return await post_users(request, [body])
+
+
+@writing.post("/users", summary="Write users")
+async def post_users(request: Request, body: list[GorseUser]) -> Answered:
+    new = [event_rows.StoredUser(one.UserId, one.Labels, one.Comment) for one in body]
+    return _written(await service_of(request).write(lambda connection: event_rows.put_users(connection, new)))
+
+
+@reading.get("/user/{user}", summary="A user")
+def get_user(request: Request, user: PathId) -> Answered:
+    with service_of(request).store.read() as connection:
+        return Answered(shapes.gorse_user(_user(connection, user)))
+
+
+@writing.patch("/user/{user}", summary="Change a user")
+async def patch_user(request: Request, user: PathId, body: GorseUserPatch) -> Answered:
+    def change(connection: sa.Connection) -> int:
+        old = _user(connection, user)
+        labels = old.labels if body.Labels is None else body.Labels
+        comment = old.comment if body.Comment is None else body.Comment
+        return event_rows.put_users(connection, [replace(old, labels=labels, comment=comment)])
+
+    return _written(await service_of(request).write(change))
+
+
+@writing.delete("/user/{user}", summary="Delete a user with all events")
+async def delete_user(request: Request, user: PathId) -> Answered:
+    actor = request.state.caller.name
+
+    def delete(connection: sa.Connection) -> int:
+        n_events = event_rows.delete_user(connection, user)
+        _audit(connection, actor, "delete user", user, {"events": n_events or 0})
+        return int(n_events is not None)
+
+    return _written(await service_of(request).write(delete))
+
+
+@reading.get("/users", summary="Users, in pages")
+def get_users(request: Request, n: Page = 10, cursor: After = "") -> Answered:
+    service = service_of(request)
+    n = check_count(service, n, "n")
+    with service.store.read() as connection:
+        found = event_rows.page_users(connection, _cursor_id(request, cursor), n)
+    after = found[-1].id if n and len(found) == n else ""
+    return Answered({"Cursor": after, "Users": [shapes.gorse_user(user) for user in found]})
+
+
+# Items
+
+
+@writing.post("/item", summary="Write an item")
+async def post_item(request: Request, body: GorseItem) -> Answered:
+    return await post_items(request, [body])
+
+
+@writing.post("/items", summary="Write items")
+async def post_items(request: Request, body: list[GorseItem]) -> Answered:
+    service = service_of(request)
+    text_fields = service.snapshot.recommender.catalogue.text_fields
+    return _written(await _put(service, [shapes.item_from(one, text_fields) for one in body]))
+
+
+@reading.get("/item/{item}", summary="An item")
+def get_item(request: Request, item: PathId) -> Answered:
+    with service_of(request).store.read() as connection:
+        return Answered(shapes.gorse_item(_item(connection, item)))
+
+
+@writing.patch("/item/{item}", summary="Change an item")
+async def patch_item(request: Request, item: PathId, body: GorseItemPatch) -> Answered:
+    text_fields = service_of(request).snapshot.recommender.catalogue.text_fields
+    return await _change_item(request, item, lambda old: shapes.item_patched(old, body, text_fields))
+
+
+@writing.delete("/item/{item}", summary="Delete an item")
+async def delete_item(request: Request, item: PathId) -> Answered:
+    actor = request.state.caller.name
+
+    def delete(connection: sa.Connection) -> int:
+        gone = item_rows.delete_item(connection, item)
+        _audit(connection, actor, "delete item", item, None)
+        return int(gone)
+
+    return _written(await service_of(request).write(delete))
+
+
+@writing.put("/item/{item}/category/{category}", summary="Add a category to an item")
+async def put_category(request: Request, item: PathId, category: PathId) -> Answered:
+    def add(old: StoredItem) -> StoredItem:
+        names = tuple(dict.fromkeys([*old.item.categories, category]))
+        return replace(old, item=replace(old.item, categories=names))
+
+    return await _change_item(request, item, add)
+
+
+@writing.delete("/item/{item}/category/{category}", summary="Take a category from an item")
+async def delete_category(request: Request, item: PathId, category: PathId) -> Answered:
+    def remove(old: StoredItem) -> StoredItem:
+        names = tuple(name for name in old.item.categories if name != category)
+        return replace(old, item=replace(old.item, categories=names))
+
+    return await _change_item(request, item, remove)
+
+
+@reading.get("/items", summary="Items, in pages; with q those that fit the words, best first")
+async def get_items(request: Request, n: Page = 10, cursor: After = "", q: str = "") -> Answered:
+    service = service_of(request)
+    n = check_count(service, n, "n")
+    after = _cursor_id(request, cursor)
+    if q:
+        from langrec.service.bodies import SearchBody
+        from langrec.service.searching import search_page
+
+        page = await search_page(service, SearchBody(q=q[:4000], k=max(n, 1), cursor=after or None))
+        stored = await run_in_threadpool(_stored, service, page.answer.list.ids)
+        found = [stored[name] for name in page.answer.list.ids if name in stored]
+        after = page.cursor or ""
+    else:
+        found = await run_in_threadpool(_page_of_items, service, after, n)
+        after = found[-1].item.id if n and len(found) == n else ""
+    return Answered({"Cursor": after, "Items": [shapes.gorse_item(one) for one in found]})
+
+
+# Feedback
+
+
+@writing.post("/feedback", summary="Append events; values of the same event add up")
+async def post_feedback(request: Request, body: list[GorseFeedback]) -> Answered:
+    return _written(await _put_feedback(service_of(request), body, overwrite=False))
+
+
+@writing.put("/feedback", summary="Write events; the same event is overwritten")
+async def put_feedback(request: Request, body: list[GorseFeedback]) -> Answered:
+    return _written(await _put_feedback(service_of(request), body, overwrite=True))
+
+
+@reading.get("/feedback", summary="Events in the order of arrival, in pages")
+def get_feedback(request: Request, n: Page = 10, cursor: After = "") -> Answered:
+    return _feedback_page(request, n, cursor, None)
+
+
+@reading.get("/feedback/{type}", summary="Events of a type, in pages")
+def get_feedback_of_type(request: Request, type: PathId, n: Page = 10, cursor: After = "") -> Answered:
+    return _feedback_page(request, n, cursor, type)
+
+
+@reading.get("/feedback/{user}/{item}", summary="A user's events with an item")
+def get_feedback_of_pair(request: Request, user: PathId, item: PathId) -> Answered:
+    return _feedback(request, user=user, item=item)
+
+
+@reading.get("/feedback/{type}/{user}/{item}", summary="A user's newest event of a type with an item")
+def get_one_feedback(request: Request, type: PathId, user: PathId, item: PathId) -> Answered:
+    with service_of(request).store.read() as connection:
+        found = event_rows.find_events(connection, user=user, item=item, type=type, n=1, newest=True)
+    if not found:
+        raise NotFound(f"user {user!r} has no event {type!r} with item {item!r}", field="item")
+    return Answered(shapes.gorse_event(found[0]))
+
+
+@writing.delete("/feedback/{user}/{item}", summary="Delete a user's events with an item")
+async def delete_feedback(request: Request, user: PathId, item: PathId) -> Answered:
+    return _written(await _delete_feedback(request, user, item, None))
+
+
+@writing.delete("/feedback/{type}/{user}/{item}", summary="Delete a user's events of a type with an item")
+async def delete_feedback_of_type(request: Request, type: PathId, user: PathId, item: PathId) -> Answered:
+    return _written(await _delete_feedback(request, user, item, type))
+
+
+@reading.get("/user/{user}/feedback", summary="A user's events, newest first")
+def get_user_feedback(request: Request, user: PathId) -> Answered:
+    return _feedback(request, user=user)
+
+
+@reading.get("/user/{user}/feedback/{type}", summary="A user's events of a type, newest first")
+def get_user_feedback_of_type(request: Request, user: PathId, type: PathId) -> Answered:
+    return _feedback(request, user=user, type=type)
+
+
+@reading.get("/item/{item}/feedback", summary="An item's events, newest first")
+def get_item_feedback(request: Request, item: PathId) -> Answered:
+    return _feedback(request, item=item)
+
+
+@reading.get("/item/{item}/feedback/{type}", summary="An item's events of a type, newest first")
+def get_item_feedback_of_type(request: Request, item: PathId, type: PathId) -> Answered:
+    return _feedback(request, item=item, type=type)
+
+
+# What several of them share
+
+
+async def _put(service: Service, stored: list[StoredItem]) -> int:
+    """Makes the items' vectors once, here, and writes both."""
+    recommender = service.snapshot.recommender
+    vectors = None
+    if recommender.encoder is not None and stored:
+        vectors = await run_in_threadpool(recommender.embed_items, [one.item for one in stored])
+    encoder = None if recommender.encoder is None else recommender.encoder.identity
+    await service.write(lambda c: item_rows.put_items(c, stored, vectors=vectors, encoder=encoder))
+    return len(stored)
+
+
+async def _change_item(request: Request, name: str, change: Callable[[StoredItem], StoredItem]) -> Answered:
+    """Reads, changes and writes an item in one transaction; its vectors are made before, from what it will be."""
+    service = service_of(request)
+    recommender = service.snapshot.recommender
+    encoder = recommender.encoder
+    old = await run_in_threadpool(_one_stored, service, name)
+    wanted = change(old)
+    made: Any = None
+    if encoder is not None and item_rows.content_hash(old.item) != item_rows.content_hash(wanted.item):
+        made = await run_in_threadpool(recommender.embed_items, [wanted.item])
+
+    def write(connection: sa.Connection) -> None:
+        new = change(_item(connection, name))
+        # Somebody changed the item in between: its vectors are made when it is next read.
+        vectors = made if item_rows.content_hash(new.item) == item_rows.content_hash(wanted.item) else None
+        identity = None if encoder is None else encoder.identity
+        item_rows.put_items(connection, [new], vectors=vectors, encoder=identity)
+
+    await service.write(write)
+    return _written(1)
+
+
+async def _put_feedback(service: Service, body: list[GorseFeedback], overwrite: bool) -> int:
+    now = now_ms()
+    log = [
+        event_rows.Event(
+            one.UserId,
+            one.ItemId,
+            one.FeedbackType,
+            one.Timestamp if one.Timestamp >= 0 else now,
+            one.Value,
+            one.Comment,
+        )
+        for one in body
+    ]
+    await service.write(lambda connection: event_rows.put_events(connection, log, overwrite=overwrite))
+    return len(log)
+
+
+async def _delete_feedback(request: Request, user: str, item: str, type: str | None) -> int:
+    return await service_of(request).write(lambda c: event_rows.delete_events(c, user, item, type))
+
+
+def _feedback_page(request: Request, n: int, cursor: str, type: str | None) -> Answered:
+    service = service_of(request)
+    n = check_count(service, n, "n")
+    after = _cursor_id(request, cursor)
+    if after and not after.isdigit():
+        raise DataError("cursor: is not one that this server gave", field="cursor")
+    with service.store.read() as connection:
+        found = event_rows.find_events(connection, type=type, after=int(after or 0), n=n)
+    last = str(found[-1].seq) if n and len(found) == n else ""
+    return Answered({"Cursor": last, "Feedback": [shapes.gorse_event(event) for event in found]})
+
+
+def _feedback(request: Request, **wanted: str) -> Answered:
+    with service_of(request).store.read() as connection:
+        found = event_rows.find_events(connection, newest=True, n=100_000, **wanted)  # type: ignore[arg-type]
+    return Answered([shapes.gorse_event(event) for event in found])
+
+
+def _cursor_id(request: Request, cursor: str) -> str:
+    # gorsejs writes the parameter as its field is called.
+    return cursor or request.query_params.get("Cursor", "")
+
+
+def _page_of_items(service: Service, after: str, n: int) -> list[StoredItem]:
+    with service.store.read() as connection:
+        return item_rows.page_items(connection, after, n)
+
+
+def _stored(service: Service, names: tuple[str, ...]) -> dict[str, StoredItem]:
+    with service.store.read() as connection:
+        return item_rows.get_items(connection, names)
+
+
+def _one_stored(service: Service, name: str) -> StoredItem:
+    with service.store.read() as connection:
+        return _item(connection, name)
+
+
+def _item(connection: sa.Connection, name: str) -> StoredItem:
+    found = item_rows.get_item(connection, name)
+    if found is None:
+        raise NotFound(f"there is no item {name!r}", field="item")
+    return found
+
+
+def _user(connection: sa.Connection, name: str) -> event_rows.StoredUser:
+    found = event_rows.get_user(connection, name)
+    if found is None:
+        raise NotFound(f"there is no user {name!r}", field="user")
+    return found
+
+
+def _audit(connection: sa.Connection, actor: str, action: str, target: str, detail: Any) -> None:
+    connection.execute(
+        schema.audit.insert().values(at=now_ms(), actor=actor, action=action, target=target, detail=detail)
+    )

@@ -1,0 +1,216 @@
+"""Gorse's routes for lists: recommendations, popular and latest items, neighbours."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Request
+from fastapi import Query as Param
+from starlette.concurrency import run_in_threadpool
+
+from langrec.service import event_rows, shapes
+from langrec.service.answers import Answered, check_count, service_of
+from langrec.service.bodies import Count, Offset, PathId, SessionFeedback, now_ms, parse_duration
+from langrec.service.guard import NotAllowed, NotFound, needs
+from langrec.service.service import Service
+from langrec.service.snapshot import Snapshot
+from langrec.types import Filters, Query, Recommendation
+
+reading = APIRouter(prefix="/api", tags=["lists"], dependencies=[Depends(needs("read"))])
+
+Categories = Annotated[list[str] | None, Param(description="an item needs one of them; repeat the parameter")]
+UserId = Annotated[str, Param(alias="user-id", description="leave out what this user has events with")]
+NEIGHBOURS = ("neighbors", "similar", "default")
+
+
+@reading.get("/recommend/{user}", summary="The best items for a user")
+@reading.get("/recommend/{user}/{path_category}", summary="The best items of a category for a user")
+async def recommend(
+    request: Request,
+    after: BackgroundTasks,
+    user: PathId,
+    path_category: str = "",
+    n: Count = 10,
+    offset: Offset = 0,
+    category: Categories = None,
+    write_back_type: Annotated[str, Param(alias="write-back-type")] = "",
+    write_back_delay: Annotated[str, Param(alias="write-back-delay")] = "",
+    version: Annotated[str, Header(alias="X-API-Version", description="2 for items with scores")] = "1",
+) -> Answered:
+    service = service_of(request)
+    filters = Filters(categories=_categories(path_category, category))
+    query = Query(user=user, k=check_count(service, n, "n"), offset=offset, filters=filters)
+    answer = await service.recommend(query)
+    if write_back_type:
+        await _write_back(request, user, answer.list.ids, write_back_type, write_back_delay)
+    after.add_task(service.log_impression, request.state.request_id, "recommend", user, answer)
+    return Answered(shapes.scores(answer.list) if version == "2" else list(answer.list.ids), background=after)
+
+
+@reading.post("/session/recommend", summary="The best items for a session")
+@reading.post("/session/recommend/{category}", summary="The best items of a category for a session")
+async def session_recommend(
+    request: Request,
+    after: BackgroundTasks,
+    body: list[SessionFeedback],
+    category: str = "",
+    n: Count = 10,
+    offset: Offset = 0,
+) -> Answered:
+    service = service_of(request)
+    log = sorted(body, key=lambda one: one.Timestamp)[-service.settings.history :]
+    query = Query(
+        history=tuple(one.ItemId for one in log),
+        history_at=tuple(one.Timestamp for one in log) if all(one.Timestamp >= 0 for one in log) else (),
+        k=check_count(service, n, "n"),
+        offset=offset,
+        filters=Filters(categories=_categories(category, None)),
+    )
+    answer = await service.recommend(query, history_known=False)
+    after.add_task(service.log_impression, request.state.request_id, "session", None, answer)
+    return Answered(shapes.scores(answer.list), background=after)
+
+
+@reading.get("/popular", summary="Popular items")
+@reading.get("/popular/{path_category}", summary="Popular items of a category")
+async def popular(
+    request: Request,
+    path_category: str = "",
+    n: Count = 10,
+    offset: Offset = 0,
+    category: Categories = None,
+    user: UserId = "",
+) -> Answered:
+    return await _plain_list(request, "popular", _categories(path_category, category), n, offset, user)
+
+
+@reading.get("/latest", summary="Newest items")
+@reading.get("/latest/{path_category}", summary="Newest items of a category")
+async def latest(
+    request: Request,
+    path_category: str = "",
+    n: Count = 10,
+    offset: Offset = 0,
+    category: Categories = None,
+    user: UserId = "",
+) -> Answered:
+    return await _plain_list(request, "latest", _categories(path_category, category), n, offset, user)
+
+
+@reading.get("/non-personalized/{name}", summary="Popular or newest items")
+async def non_personalized(
+    request: Request, name: str, n: Count = 10, offset: Offset = 0, category: Categories = None, user: UserId = ""
+) -> Answered:
+    if name not in ("popular", "latest"):
+        raise NotFound(f"there is no list {name!r}; there are popular and latest", field="name")
+    return await _plain_list(request, name, _categories("", category), n, offset, user)
+
+
+@reading.get("/item/{item}/neighbors", summary="Items like an item")
+@reading.get("/item/{item}/neighbors/{path_category}", summary="Items of a category like an item")
+async def neighbours(
+    request: Request,
+    item: PathId,
+    path_category: str = "",
+    n: Count = 10,
+    offset: Offset = 0,
+    category: Categories = None,
+    user: UserId = "",
+) -> Answered:
+    service = service_of(request)
+    check_count(service, n, "n")
+    wanted = set(_categories(path_category, category))
+
+    def find(snapshot: Snapshot, connection: sa.Connection) -> list[dict[str, Any]]:
+        if snapshot.recommender.view(item) is None:
+            raise NotFound(f"there is no item {item!r}", field="item")
+        seen = _seen(service, connection, user)
+        if not wanted and not seen:
+            return shapes.scores(snapshot.recommender.neighbours(item, n, offset))
+        view = snapshot.recommender.view
+        found = shapes.scores(snapshot.recommender.neighbours(item, max(1000, offset + n + len(seen))))
+        fit = [one for one in found if one["Id"] not in seen and _in(view(one["Id"]), wanted)]
+        return fit[offset : offset + n]
+
+    return Answered(await service.call(find))
+
+
+@reading.get("/item-to-item/{name}/{item}", summary="Items like an item")
+async def item_to_item(
+    request: Request,
+    name: str,
+    item: PathId,
+    n: Count = 10,
+    offset: Offset = 0,
+    category: Categories = None,
+    user: UserId = "",
+) -> Answered:
+    _known_neighbours(name)
+    return await neighbours(request, item, "", n, offset, category, user)
+
+
+@reading.get("/user/{user}/neighbors", summary="Users with like events")
+async def user_neighbours(request: Request, user: PathId, n: Count = 10, offset: Offset = 0) -> Answered:
+    service = service_of(request)
+    check_count(service, n, "n")
+
+    def find() -> list[dict[str, Any]]:
+        with service.store.read() as connection:
+            if event_rows.get_user(connection, user) is None:
+                raise NotFound(f"there is no user {user!r}", field="user")
+            found = event_rows.similar_users(connection, user, n, offset)
+        return [{"Id": name, "Score": score} for name, score in found]
+
+    return Answered(await run_in_threadpool(find))
+
+
+@reading.get("/user-to-user/{name}/{user}", summary="Users with like events")
+async def user_to_user(request: Request, name: str, user: PathId, n: Count = 10, offset: Offset = 0) -> Answered:
+    _known_neighbours(name)
+    return await user_neighbours(request, user, n, offset)
+
+
+async def _plain_list(
+    request: Request, name: str, categories: tuple[str, ...], n: int, offset: int, user: str
+) -> Answered:
+    service = service_of(request)
+    check_count(service, n, "n")
+
+    def find(snapshot: Snapshot, connection: sa.Connection) -> Recommendation:
+        filters = Filters(categories=categories, exclude=tuple(_seen(service, connection, user)))
+        if name == "popular":
+            return snapshot.recommender.popular(n, offset, filters)
+        return snapshot.recommender.latest(n, offset, filters)
+
+    return Answered(shapes.scores(await service.call(find)))
+
+
+async def _write_back(request: Request, user: str, items: tuple[str, ...], type: str, delay: str) -> None:
+    """Notes shown items as events; a delayed one counts from its time on."""
+    try:
+        needs("write")(request)
+    except NotAllowed as error:
+        raise NotAllowed(f"write-back-type: {error.message}", field="write-back-type") from error
+    at = now_ms() + (parse_duration(delay) if delay else 0)
+    log = [event_rows.Event(user, item, type, at) for item in items]
+    await service_of(request).write(lambda connection: event_rows.put_events(connection, log, overwrite=True))
+
+
+def _categories(path: str, query: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.replace("\ue000", "/") for name in (query or [path]) if name)
+
+
+def _seen(service: Service, connection: sa.Connection, user: str) -> set[str]:
+    if not user:
+        return set()
+    return {row[0] for row in event_rows.history(connection, user, 100_000, now_ms())}
+
+
+def _in(item: Any, wanted: set[str]) -> bool:
+    return not wanted or (item is not None and bool(wanted & set(item.categories)))
+
+
+def _known_neighbours(name: str) -> None:
+    if name not in NEIGHBOURS:
+        raise NotFound(f"there are no neighbours {name!r}; there are {', '.join(NEIGHBOURS)}", field="name")

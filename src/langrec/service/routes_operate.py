@@ -1,0 +1,211 @@
+"""Our routes for those who run the server: releases, measurements, health and metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Query as Param
+from starlette.concurrency import run_in_threadpool
+
+from langrec.errors import BundleError, DataError
+from langrec.service import browse_rows, measure, schema, shapes
+from langrec.service.answers import Answered, check_count, service_of
+from langrec.service.bodies import Count, Id, RollbackBody, now_ms, parse_time
+from langrec.service.guard import NotFound, needs
+from langrec.service.service import Service
+
+open_to_all = APIRouter(tags=["health"])
+reading = APIRouter(tags=["operate"], dependencies=[Depends(needs("read"))])
+administering = APIRouter(prefix="/api", tags=["operate"], dependencies=[Depends(needs("admin"))])
+
+Release = Annotated[str, Param(description="a release's stamp; the one in use where it is absent")]
+
+
+@open_to_all.get("/api/health/live", summary="The process answers")
+@open_to_all.get("/api/health/ready", summary="The process can serve")
+async def health(request: Request) -> Answered:
+    service = service_of(request)
+    error = await run_in_threadpool(_store_error, service)
+    return Answered(
+        {
+            "Ready": error is None,
+            "DataStoreError": error,
+            "CacheStoreError": None,
+            "DataStoreConnected": error is None,
+            "CacheStoreConnected": True,
+            "Release": service.snapshot.stamp,
+            "Problem": service.releases.problem,
+        },
+        200 if error is None or request.url.path.endswith("live") else 503,
+    )
+
+
+@reading.get("/api/health/stats", summary="Requests, times and memory of the last hour in steps of 15 seconds")
+def stats(request: Request) -> Answered:
+    service = service_of(request)
+    snapshot = service.snapshot
+    with service.store.read() as connection:
+        series = service.stats.series(connection)
+        event_at, item_at = browse_rows.newest(connection)
+    value = service.stats.registry.get_sample_value
+    return Answered(
+        {
+            "series": series,
+            "queue": service.batcher.queue,
+            "shed": service.batcher.shed,
+            "cache": {
+                "hits": int(value("langrec_cache_hits_total") or 0),
+                "misses": int(value("langrec_cache_misses_total") or 0),
+            },
+            "freshness": {"event_at": event_at, "item_at": item_at, "release_at": _made_at(_manifest(snapshot.folder))},
+            "worker": service.stats.worker,
+        }
+    )
+
+
+@reading.get("/metrics", summary="Metrics of this process in the Prometheus text format")
+async def metrics(request: Request) -> Response:
+    service = service_of(request)
+    service.stats.release.clear()
+    service.stats.release.labels(service.snapshot.stamp).set(1)
+    service.stats.overlay.set(len(service.snapshot.overlay))
+    return Response(service.stats.prometheus(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@reading.get("/api/release", summary="The release in use")
+def release(request: Request) -> Answered:
+    service = service_of(request)
+    snapshot = service.snapshot
+    manifest = _manifest(snapshot.folder)
+    with service.store.read() as connection:
+        counts = browse_rows.counts(connection)
+    encoder = snapshot.recommender.encoder
+    made_at = _made_at(manifest)
+    return Answered(
+        {
+            "stamp": snapshot.stamp,
+            "age_seconds": None if made_at is None else round((now_ms() - made_at) / 1000, 1),
+            **counts,
+            "models": list(snapshot.recommender.scorer_names),
+            "encoder": None if encoder is None else encoder.identity,
+            "size_bytes": sum(path.stat().st_size for path in snapshot.folder.rglob("*") if path.is_file()),
+            "overlay_items": len(snapshot.overlay),
+            "console_role": request.state.caller.role,
+            "problem": service.releases.problem,
+        }
+    )
+
+
+@reading.get("/api/releases", summary="All releases, newest first")
+def releases(request: Request) -> Answered:
+    from langrec.bundle import releases as find
+
+    service = service_of(request)
+    rows = []
+    for one in sorted(find(service.folder), key=lambda one: one.stamp, reverse=True):
+        manifest = one.manifest or {}
+        rows.append(
+            {
+                "stamp": one.stamp,
+                "current": one.stamp == service.snapshot.stamp,
+                "made_at": one.made_at,
+                "data": manifest.get("data", {}),
+                "metrics": manifest.get("metrics", []),
+                "size_bytes": one.size_bytes,
+                "ok": one.problem is None,
+                "problem": one.problem,
+            }
+        )
+    return Answered(rows)
+
+
+@administering.post("/releases/rollback", summary="Serve another release")
+async def roll_back(request: Request, body: RollbackBody) -> Answered:
+    service = service_of(request)
+    stamp = await run_in_threadpool(_roll_back, service, body.stamp)
+    actor = request.state.caller.name
+    before = service.snapshot.stamp
+    detail = {"from": before}
+
+    def note(connection: sa.Connection) -> None:
+        row = {"at": now_ms(), "actor": actor, "action": "rollback", "target": stamp, "detail": detail}
+        connection.execute(schema.audit.insert().values(row))
+
+    await service.write(note)
+    await service.call(lambda *_: None)  # the next block takes the new snapshot
+    return Answered({"stamp": service.snapshot.stamp})
+
+
+@reading.get("/api/measure", summary="How good a release's models are")
+def measured(request: Request, release: Release = "") -> Answered:
+    folder = _folder(service_of(request), release)
+    return Answered(measure.measured(folder, _manifest(folder)))
+
+
+@reading.get("/api/measure/lists", summary="Lists of several models for one user, as they were measured")
+def measured_lists(request: Request, user: Id, models: str = "", k: Count = 10, release: Release = "") -> Answered:
+    service = service_of(request)
+    folder = _folder(service, release)
+    known = measure.list_models(folder)
+    wanted = [name for name in models.split(",") if name] or known[:2]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise DataError(f"models: there is no {', '.join(unknown)}; there are {', '.join(known)}", field="models")
+    found = measure.user_lists(folder, user, wanted, check_count(service, k, "k"))
+    title = service.snapshot.recommender
+    lists = {
+        model: [{"id": i, "title": shapes.title_of(title, i), "score": shapes.number(score)} for i, score in rows]
+        for model, rows in found.items()
+    }
+    return Answered({"user": user, "lists": lists, "models": known})
+
+
+def _store_error(service: Service) -> str | None:
+    try:
+        with service.store.read() as connection:
+            connection.execute(sa.select(1))
+    except Exception as error:
+        return str(error)
+    return None
+
+
+def _roll_back(service: Service, stamp: str | None) -> str:
+    """Moves CURRENT to a sound release and loads it."""
+    from langrec.bundle import Bundle, rollback
+
+    if stamp is not None:
+        Bundle.open(_folder(service, stamp), verify=True)
+    moved = rollback(service.folder, stamp)
+    service.releases.switch()
+    if service.releases.problem is not None:
+        raise BundleError(service.releases.problem, field="stamp")
+    return moved
+
+
+def _folder(service: Service, stamp: str) -> Path:
+    if not stamp:
+        return service.snapshot.folder
+    if "/" in stamp or "\\" in stamp or stamp.startswith(".") or not (service.folder / stamp).is_dir():
+        raise NotFound(f"there is no release {stamp!r}; /api/releases lists them", field="release")
+    return service.folder / stamp
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder / 'manifest.json'}: cannot be read ({error})") from error
+    return manifest
+
+
+def _made_at(manifest: dict[str, Any]) -> int | None:
+    try:
+        made_at = parse_time(manifest.get("made_at"))
+    except ValueError:
+        return None
+    return made_at if made_at >= 0 else None

@@ -1,0 +1,161 @@
+"""The store's tables, as SQLAlchemy Core describes them: SQLite and PostgreSQL hold the same ones."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+# The current state of every item. A deleted item keeps its row, so that no later import brings it back.
+items = sa.Table(
+    "items",
+    metadata,
+    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text, nullable=False, default=""),
+    sa.Column("texts", sa.JSON, nullable=False),
+    sa.Column("categories", sa.JSON, nullable=False),
+    sa.Column("image", sa.Text, nullable=False, default=""),
+    sa.Column("at", sa.BigInteger, nullable=False, default=-1),
+    sa.Column("hidden", sa.Boolean, nullable=False, default=False),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("labels", sa.JSON),
+    sa.Column("comment", sa.Text, nullable=False, default=""),
+    sa.Column("n_events", sa.Integer, nullable=False, default=0),
+    sa.Column("deleted", sa.Boolean, nullable=False, default=False),
+    sa.Column("source", sa.Text, nullable=False),  # release: as imported; api: somebody wrote it since
+    sa.Column("content", sa.Text, nullable=False),  # hash of what a recommender reads
+    sa.Column("created", sa.BigInteger, nullable=False),  # revision of the first write
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("encoder", sa.Text),
+    sa.Column("vectors", sa.LargeBinary),  # safetensors, by space; made by `encoder`
+    sa.Index("items_revision", "revision"),
+    sa.Index("items_created", "created"),
+    sa.Index("items_title", "title"),
+    sa.Index("items_n_events", "n_events"),
+    sa.Index("items_at", "at"),
+)
+
+item_categories = sa.Table(
+    "item_categories",
+    metadata,
+    sa.Column("category", sa.Text, primary_key=True),
+    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Index("item_categories_item", "item_id"),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("labels", sa.JSON),
+    sa.Column("comment", sa.Text, nullable=False, default=""),
+    sa.Column("n_events", sa.Integer, nullable=False, default=0),
+    sa.Column("deleted", sa.Boolean, nullable=False, default=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+
+# The log. `seq` is the order of arrival, which listings page through.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", _number, primary_key=True, autoincrement=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("item_id", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("comment", sa.Text, nullable=False, default=""),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("user_id", "item_id", "type", "at", name="events_key"),
+    sa.Index("events_user", "user_id", "at"),
+    sa.Index("events_item", "item_id", "at"),
+    sqlite_autoincrement=True,
+)
+
+# Keys of events that somebody deleted: an import passes over them.
+removed_events = sa.Table(
+    "removed_events",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, primary_key=True),
+)
+
+# What was shown: one row per answer; a list's place is the position.
+impressions = sa.Table(
+    "impressions",
+    metadata,
+    sa.Column("seq", _number, primary_key=True, autoincrement=True),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("release", sa.Text, nullable=False),
+    sa.Column("offset", sa.Integer, nullable=False),
+    sa.Column("items", sa.JSON, nullable=False),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("propensities", sa.JSON, nullable=False),
+    sa.Index("impressions_user", "user_id", "at"),
+)
+
+# Items that wait for a person's decision.
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("seq", _number, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("decided_at", sa.BigInteger),
+)
+
+# Who deleted or rolled back what; ids only.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", _number, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("detail", sa.JSON),
+)
+
+# API keys kept in the store, beside those of the settings: never the key, its sha256.
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("made_at", sa.BigInteger, nullable=False),
+)
+
+# Finished statistics buckets, so that any worker can show the sum of all.
+stats = sa.Table(
+    "stats",
+    metadata,
+    sa.Column("at", sa.BigInteger, primary_key=True),
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("bucket", sa.JSON, nullable=False),
+)
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.JSON),
+)
+
+# Counters that a write moves: one row each, so that reading the newest revision costs one key lookup.
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)

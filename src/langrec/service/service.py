@@ -1,0 +1,255 @@
+"""What the routes call: histories from the store make queries, blocks of queries make answers, answers are logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from langrec.errors import LangrecError
+from langrec.service import event_rows, schema
+from langrec.service.auth import Keys, load_keys
+from langrec.service.batching import Batcher, Busy
+from langrec.service.snapshot import Releases, Snapshot
+from langrec.service.stats import BUCKET_SECONDS, Stats
+from langrec.service.store import Store
+from langrec.service.writer import Writer
+from langrec.settings import ServeSettings
+from langrec.types import Query, Recommendation
+
+T = TypeVar("T")
+_log = logging.getLogger("langrec.service")
+_CACHE_SIZE = 1024
+_CACHE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A list, with the query and the snapshot that it came from."""
+
+    query: Query
+    list: Recommendation
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    kind: str  # recommend or search
+    query: Query
+    known: bool  # the history comes from the store
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    work: Callable[[Snapshot, sa.Connection], Any]
+
+
+class Service:
+    """Serves one releases folder and one store; of this process.
+
+    Args:
+        releases: the releases folder.
+        settings: of the service.
+    """
+
+    def __init__(self, releases: Path, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.folder = releases
+        self.store = Store(settings.store)
+        self.keys: Keys = load_keys(settings, self.store)
+        self.stats = Stats()
+        self.releases = Releases(releases, self.store)
+        self.writer = Writer(self.store)
+        self.batcher = Batcher(self._work, most_waiting=settings.max_queue)
+        self._cache: OrderedDict[tuple[Any, ...], tuple[float, Recommendation]] = OrderedDict()
+        self._shown: list[dict[str, Any]] = []
+        self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The snapshot in use; changes that nobody has asked for yet may be missing."""
+        return self.releases.snapshot
+
+    async def recommend(self, query: Query, *, history_known: bool = True) -> Answer:
+        """The best items for a query; with `history_known` the user's history is read from the store."""
+        return await self._ask(_Ask("recommend", query, history_known and query.user is not None))
+
+    async def search(self, query: Query) -> Answer:
+        """Items that fit a text; a user's history counts as far as the query says."""
+        return await self._ask(_Ask("search", query, query.user is not None and query.personal > 0))
+
+    async def call(self, work: Callable[[Snapshot, sa.Connection], T]) -> T:
+        """The result of work on the fresh snapshot, in the scorer's thread."""
+        result: T = await self._ask(_Call(work))
+        return result
+
+    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """The result of a write, after it is durable."""
+        return await self.writer.write(work)
+
+    def known_history(self, query: Query, connection: sa.Connection) -> Query:
+        """The query with the user's newest events as its history; a user without events is a new visitor."""
+        now = int(time.time() * 1000) if query.at is None else int(query.at.timestamp() * 1000)
+        assert query.user is not None
+        rows = event_rows.history(connection, query.user, self.settings.history, now)[::-1]
+        if not rows:
+            # Without this the release would answer from what it was trained on, deleted users included.
+            return replace(query, user=None, history=(), history_at=(), history_types=())
+        return replace(
+            query,
+            history=tuple(row[0] for row in rows),
+            history_at=tuple(row[2] for row in rows),
+            history_types=tuple(row[1] for row in rows),
+        )
+
+    async def log_impression(self, request_id: str, kind: str, user: str | None, answer: Answer) -> None:
+        """Notes a shown list; it is written after the reply, together with others."""
+        if not answer.list.ids:
+            return
+        self._shown.append(
+            {
+                "request_id": request_id,
+                "kind": kind,
+                "user_id": user,
+                "at": int(time.time() * 1000),
+                "release": answer.snapshot.stamp,
+                "offset": answer.query.offset,
+                "items": list(answer.list.ids),
+                "scores": [_number(score) for score in answer.list.items.scores],
+                # The lists are deterministic: what was shown was shown with probability 1.
+                "propensities": [1.0] * len(answer.list.ids),
+            }
+        )
+        if not self._background:
+            self._spawn(self._write_impressions())
+
+    async def run(self) -> None:
+        """Shares the statistics until it is cancelled."""
+        while True:
+            await asyncio.sleep(BUCKET_SECONDS - time.time() % BUCKET_SECONDS + 0.1)
+            try:
+                await self.writer.write(self.stats.flush)
+            except LangrecError as error:
+                _log.warning("statistics were not written: %s", error.message)
+
+    async def close(self) -> None:
+        """Finishes what was begun."""
+        await self._write_impressions()
+        self.batcher.close()
+        await asyncio.to_thread(self.writer.close)
+        self.store.close()
+
+    async def _ask(self, job: _Ask | _Call) -> Any:
+        try:
+            return await self.batcher.ask(job)
+        except Busy:
+            self.stats.shed.inc()
+            raise
+        finally:
+            self.stats.queue.set(self.batcher.queue)
+
+    def _work(self, jobs: Sequence[_Ask | _Call]) -> list[Any]:
+        """Runs in the scorer's thread: one result or exception per job."""
+        snapshot = self.releases.fresh()
+        results: list[Any] = [None] * len(jobs)
+        asks: dict[str, list[tuple[int, Query]]] = {"recommend": [], "search": []}
+        with self.store.read() as connection:
+            for i, job in enumerate(jobs):
+                try:
+                    if isinstance(job, _Call):
+                        results[i] = job.work(snapshot, connection)
+                    else:
+                        query = self.known_history(job.query, connection) if job.known else job.query
+                        asks[job.kind].append((i, query))
+                except Exception as error:
+                    results[i] = error
+        for kind, asked in asks.items():
+            if asked:
+                self.stats.block.observe(len(asked))
+                self._answer(kind, asked, snapshot, results)
+        return results
+
+    def _answer(self, kind: str, asked: Sequence[tuple[int, Query]], snapshot: Snapshot, results: list[Any]) -> None:
+        missing = []
+        for i, query in asked:
+            found = self._cached(kind, query, snapshot)
+            if found is None:
+                missing.append((i, query))
+            else:
+                results[i] = Answer(query, found, snapshot)
+        if not missing:
+            return
+        answer = snapshot.recommender.recommend if kind == "recommend" else snapshot.recommender.search
+        try:
+            lists = answer([query for _, query in missing])
+        except Exception as error:
+            if len(missing) == 1:
+                results[missing[0][0]] = error
+                return
+            # One bad query must not fail its neighbours.
+            for pair in missing:
+                self._answer(kind, [pair], snapshot, results)
+            return
+        for (i, query), found in zip(missing, lists, strict=True):
+            results[i] = Answer(query, found, snapshot)
+            self._remember(kind, query, snapshot, found)
+
+    def _cached(self, kind: str, query: Query, snapshot: Snapshot) -> Recommendation | None:
+        key = _key(kind, query, snapshot)
+        entry = self._cache.get(key) if key else None
+        if key is None or entry is None or time.monotonic() - entry[0] > _CACHE_SECONDS:
+            self.stats.misses.inc()
+            return None
+        self._cache.move_to_end(key)
+        self.stats.hits.inc()
+        return entry[1]
+
+    def _remember(self, kind: str, query: Query, snapshot: Snapshot, found: Recommendation) -> None:
+        key = _key(kind, query, snapshot)
+        if key is not None:
+            self._cache[key] = (time.monotonic(), found)
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.popitem(last=False)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _write_impressions(self) -> None:
+        while self._shown:
+            rows, self._shown = self._shown, []
+            try:
+                await self.writer.write(lambda connection, rows=rows: _insert(connection, rows))  # type: ignore[misc]
+                self.stats.impressions.inc(len(rows))
+            except LangrecError as error:
+                self.stats.lost.inc(len(rows))
+                _log.warning("%d impressions were not written: %s", len(rows), error.message)
+
+
+def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
+    connection.execute(schema.impressions.insert(), rows)
+
+
+def _key(kind: str, query: Query, snapshot: Snapshot) -> tuple[Any, ...] | None:
+    """All that an answer depends on but the time; None where the query cannot be looked up."""
+    if query.vector is not None or query.at is not None:
+        return None
+    try:
+        key = (kind, snapshot.stamp, snapshot.loaded_at, snapshot.revision, query)
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _number(score: Any) -> float | None:
+    value = float(score)
+    return None if value != value else round(value, 6)

@@ -1,0 +1,206 @@
+"""Values as JSON: answers in our words, and items, users and events in Gorse's."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from langrec.service.bodies import GorseItem, GorseItemPatch, show_time
+from langrec.service.event_rows import Event, StoredUser
+from langrec.service.item_rows import StoredItem
+from langrec.service.service import Answer
+from langrec.types import Filters, Item, Recommendation, Trace
+
+if TYPE_CHECKING:
+    from langrec.recommender import Recommender
+
+# Labels that the encoder reads, beside the text fields of the catalogue.
+TEXT_LABELS = frozenset({"description", "text", "overview", "summary", "abstract", "body", "content", "plot"})
+
+
+def number(value: Any) -> float | None:
+    """A score as JSON; None for NaN."""
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def item_card(item: Item) -> dict[str, Any]:
+    """What a list shows of an item."""
+    return {
+        "id": item.id,
+        "title": item.title or item.id,
+        "categories": list(item.categories),
+        "image": item.image,
+        "fields": {**item.texts, **item.fields},
+    }
+
+
+def titles(recommender: Recommender, item_ids: Sequence[str]) -> list[dict[str, str]]:
+    """Ids with their titles."""
+    return [{"id": item_id, "title": title_of(recommender, item_id)} for item_id in item_ids]
+
+
+def title_of(recommender: Recommender, item_id: str) -> str:
+    """An item's title; its id where it has none."""
+    item = recommender.view(item_id)
+    return item.title or item_id if item is not None else item_id
+
+
+def list_items(answer: Answer) -> list[dict[str, Any]]:
+    """The list's items with scores, positions (from 0) and each scorer's exact contribution."""
+    shown = []
+    columns = answer.list.items.columns
+    for place, (item_id, score) in enumerate(answer.list):
+        item = answer.snapshot.recommender.view(item_id) or Item(item_id)
+        sources = {name: value for name, column in columns.items() if (value := number(column[place]))}
+        card = item_card(item)
+        card |= {"score": number(score), "position": answer.query.offset + place, "sources": sources}
+        shown.append(card)
+    return shown
+
+
+def trace(value: Trace) -> dict[str, Any]:
+    """How the answer came about."""
+    return {
+        "reason": value.reason,
+        "stages": [{"name": s.name, "n_in": s.n_in, "n_out": s.n_out, "ms": round(s.ms, 3)} for s in value.stages],
+        "dropped": dict(value.dropped),
+        "filled": dict(value.filled),
+        "unknown": list(value.unknown),
+        "release": value.release,
+    }
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, lower case, each once; Chinese, Japanese and Korean runs stay whole."""
+    return list(dict.fromkeys(re.findall(r"\w+", text.casefold())))
+
+
+def matched_words(item: Item, words: Sequence[str]) -> list[str]:
+    """Which of the words an item's title, texts or categories hold."""
+    text = " ".join([item.title, *item.texts.values(), *item.categories]).casefold()
+    own = set(re.findall(r"\w+", text))
+    return [word for word in words if word in own or (not word.isascii() and word in text)]
+
+
+def understood(text: str, filters: Filters) -> dict[str, Any]:
+    """What a search went by."""
+    return {
+        "words": words_of(text),
+        "categories": list(filters.categories),
+        "where": [
+            {"field": c.field, "op": c.op, "value": list(c.value) if isinstance(c.value, tuple) else c.value}
+            for c in filters.where
+        ],
+    }
+
+
+def scores(found: Recommendation) -> list[dict[str, Any]]:
+    """Gorse's scored items."""
+    return [{"Id": item_id, "Score": number(score) or 0.0} for item_id, score in found]
+
+
+def gorse_item(stored: StoredItem) -> dict[str, Any]:
+    """Gorse's item."""
+    item = stored.item
+    return {
+        "ItemId": item.id,
+        "IsHidden": item.hidden,
+        "Categories": list(item.categories),
+        "Timestamp": show_time(item.at),
+        "Labels": stored.labels,
+        "Comment": stored.comment,
+    }
+
+
+def gorse_user(user: StoredUser) -> dict[str, Any]:
+    """Gorse's user."""
+    return {"UserId": user.id, "Labels": user.labels, "Comment": user.comment}
+
+
+def gorse_event(event: Event) -> dict[str, Any]:
+    """Gorse's feedback."""
+    return {
+        "FeedbackType": event.type,
+        "UserId": event.user,
+        "ItemId": event.item,
+        "Value": event.value or 0.0,
+        "Timestamp": show_time(event.at),
+        "Comment": event.comment,
+    }
+
+
+def item_from(body: GorseItem, text_fields: Sequence[str]) -> StoredItem:
+    """The item that a Gorse body describes."""
+    title, image, texts, fields = _from_labels(body.Labels, body.Comment, text_fields)
+    labels = body.Labels
+    extra = {**body.Texts, **body.Fields} | ({"image": body.Image} if body.Image else {})
+    if extra and (labels is None or isinstance(labels, dict)):
+        labels = {**(labels or {}), **extra}
+    comment = body.Comment or body.Title
+    item = Item(
+        id=body.ItemId,
+        title=body.Title or title,
+        texts={**texts, **{name: text for name, text in body.Texts.items() if text}},
+        categories=tuple(dict.fromkeys(body.Categories)),
+        image=body.Image or image,
+        at=body.Timestamp,
+        hidden=body.IsHidden,
+        fields={**fields, **body.Fields},
+    )
+    return StoredItem(item, labels, comment)
+
+
+def item_patched(stored: StoredItem, patch: GorseItemPatch, text_fields: Sequence[str]) -> StoredItem:
+    """The item with the patch's fields; what the patch leaves out stays."""
+    item, labels, comment = stored.item, stored.labels, stored.comment
+    if patch.Labels is not None or patch.Comment is not None:
+        labels = labels if patch.Labels is None else patch.Labels
+        comment = comment if patch.Comment is None else patch.Comment
+        title, image, texts, fields = _from_labels(labels, comment, text_fields)
+        kept = item.title if patch.Comment is None and not title else title
+        item = replace(item, title=kept or item.title, image=image or item.image, texts=texts, fields=fields)
+    given: Mapping[str, Any] = {
+        "hidden": patch.IsHidden,
+        "categories": None if patch.Categories is None else tuple(dict.fromkeys(patch.Categories)),
+        "at": patch.Timestamp,
+        "title": patch.Title,
+        "texts": None if patch.Texts is None else {**item.texts, **patch.Texts},
+        "image": patch.Image,
+        "fields": None if patch.Fields is None else {**item.fields, **patch.Fields},
+    }
+    return replace(
+        stored,
+        item=replace(item, **{name: value for name, value in given.items() if value is not None}),
+        labels=labels,
+        comment=comment,
+    )
+
+
+def _from_labels(
+    labels: Any, comment: str, text_fields: Sequence[str]
+) -> tuple[str, str, dict[str, str], dict[str, Any]]:
+    """Title, image, texts and fields of Gorse's labels and comment."""
+    title, image, texts, fields = "", "", {}, {}
+    if isinstance(labels, dict):
+        for name, value in labels.items():
+            if name == "title" and isinstance(value, str):
+                title = value
+            elif name == "image" and isinstance(value, str):
+                image = value
+            elif isinstance(value, str) and (name in text_fields or name in TEXT_LABELS):
+                texts[name] = value
+            elif value is not None:
+                fields[name] = value
+    elif isinstance(labels, list) and labels:
+        # A bare list of tags: read as text, and kept for filters.
+        texts["labels"] = ", ".join(str(label) for label in labels)
+        fields["labels"] = labels
+    if not title:
+        title = comment
+    elif comment and comment != title:
+        texts["comment"] = comment
+    return title, image, texts, fields

@@ -1,0 +1,202 @@
+"""What a worker serves: one immutable snapshot of a release with the store's changes laid over it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from langrec.errors import BundleError, LangrecError
+from langrec.service import item_rows
+from langrec.service.importing import catalogue_items, import_release
+from langrec.service.store import Store, number
+from langrec.types import FloatMatrix, Item
+
+if TYPE_CHECKING:
+    from langrec.recommender import Recommender
+
+_log = logging.getLogger("langrec.service")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A recommender as of a revision of the store.
+
+    Attributes:
+        stamp: the release.
+        folder: its folder.
+        recommender: the release's recommender with the changes in it.
+        revision: changes up to this revision are in.
+        overlay: ids of the items that differ from the release's.
+        loaded_at: seconds since 1970 when the release was loaded.
+    """
+
+    stamp: str
+    folder: Path
+    recommender: Recommender
+    revision: int
+    overlay: frozenset[str]
+    loaded_at: float
+
+
+class Releases:
+    """Watches the releases folder and the store, and keeps the current snapshot in one attribute.
+
+    Args:
+        folder: the releases folder; its file CURRENT names the release in use.
+        store: where changes come from.
+        pause: seconds between looks at CURRENT.
+
+    Raises:
+        BundleError: there is no release to start with.
+    """
+
+    def __init__(self, folder: Path, store: Store, *, pause: float = 1.0) -> None:
+        self.folder = folder
+        self._store = store
+        self._pause = pause
+        self._looked = time.monotonic()
+        self._loading: threading.Thread | None = None
+        self._next: Snapshot | None = None
+        self.problem: str | None = None
+        self._lock = threading.Lock()
+        self._seen = self._pointer()
+        self.snapshot = self._load_first()
+
+    def fresh(self) -> Snapshot:
+        """The snapshot with everything that the store has acknowledged; call it from one thread only."""
+        self._look()
+        if self._next is not None:
+            self.snapshot, self._next = self._next, None
+        with self._store.read() as connection:
+            if number(connection, "items") > self.snapshot.revision:
+                changes = item_rows.changes_since(connection, self.snapshot.revision)
+                self.snapshot = _with(self.snapshot, changes)
+        return self.snapshot
+
+    def switch(self) -> None:
+        """Loads what CURRENT names, if it names something else than before; any thread may call it."""
+        with self._lock:
+            pointer = self._pointer()
+            if pointer != self._seen:
+                self._seen = pointer
+                self._try(pointer[0])
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked < self._pause or (self._loading is not None and self._loading.is_alive()):
+            return
+        self._looked = time.monotonic()
+        if self._pointer() != self._seen:
+            # Loading takes seconds; requests go on with the snapshot in use.
+            self._loading = threading.Thread(target=self.switch, name="langrec-loader", daemon=True)
+            self._loading.start()
+
+    def _pointer(self) -> tuple[str, float]:
+        """What CURRENT says, and when it was written."""
+        path = self.folder / "CURRENT"
+        try:
+            return path.read_text("utf-8").strip(), path.stat().st_mtime
+        except OSError:
+            return "", 0.0
+
+    def _try(self, stamp: str) -> None:
+        served = (self._next or self.snapshot).stamp
+        if not stamp:
+            self.problem = f"{self.folder / 'CURRENT'}: cannot be read; serving goes on with {served}"
+            _log.error("release refused: %s", self.problem)
+            return
+        if stamp == served:
+            self.problem = None
+            return
+        try:
+            self._next = self._load(stamp)
+            self.problem = None
+            _log.info("release %s takes over from %s", stamp, served)
+        except LangrecError as error:
+            self.problem = f"{error.message}; serving goes on with {served}"
+            _log.error("release %s refused: %s", stamp, self.problem)
+        except Exception:
+            self.problem = f"release {stamp} cannot be loaded; serving goes on with {served}"
+            _log.exception("release %s refused", stamp)
+
+    def _load_first(self) -> Snapshot:
+        """The release that CURRENT names; where it is damaged, the newest sound one before it."""
+        from langrec.bundle import releases
+
+        stamp = self._seen[0]
+        first: BundleError | None = None
+        others = sorted((r.stamp for r in releases(self.folder) if r.stamp != stamp), reverse=True)
+        for name in [stamp, *others] if stamp else others:
+            try:
+                found = self._load(name)
+            except BundleError as error:
+                first = first or error
+                _log.error("release %s refused: %s", name, error.message)
+                continue
+            if first is not None:
+                self.problem = f"{first.message}; serving {name} instead"
+            return found
+        if first is not None:
+            raise first
+        raise BundleError(f"{self.folder}: holds no release; make one with `langrec train --out {self.folder}`")
+
+    def _load(self, stamp: str) -> Snapshot:
+        from langrec.bundle import Bundle
+
+        bundle = Bundle.open(self.folder / stamp, verify=True)
+        recommender = bundle.recommender()
+        import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue)
+        own = {item.id: item_rows.content_hash(item) for item in catalogue_items(recommender.catalogue)}
+        with self._store.read() as connection:
+            revision = number(connection, "items")
+            stored = item_rows.contents(connection)
+            differ = [
+                item_id
+                for item_id, (content, deleted) in stored.items()
+                if (item_id in own if deleted else own.get(item_id) != content)
+            ]
+            changes = item_rows.changes_of(connection, differ)
+        snapshot = Snapshot(bundle.stamp, bundle.folder, recommender, revision, frozenset(), time.time())
+        return replace(_with(snapshot, changes), revision=revision)
+
+
+def _with(snapshot: Snapshot, changes: Sequence[item_rows.Change]) -> Snapshot:
+    """The snapshot with changes laid over it."""
+    if not changes:
+        return snapshot
+    changed = [change for change in changes if change.item is not None]
+    deleted = [change.item_id for change in changes if change.item is None]
+    items = [change.item for change in changed if change.item is not None]
+    vectors = _vectors(snapshot.recommender, items, changed)
+    return replace(
+        snapshot,
+        recommender=snapshot.recommender.with_changes(items, deleted, vectors),
+        revision=max(snapshot.revision, *(change.revision for change in changes)),
+        overlay=snapshot.overlay | {change.item_id for change in changes},
+    )
+
+
+def _vectors(
+    recommender: Recommender, items: Sequence[Item], changed: Sequence[item_rows.Change]
+) -> dict[str, FloatMatrix] | None:
+    """The items' vectors by space: those in the store if the serving encoder made them, the others are made here."""
+    encoder = recommender.encoder
+    if not items or encoder is None:
+        return None
+    ready = [change.encoder == encoder.identity and bool(change.vectors) for change in changed]
+    missing = [item for item, is_ready in zip(items, ready, strict=True) if not is_ready]
+    made = recommender.embed_items(missing) if missing else {}
+    spaces = list(made) or list(changed[0].vectors)
+    rows: dict[str, list[FloatMatrix]] = {space: [] for space in spaces}
+    n_made = 0
+    for change, is_ready in zip(changed, ready, strict=True):
+        for space in spaces:
+            rows[space].append(change.vectors[space] if is_ready else made[space][n_made])
+        n_made += not is_ready
+    return {space: np.stack(parts).astype(np.float32) for space, parts in rows.items()}

@@ -1,0 +1,181 @@
+"""Counts and times of requests: Prometheus metrics of this process, and 15-second buckets that workers share."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from langrec.service import schema
+from langrec.service.store import upsert
+
+BUCKET_SECONDS = 15
+KEPT_SECONDS = 3600
+# Upper edges of the times in milliseconds: each 15 % above the one before, from 0.1 ms to half a minute.
+_EDGES = [0.1 * 1.15**i for i in range(91)]
+
+
+@dataclass(slots=True)
+class Bucket:
+    """What happened in 15 seconds.
+
+    Attributes:
+        at: start in seconds since 1970.
+        requests: how many were answered.
+        errors: those with status 500 and above.
+        times: number of requests by place in the edges of the times.
+        memory_mb: resident memory at the end.
+    """
+
+    at: int
+    requests: int = 0
+    errors: int = 0
+    times: dict[int, int] = field(default_factory=dict)
+    memory_mb: float = 0.0
+
+
+class Stats:
+    """Of one worker process."""
+
+    def __init__(self) -> None:
+        self.worker = f"{os.getpid()}-{time.time_ns():x}"
+        self._lock = threading.Lock()
+        self._now = Bucket(_start(time.time()))
+        self._finished: list[Bucket] = []
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._seconds = Histogram(
+            "langrec_request_seconds",
+            "Time from a request's first byte to its answer",
+            ["route", "method", "status"],
+            registry=self.registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+        self.shed = Counter("langrec_shed", "Requests refused because the queue was full", registry=self.registry)
+        self.impressions = Counter("langrec_impressions", "Lists shown and logged", registry=self.registry)
+        self.lost = Counter("langrec_impressions_lost", "Lists shown that could not be logged", registry=self.registry)
+        self.hits = Counter("langrec_cache_hits", "Answers taken from the cache", registry=self.registry)
+        self.misses = Counter("langrec_cache_misses", "Answers that were computed", registry=self.registry)
+        self.queue = Gauge("langrec_queue", "Requests that wait for the scorer", registry=self.registry)
+        self.block = Histogram(
+            "langrec_block_queries",
+            "Queries scored together",
+            registry=self.registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+        )
+        self.release = Gauge("langrec_release_info", "The release in use", ["stamp"], registry=self.registry)
+        self.overlay = Gauge("langrec_overlay_items", "Items that differ from the release's", registry=self.registry)
+
+    def record(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Counts one answered request."""
+        self._seconds.labels(route, method, str(status)).observe(seconds)
+        place = _place(seconds * 1000)
+        with self._lock:
+            bucket = self._current()
+            bucket.requests += 1
+            bucket.errors += status >= 500
+            bucket.times[place] = bucket.times.get(place, 0) + 1
+
+    def prometheus(self) -> bytes:
+        """The metrics in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def flush(self, connection: sa.Connection) -> None:
+        """Moves finished buckets into the store and forgets those older than an hour."""
+        with self._lock:
+            self._current()
+            finished, self._finished = self._finished, []
+        if finished:
+            statement = upsert(connection, schema.stats).on_conflict_do_nothing()
+            connection.execute(
+                statement,
+                [{"at": b.at, "worker": self.worker, "bucket": _to_json(b)} for b in finished],
+            )
+            connection.execute(schema.stats.delete().where(schema.stats.c.at < finished[-1].at - KEPT_SECONDS))
+
+    def series(self, connection: sa.Connection) -> list[dict[str, Any]]:
+        """All workers' buckets of the last hour summed, oldest first, with this worker's unfinished one."""
+        with self._lock:
+            current = self._current()
+            mine = [_from_json(b.at, _to_json(b)) for b in [*self._finished, current]]
+        since = _start(time.time()) - KEPT_SECONDS
+        found = connection.execute(sa.select(schema.stats).where(schema.stats.c.at > since)).mappings()
+        stored = [_from_json(row["at"], row["bucket"]) for row in found]
+        by_time: dict[int, list[Bucket]] = {}
+        for bucket in [*stored, *mine]:
+            by_time.setdefault(bucket.at, []).append(bucket)
+        return [_summed(by_time[at]) for at in sorted(by_time)]
+
+    def _current(self) -> Bucket:
+        start = _start(time.time())
+        if self._now.at != start:
+            self._now.memory_mb = memory_mb()
+            self._finished.append(self._now)
+            # A quiet hour without a flush must not grow without bound.
+            del self._finished[: -KEPT_SECONDS // BUCKET_SECONDS]
+            self._now = Bucket(start)
+        return self._now
+
+
+def memory_mb() -> float:
+    """Resident memory of this process in megabytes."""
+    import psutil
+
+    return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def _start(now: float) -> int:
+    return int(now // BUCKET_SECONDS) * BUCKET_SECONDS
+
+
+def _place(ms: float) -> int:
+    import bisect
+
+    return min(bisect.bisect_left(_EDGES, ms), len(_EDGES) - 1)
+
+
+def _to_json(bucket: Bucket) -> dict[str, Any]:
+    return {
+        "requests": bucket.requests,
+        "errors": bucket.errors,
+        "times": {str(place): n for place, n in bucket.times.items()},
+        "memory_mb": bucket.memory_mb or memory_mb(),
+    }
+
+
+def _from_json(at: int, values: dict[str, Any]) -> Bucket:
+    times = {int(place): n for place, n in values["times"].items()}
+    return Bucket(at, values["requests"], values["errors"], times, values["memory_mb"])
+
+
+def _summed(buckets: Sequence[Bucket]) -> dict[str, Any]:
+    times: dict[int, int] = {}
+    for bucket in buckets:
+        for place, n in bucket.times.items():
+            times[place] = times.get(place, 0) + n
+    return {
+        "at": buckets[0].at * 1000,
+        "requests": sum(b.requests for b in buckets),
+        "errors": sum(b.errors for b in buckets),
+        "p50_ms": _quantile(times.items(), 0.5),
+        "p99_ms": _quantile(times.items(), 0.99),
+        "memory_mb": round(sum(b.memory_mb for b in buckets), 1),
+    }
+
+
+def _quantile(times: Iterable[tuple[int, int]], share: float) -> float | None:
+    """The upper edge below which a share of the times lies; None without requests."""
+    counts = sorted(times)
+    wanted = share * sum(n for _, n in counts)
+    seen = 0
+    for place, n in counts:
+        seen += n
+        if seen >= wanted:
+            return round(_EDGES[place], 3)
+    return None

@@ -1,0 +1,161 @@
+"""The store: where items, users and events live, and the only state that changes while serving.
+
+SQLite in a file by default (WAL, synchronous=FULL: a commit returns after its pages are on the disk), PostgreSQL by
+URL. Writers are serialised (SQLite's write lock, an advisory lock in PostgreSQL), so revisions become visible in the
+order of their numbers and a reader that saw revision r has seen all before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from langrec.errors import MissingExtra, StoreError
+from langrec.service import schema
+
+_POSTGRES_LOCK = 0x6C616E67726563  # "langrec"
+
+
+class Store:
+    """An open store.
+
+    Args:
+        url: SQLAlchemy URL, such as sqlite:///langrec.db or postgresql+psycopg://user@host/name.
+
+    Raises:
+        StoreError: the store cannot be opened, or a newer langrec made it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            parsed = sa.make_url(url)
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"serve.store: {url}: not a database URL, such as sqlite:///langrec.db", field="serve.store"
+            ) from error
+        self.shown = parsed.render_as_string(hide_password=True)
+        if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        try:
+            self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32)
+            self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2)
+            if self.is_sqlite:
+                _tune_sqlite(self._reader, "BEGIN")
+                _tune_sqlite(self._writer, "BEGIN IMMEDIATE")
+            with self.write() as connection:
+                schema.metadata.create_all(connection)
+                self._check_version(connection)
+        except ModuleNotFoundError as error:
+            raise MissingExtra("postgres", f"the store {self.shown}") from error
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"{self.shown}: cannot be opened ({_reason(error)}); check the path and its permissions",
+                field="serve.store",
+            ) from error
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection that sees one state of the store for as long as it is held."""
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"{self.shown}: reading failed ({_reason(error)})") from error
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A connection in the only write transaction there is; it is durable when the block ends without an error."""
+        try:
+            with self._writer.begin() as connection:
+                if not self.is_sqlite:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"{self.shown}: writing failed ({_reason(error)})") from error
+
+    def _check_version(self, connection: sa.Connection) -> None:
+        found = get_meta(connection, "schema")
+        if found is None:
+            set_meta(connection, "schema", schema.SCHEMA_VERSION)
+        elif found != schema.SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.shown}: has schema {found}, this langrec reads {schema.SCHEMA_VERSION}; "
+                "serve it with the langrec that made it, or give --store a new file",
+                field="serve.store",
+            )
+
+
+def upsert(connection: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that knows ON CONFLICT, in the words of the connection's database."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+        return postgres_insert(table)
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table)
+
+
+def get_meta(connection: sa.Connection, name: str) -> Any:
+    """A remembered value, None where there is none."""
+    return connection.execute(sa.select(schema.meta.c.value).where(schema.meta.c.name == name)).scalar()
+
+
+def set_meta(connection: sa.Connection, name: str, value: Any) -> None:
+    """Remembers a JSON value under a name."""
+    statement = upsert(connection, schema.meta).values(name=name, value=value)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def next_number(connection: sa.Connection, name: str = "revision") -> int:
+    """Moves a counter up by one within a write transaction and gives its new value."""
+    table = schema.counters
+    statement = upsert(connection, table).values(name=name, value=1)
+    statement = statement.on_conflict_do_update(index_elements=["name"], set_={"value": table.c.value + 1})
+    return int(connection.execute(statement.returning(table.c.value)).scalar_one())
+
+
+def set_number(connection: sa.Connection, name: str, value: int) -> None:
+    """Sets a counter."""
+    statement = upsert(connection, schema.counters).values(name=name, value=value)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+_number_of = sa.select(schema.counters.c.value).where(schema.counters.c.name == sa.bindparam("name"))
+
+
+def number(connection: sa.Connection, name: str) -> int:
+    """A counter's value, 0 where nothing moved it yet."""
+    return int(connection.execute(_number_of, {"name": name}).scalar() or 0)
+
+
+def _tune_sqlite(engine: sa.Engine, begin: str) -> None:
+    """Explicit transactions (the driver's own would start them late) and the pragmas of a durable WAL."""
+
+    @sa.event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "cache_size=-65536"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def start(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "orig", None) or error)
+    return text.splitlines()[0] if text else type(error).__name__

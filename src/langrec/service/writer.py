@@ -1,0 +1,101 @@
+"""Group commit: writes that arrive while a commit is on its way to the disk share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from langrec.errors import StoreError
+from langrec.service.store import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Callable[[sa.Connection], Any]
+    done: Future[Any] = field(default_factory=Future)
+
+
+class Writer:
+    """One thread that does all of a process's writes.
+
+    Args:
+        store: where to write.
+        most: jobs that share a transaction at most.
+    """
+
+    def __init__(self, store: Store, most: int = 256) -> None:
+        self._store = store
+        self._most = most
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="langrec-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
+        """Does `work` in a transaction; the future is done after the commit is durable.
+
+        A job that raises is undone alone: the others of its transaction stand.
+        """
+        if self._closed:
+            raise StoreError("the server is stopping; the write was not made")
+        job = _Job(work)
+        self._jobs.put(job)
+        return job.done
+
+    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """`submit`, awaited."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def close(self) -> None:
+        """Finishes what was submitted and ends the thread."""
+        self._closed = True
+        self._jobs.put(None)
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            jobs: list[_Job] = []
+            job = self._jobs.get()
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= self._most:
+                    break
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+            last = job is None
+            if jobs:
+                self._commit(jobs)
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        # A caller that went away before its turn is passed over; from here on nobody can cancel.
+        jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
+        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+        try:
+            with self._store.write() as connection:
+                for job in jobs:
+                    try:
+                        with connection.begin_nested():
+                            outcomes.append((job, job.work(connection), None))
+                    except Exception as error:  # the caller gets it; the others of the batch go on
+                        outcomes.append((job, None, error))
+        except Exception as error:
+            for job in jobs:
+                job.done.set_exception(error)
+            return
+        for job, result, failure in outcomes:
+            if failure is not None:
+                job.done.set_exception(failure)
+            else:
+                job.done.set_result(result)
