@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import numpy as np
 import polars as pl
 
 from langrec.data.events import DAY_MS
@@ -112,8 +113,9 @@ def clean_events(log: Log, settings: DataSettings, ledger: Ledger, known_items: 
     if known_items is not None:
         frame = _unknown_items(log, frame, ~known_items.gather(frame["item"]), settings, ledger, known_items)
     frame = frame.sort("at", maintain_order=True)
-    same = ["user", "item", "type", "value", *(["at"] if log.placed else [])]
+    # Where only the file's order stands in for times, equal rows are repeats: the file does not say that they are one.
     if settings.drop_duplicates and log.placed:
+        same = ["user", "item", "type", "value", "at"]
         frame = _drop(ledger, log, frame, same, "first", "duplicate", "the row equals an earlier one")
     if settings.repeats != "all":
         what = f"the user has another {'earlier' if settings.repeats == 'first' else 'later'} event with this item"
@@ -192,13 +194,26 @@ def _refuse(
 def _drop(
     ledger: Ledger, log: Log, frame: pl.DataFrame, same: list[str], keep: str, name: str, what: str
 ) -> pl.DataFrame:
-    left = frame.unique(same, keep="first" if keep == "first" else "last", maintain_order=True)
-    if left.height == frame.height:
+    key = pl.struct(same)
+    if "at" in same:
+        # Equal rows are of one time, and the frame is in time order: only rows with such a neighbour are compared.
+        at = frame["at"].to_numpy()
+        equal = at[1:] == at[:-1]
+        near = pl.Series(np.append(equal, False) | np.insert(equal, 0, False))
+        places = near.arg_true()
+        first = frame.select(pl.col(same).gather(places)).select(key.is_first_distinct())[:, 0]
+        gone = places.filter(~first)
+    else:
+        kept = frame.select(key.is_first_distinct() if keep == "first" else key.is_last_distinct())[:, 0]
+        gone = (~kept).arg_true()
+    if not len(gone):
         return frame
-    gone = frame.join(left.select("row"), on="row", how="anti", maintain_order="left")
     setting = "data.drop_duplicates=false" if name == "duplicate" else "data.repeats=all"
-    ledger.refuse(name, log.table, gone["row"].sort(), what, f"nothing to do, or set {setting} to keep such rows")
-    return left
+    rows = frame["row"].gather(gone).sort()
+    ledger.refuse(name, log.table, rows, what, f"nothing to do, or set {setting} to keep such rows")
+    left = np.ones(frame.height, dtype=np.bool_)
+    left[gone.to_numpy()] = False
+    return frame.filter(pl.Series(left))
 
 
 def _stretch(column: pl.Series, height: int) -> pl.Series:

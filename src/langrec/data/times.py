@@ -36,7 +36,8 @@ def to_millis(column: pl.Series) -> pl.Series:
 def _from_number(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
         column = column.fill_nan(None)
-    middle = column.filter(column > 0).median()
+    sample = column.gather_every(max(1, len(column) // 10_000))
+    middle = sample.filter(sample > 0).median()
     size = float(middle) if isinstance(middle, (int, float)) else 0.0
     factor = next(factor for limit, factor in _UNITS if size < limit)
     if column.dtype.is_integer():
@@ -44,7 +45,8 @@ def _from_number(column: pl.Series) -> pl.Series:
         if factor >= 1:
             # Beyond what int64 can hold in milliseconds a time is nonsense: null, and the cleaning names the row.
             limit = 2**62 // int(factor)
-            return whole.set(whole.abs() > limit, None) * int(factor) if whole.abs().max() else whole * int(factor)
+            wild = (whole > limit) | (whole < -limit)
+            return (whole.set(wild, None) if wild.any() else whole) * int(factor)
         return whole // round(1 / factor)
     scaled = column * factor
     return scaled.set(scaled.abs() > 2.0**62, None).round().cast(pl.Int64, strict=False)
@@ -52,7 +54,6 @@ def _from_number(column: pl.Series) -> pl.Series:
 
 def _from_text(column: pl.Series) -> pl.Series:
     text = column.str.strip_chars()
-    frame = pl.DataFrame({"text": text})
     tries = [
         pl.col("text").str.to_datetime("%+", strict=False, time_unit="ms", time_zone="UTC").dt.replace_time_zone(None),
         *(
@@ -74,5 +75,4 @@ def _from_text(column: pl.Series) -> pl.Series:
         done = pl.DataFrame({"done": done, "text": text}).select(
             pl.when(pl.col("done").is_null()).then(attempt).otherwise(pl.col("done"))
         )[:, 0]
-    del frame
     return done.dt.epoch("ms").alias(column.name)
