@@ -20,13 +20,16 @@ ENCODERS = {
 
 SCORERS = {
     "popular": "langrec.retrieval.popular:Popular",
-    "itemknn": "langrec.retrieval.linear:ItemKNN",
-    "ease": "langrec.retrieval.linear:EASE",
+    "popular_decayed": "langrec.retrieval.popular:PopularDecayed",
+    "itemknn": "langrec.retrieval.itemknn:ItemKNN",
+    "ease": "langrec.retrieval.ease:EASE",
     "transitions": "langrec.retrieval.transitions:Transitions",
+    "als": "langrec.retrieval.als:ALS",
+    "userknn": "langrec.retrieval.userknn:UserKNN",
     "bm25": "langrec.retrieval.lexical:BM25",
     "tfidf": "langrec.retrieval.lexical:TFIDF",
     "vectors": "langrec.retrieval.vectors:Vectors",
-    "tokens": "langrec.retrieval.vectors:TokenVectors",
+    "tokens": "langrec.retrieval.vectors:Tokens",
 }
 
 SOURCES = {

@@ -107,6 +107,9 @@ class RetrievalSettings:
         ease_dense_limit: above this many items EASE is solved on the densest neighbourhoods only.
         transition_steps: events up to this many steps apart count as a transition.
         transition_power: exponent of the popularity discount.
+        als_dim: factors of implicit ALS.
+        als_reg: its ridge.
+        userknn_neighbours: users that vote.
         bm25_k1: BM25's term saturation.
         bm25_b: BM25's length normalisation.
     """
@@ -120,12 +123,14 @@ class RetrievalSettings:
         "itemknn",
         "ease",
         "transitions",
+        "als",
+        "userknn",
         "bm25",
         "tfidf",
         "vectors",
         "tokens",
     )
-    decay: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+    decay: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.15, 0.2, 0.3, 1.0)
     popular_efold: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
     itemknn_neighbours: tuple[int, ...] = (50, 200)
     itemknn_shrink: tuple[float, ...] = (0.0, 20.0)
@@ -133,6 +138,9 @@ class RetrievalSettings:
     ease_dense_limit: int = 20_000
     transition_steps: tuple[int, ...] = (3, 10)
     transition_power: tuple[float, ...] = (0.3, 0.7)
+    als_dim: int = 64
+    als_reg: tuple[float, ...] = (0.02,)
+    userknn_neighbours: int = 100
     bm25_k1: float = 1.2
     bm25_b: float = 0.75
 
@@ -142,6 +150,8 @@ class RankingSettings:
     """How signals become one list.
 
     Attributes:
+        extra_decays: item-to-item scorers enter the mix at these decays too, beside their own.
+        questions: validation events that the mix learns from, at most.
         mix: linear (weights learned on validation), rrf (reciprocal rank fusion), or auto (the better on validation).
         candidates: how many of each scorer's best enter the mix.
         rrf_k: the constant of reciprocal rank fusion.
@@ -150,6 +160,8 @@ class RankingSettings:
         seed: of the mix's bootstrap and sampling.
     """
 
+    extra_decays: tuple[float, ...] = (0.03, 1.0)
+    questions: int = 2000
     mix: Literal["auto", "linear", "rrf"] = "auto"
     candidates: int = 500
     rrf_k: float = 60.0

@@ -22,8 +22,9 @@ class Ids:
         DataError: an id occurs twice.
     """
 
-    def __init__(self, names: Sequence[str] | npt.NDArray[np.object_]) -> None:
+    def __init__(self, names: Sequence[str] | npt.NDArray[np.object_], base: Ids | None = None) -> None:
         self._names: npt.NDArray[np.object_] = np.asarray(names, dtype=object)
+        self._base = base
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -33,35 +34,46 @@ class Ids:
         return numbers
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._names) + (len(self._base) if self._base is not None else 0)
 
     def __getitem__(self, num: int) -> str:
-        return str(self._names[num])
+        if self._base is None:
+            return str(self._names[num])
+        return self._base[num] if num < len(self._base) else str(self._names[num - len(self._base)])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._numbers
+        return isinstance(name, str) and self.number(name) >= 0
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self.names)
 
     @property
     def names(self) -> npt.NDArray[np.object_]:
         """(n,) the ids as an object array; do not write into it."""
-        return self._names
+        return self._names if self._base is None else np.concatenate([self._base.names, self._names])
 
     def number(self, name: str) -> int:
         """The id's number, -1 where it is unknown."""
-        return self._numbers.get(name, -1)
+        num = self._numbers.get(name, -1)
+        if self._base is None:
+            return num
+        return self._base.number(name) if num < 0 else num + len(self._base)
 
     def numbers(self, names: Iterable[str]) -> IntVector:
         """(len(names),) numbers, -1 where an id is unknown."""
-        get = self._numbers.get
-        return np.fromiter((get(name, -1) for name in names), dtype=np.int32)
+        if self._base is None:
+            get = self._numbers.get
+            return np.fromiter((get(name, -1) for name in names), dtype=np.int32)
+        return np.fromiter((self.number(name) for name in names), dtype=np.int32)
 
     def take(self, nums: npt.NDArray[np.integer]) -> tuple[str, ...]:
         """The ids of numbers."""
-        return tuple(self._names[nums])
+        if self._base is None:
+            return tuple(self._names[nums])
+        return tuple(self[int(num)] for num in nums)
 
     def extended(self, names: Sequence[str]) -> Ids:
-        """These ids followed by new ones."""
-        return Ids(np.concatenate([self._names, np.asarray(names, dtype=object)]))
+        """These ids followed by new ones; the old table is shared, so a long list is not copied."""
+        if self._base is None:
+            return Ids(names, base=self)
+        return Ids(np.concatenate([self._names, np.asarray(names, dtype=object)]), base=self._base)

@@ -1,0 +1,87 @@
+"""Many scorers and their mix, scoring as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from langrec.protocols import Scorer
+from langrec.ranking.mix import Mix, Signals
+from langrec.types import FloatMatrix, QueryBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One input of the mix: a scorer, perhaps at another decay than its own.
+
+    `transitions@1` is the scorer `transitions` with decay 1: the same model, looking at the newest items only.
+    """
+
+    scorer: str
+    params: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "@".join([self.scorer, *(f"{value:g}" for _, value in self.params)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fusion:
+    """Scores by the mix of its scorers' signals.
+
+    Attributes:
+        scorers: by name.
+        signals: what enters the mix, in the order of its weights.
+        mix: how they are added.
+        n_items: width of the answer; scorers that know fewer items say NaN for the rest.
+    """
+
+    scorers: Mapping[str, Scorer]
+    signals: tuple[Signal, ...]
+    mix: Mix
+    n_items: int
+
+    def signal_scores(self, block: QueryBlock) -> Signals:
+        """(s, q, n_items) raw scores of each signal."""
+        out = np.full((len(self.signals), len(block), self.n_items), np.nan, dtype=np.float32)
+        for s, signal in enumerate(self.signals):
+            scores = self.at(signal).score_block(block)
+            out[s, :, : scores.shape[1]] = scores
+        return out
+
+    def at(self, signal: Signal) -> Any:
+        """The scorer of a signal, with the signal's own settings."""
+        scorer: Any = self.scorers[signal.scorer]
+        return scorer.with_params(**dict(signal.params)) if signal.params else scorer
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n_items) mixed scores; never NaN."""
+        return np.asarray(self.mix.parts(self.signal_scores(block)).sum(axis=0), dtype=np.float32)
+
+    def with_scorers(self, scorers: Mapping[str, Scorer], n_items: int) -> Self:
+        """The same mix over other states of the scorers."""
+        return replace(self, scorers=scorers, n_items=n_items)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WithFallback:
+    """A scorer that answers with another where it can say nothing at all about a query."""
+
+    scorer: Scorer
+    fallback: Scorer
+
+    @property
+    def n_items(self) -> int:
+        return self.scorer.n_items
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n_items) the scorer's rows, and the fallback's where the scorer's are all NaN."""
+        scores = self.scorer.score_block(block)
+        silent = np.flatnonzero(np.isnan(scores).all(axis=1))
+        if len(silent):
+            filled = self.fallback.score_block(block)
+            scores[silent] = filled[silent, : scores.shape[1]]
+        return scores

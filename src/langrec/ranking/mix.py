@@ -1,0 +1,158 @@
+"""How the signals of many scorers become one score: a learned linear mix, or reciprocal rank fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from langrec.types import FloatMatrix, FloatVector, IntVector
+
+Kind = Literal["linear", "rrf"]
+Signals = npt.NDArray[np.float32]
+
+# Below this many items the softmax of the fit runs over the whole catalogue; above, over a sample with correction.
+WHOLE_CATALOGUE = 3_000
+BEST_OF_EACH = 60
+RANDOM_ITEMS = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mix:
+    """One score per item: sum over signals of weight * feature, so that each signal's part is exact.
+
+    linear: feature = log(1 + max(x, 0) / mean of max(x, 0) over the catalogue). The logarithm tames the heavy tail of
+    co-occurrence sums, the mean makes histories of all lengths alike. A signal that cannot score an item adds nothing.
+    rrf: feature = 1 / (rrf_k + rank) (Cormack et al. 2009), all weights 1.
+
+    Attributes:
+        names: the signals in order.
+        kind: linear or rrf.
+        weights: (s,) float32.
+        rrf_k: the constant of rrf.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind
+    weights: FloatVector
+    rrf_k: float = 60.0
+
+    def parts(self, signals: Signals) -> Signals:
+        """(s, q, n) weighted features; their sum over s is the score."""
+        features = rank_features(signals, self.rrf_k) if self.kind == "rrf" else log_features(signals)
+        features *= self.weights[:, None, None]
+        return features
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "names": list(self.names),
+            "kind": self.kind,
+            "weights": [float(weight) for weight in self.weights],
+            "rrf_k": self.rrf_k,
+        }
+
+
+def log_features(signals: Signals) -> Signals:
+    """(s, q, n) log(1 + x / mean), zero where x is NaN or not positive."""
+    positive = np.nan_to_num(signals, nan=0.0)
+    np.maximum(positive, 0.0, out=positive)
+    means = positive.mean(axis=2, keepdims=True)
+    positive /= np.maximum(means, 1e-12)
+    return np.log1p(positive, out=positive)
+
+
+def rank_features(signals: Signals, rrf_k: float) -> Signals:
+    """(s, q, n) 1 / (rrf_k + rank), zero where x is NaN; equal scores rank by number."""
+    out = np.zeros_like(signals)
+    n = signals.shape[2]
+    value = (1.0 / (rrf_k + 1.0 + np.arange(n))).astype(np.float32)
+    for s in range(len(signals)):
+        for q in range(signals.shape[1]):
+            row = signals[s, q]
+            order = np.argsort(-np.where(np.isnan(row), -np.inf, row), kind="stable")
+            out[s, q, order] = value
+            out[s, q, np.isnan(row)] = 0.0
+    return out
+
+
+def rrf_mix(names: Sequence[str], rrf_k: float) -> Mix:
+    """Reciprocal rank fusion of the named signals."""
+    return Mix(tuple(names), "rrf", np.ones(len(names), dtype=np.float32), rrf_k)
+
+
+class MixSamples:
+    """Collects what the linear mix learns from, block by block: features of the candidates of each question.
+
+    A question's softmax runs over the whole catalogue where that is small, else over each signal's best and a uniform
+    sample of the others whose logits are raised by log(others / sampled), which keeps the partition function unbiased.
+    """
+
+    def __init__(self, names: Sequence[str], seed: int = 0) -> None:
+        self.names = tuple(names)
+        self._rng = np.random.default_rng(seed)
+        self._features: list[FloatMatrix] = []
+        self._offsets: list[FloatVector] = []
+        self._target: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._target)
+
+    def add(self, signals: Signals, seen: Sequence[IntVector], targets: IntVector) -> None:
+        """Adds questions: signals (s, q, n), history item numbers per question, and the (q,) right answers."""
+        features = log_features(signals)
+        for q, target in enumerate(targets):
+            nums, offset = self._candidates(features[:, q], seen[q], int(target))
+            self._features.append(np.ascontiguousarray(features[:, q, nums].T))
+            self._offsets.append(offset)
+            self._target.append(int(np.flatnonzero(nums == target)[0]))
+
+    def _candidates(self, features: FloatMatrix, seen: IntVector, target: int) -> tuple[IntVector, FloatVector]:
+        n = features.shape[1]
+        free = np.ones(n, dtype=np.bool_)
+        free[seen[seen < n]] = False
+        free[target] = True
+        if n <= WHOLE_CATALOGUE:
+            nums = np.flatnonzero(free).astype(np.int32)
+            return nums, np.zeros(len(nums), dtype=np.float32)
+        masked = np.where(free, features, -1.0)
+        best = np.unique(np.append(np.argpartition(-masked, BEST_OF_EACH, axis=1)[:, :BEST_OF_EACH], target))
+        best = best[free[best]]
+        free[best] = False
+        others = np.flatnonzero(free)
+        drawn = self._rng.choice(others, min(RANDOM_ITEMS, len(others)), replace=False)
+        raised = np.log(len(others) / max(len(drawn), 1)) if len(others) else 0.0
+        offset = np.concatenate([np.zeros(len(best)), np.full(len(drawn), raised)]).astype(np.float32)
+        return np.concatenate([best, drawn]).astype(np.int32), offset
+
+    def fit(self, l2: float = 1e-3, rows: npt.NDArray[np.intp] | None = None) -> Mix:
+        """The linear mix by listwise softmax regression: minimises -log p(target), L-BFGS, ridge `l2`.
+
+        Args:
+            rows: questions to learn from; None = all.
+        """
+        picked = range(len(self)) if rows is None else rows
+        features = np.concatenate([self._features[i] for i in picked])
+        offsets = np.concatenate([self._offsets[i] for i in picked])
+        lengths = np.array([len(self._features[i]) for i in picked])
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        targets = starts + np.array([self._target[i] for i in picked])
+        wanted = features[targets].sum(axis=0, dtype=np.float64)
+        q = len(lengths)
+
+        def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+            logits = features @ weights.astype(np.float32) + offsets
+            logits -= np.repeat(np.maximum.reduceat(logits, starts), lengths)
+            exp = np.exp(logits)
+            sums = np.add.reduceat(exp, starts)
+            value = float((np.log(sums) - logits[targets]).mean()) + l2 * float(weights @ weights)
+            gradient = ((exp / np.repeat(sums, lengths)) @ features - wanted) / q + 2 * l2 * weights
+            return value, gradient
+
+        found = optimize.minimize(
+            loss, np.zeros(len(self.names)), jac=True, method="L-BFGS-B", options={"maxiter": 100}
+        )
+        return Mix(self.names, "linear", found.x.astype(np.float32))

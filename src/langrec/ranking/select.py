@@ -1,0 +1,45 @@
+"""From scores to a list: the best k, or the best k that differ."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from langrec.types import FloatMatrix, FloatVector, IntVector, ItemList
+
+
+def top_k(scores: FloatVector, k: int) -> IntVector:
+    """Numbers of the k highest scores, best first, equal scores by number; NaN is never picked."""
+    valid = np.flatnonzero(~np.isnan(scores))
+    if len(valid) > k:
+        values = scores[valid]
+        bar = np.partition(values, len(values) - k)[len(values) - k]
+        sure, tied = valid[values > bar], valid[values == bar]
+        valid = np.concatenate([sure, tied[: k - len(sure)]])
+    order = np.lexsort((valid, -scores[valid]))
+    return valid[order].astype(np.int32)
+
+
+def diverse(candidates: ItemList, vectors: FloatMatrix, k: int, amount: float) -> ItemList:
+    """Maximal marginal relevance (Carbonell & Goldstein 1998): relevant, and unlike what was picked before.
+
+    Args:
+        candidates: best first.
+        vectors: (len(candidates), d) unit rows; a zero row is unlike everything.
+        k: list length.
+        amount: 0 keeps the order, 1 looks at difference alone.
+    """
+    n = len(candidates)
+    if amount <= 0 or n <= 1:
+        return candidates.take(np.arange(min(k, n)))
+    low, high = float(candidates.scores.min()), float(candidates.scores.max())
+    relevance = (candidates.scores - low) / max(high - low, 1e-9)
+    nearest = np.zeros(n, dtype=np.float32)
+    left = np.ones(n, dtype=np.bool_)
+    picked: list[int] = []
+    for _ in range(min(k, n)):
+        value = np.where(left, (1 - amount) * relevance - amount * nearest, -np.inf)
+        best = int(np.argmax(value))
+        picked.append(best)
+        left[best] = False
+        nearest = np.maximum(nearest, vectors @ vectors[best])
+    return candidates.take(np.array(picked))

@@ -1,0 +1,73 @@
+"""What every scorer is fitted from, and the grid of settings that validation chooses among."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import numpy as np
+from scipy import sparse
+
+from langrec.data.events import Events
+from langrec.protocols import Scorer
+from langrec.settings import RetrievalSettings
+from langrec.types import FloatMatrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitData:
+    """The training side of one fit; nothing in it lies after the cut.
+
+    Attributes:
+        events: training events, oldest first.
+        n_users: users in the data set.
+        n_items: items in the catalogue, those without an event included.
+        texts: n item texts.
+        vectors: (n, d) item vectors by space.
+    """
+
+    events: Events
+    n_users: int
+    n_items: int
+    texts: Sequence[str] = ()
+    vectors: Mapping[str, FloatMatrix] = field(default_factory=dict)
+
+    def matrix(self) -> sparse.csr_array:
+        """(n_users, n_items) float32 with the greatest gain of each user and item."""
+        events = self.events
+        key = events.users.astype(np.int64) * self.n_items + events.items
+        order = np.lexsort((events.gains, key))
+        last = np.flatnonzero(np.r_[np.diff(key[order]) != 0, True]) if len(order) else order
+        rows = order[last]
+        return sparse.csr_array(
+            (events.gains[rows], (events.users[rows], events.items[rows])),
+            shape=(self.n_users, self.n_items),
+            dtype=np.float32,
+        )
+
+
+class FittableScorer(Scorer, Protocol):
+    """A scorer that training can fit and tune.
+
+    `fit_grid` lists settings that need a new fit; `run_grid` lists settings that a fitted scorer can change.
+    """
+
+    @classmethod
+    def fit(cls, data: FitData, settings: RetrievalSettings, **params: Any) -> Self: ...
+
+    @classmethod
+    def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]: ...
+
+    @classmethod
+    def run_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]: ...
+
+    def with_params(self, **params: Any) -> Self: ...
+
+
+def product(**grids: Sequence[Any]) -> list[dict[str, Any]]:
+    """Every combination of the named values."""
+    combos: list[dict[str, Any]] = [{}]
+    for name, values in grids.items():
+        combos = [{**combo, name: value} for combo in combos for value in values]
+    return combos

@@ -1,0 +1,44 @@
+"""A block's histories as a sparse matrix, newer items weighing more."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from langrec.types import FloatVector, QueryBlock
+
+
+def history_matrix(block: QueryBlock, n_items: int, decay: float, normalise: bool = False) -> sparse.csr_array:
+    """(q, n_items) float32: an item j steps back weighs exp(-decay * j); a repeated item adds up.
+
+    Items that the scorer does not know (number >= n_items) are left out, but they keep their step.
+
+    Args:
+        normalise: divide each row by its sum, so that a score is a mean over the history.
+    """
+    weights = history_weights(block, n_items, decay)
+    known = block.items < n_items
+    matrix = sparse.csr_array(
+        (weights[known], (block.rows()[known], block.items[known])), shape=(len(block), n_items), dtype=np.float32
+    )
+    if normalise:
+        sums = np.asarray(matrix.sum(axis=1)).ravel()
+        matrix = sparse.csr_array(matrix.multiply((1.0 / np.maximum(sums, 1e-12))[:, None]), dtype=np.float32)
+    return matrix
+
+
+def history_weights(block: QueryBlock, n_items: int, decay: float, normalise: bool = False) -> FloatVector:
+    """(h,) float32 weight of each history row, zero for items the scorer does not know."""
+    weights: FloatVector = np.exp(-decay * block.steps_back()).astype(np.float32)
+    weights[block.items >= n_items] = 0.0
+    if normalise:
+        sums = np.bincount(block.rows(), weights, minlength=len(block))
+        weights = (weights / np.maximum(sums, 1e-12)[block.rows()]).astype(np.float32)
+    return weights
+
+
+def has_known_history(block: QueryBlock, n_items: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """(q,) True where a query's history holds at least one item that the scorer knows."""
+    counts = np.bincount(block.rows()[block.items < n_items], minlength=len(block))
+    known: np.ndarray[tuple[int], np.dtype[np.bool_]] = counts > 0
+    return known

@@ -1,0 +1,123 @@
+"""What item-to-item models share: a matrix W, a decayed history, and score = history @ W."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from langrec.errors import BundleError
+from langrec.retrieval.history import has_known_history, history_matrix, history_weights
+from langrec.settings import RetrievalSettings
+from langrec.types import FloatMatrix, FloatVector, QueryBlock
+
+Weights: TypeAlias = npt.NDArray[np.float32] | sparse.csr_array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemItem:
+    """Base of EASE, ItemKNN and Transitions.
+
+    An item without training, as candidate, scores NaN; in a history it is passed over. A query whose history holds no
+    known item scores NaN everywhere.
+
+    Attributes:
+        weights: (n, n) what a history item (row) says for a candidate (column); dense, or CSR where sparse.
+        trained: (n,) True for items with training events.
+        decay: a history item j steps back weighs exp(-decay * j).
+    """
+
+    weights: Weights
+    trained: npt.NDArray[np.bool_]
+    decay: float = 0.0
+
+    @property
+    def n_items(self) -> int:
+        return len(self.trained)
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n_items) decayed sums of W over the history."""
+        history = history_matrix(block, self.n_items, self.decay)
+        scores = history @ self.weights
+        scores = _dense(scores)
+        scores[:, ~self.trained] = np.nan
+        scores[~has_known_history(block, self.n_items)] = np.nan
+        return scores
+
+    def contributions(self, block: QueryBlock, num: int) -> FloatVector:
+        """(h,) what each history row adds to the score of item `num`; the sum is the score."""
+        weights = history_weights(block, self.n_items, self.decay)
+        known = block.items < self.n_items
+        column = np.zeros(len(weights), dtype=np.float32)
+        if num < self.n_items:
+            column[known] = self._column(num)[block.items[known]]
+        return weights * column
+
+    def neighbours(self, num: int) -> FloatVector:
+        """(n,) what item `num` says for each other item."""
+        return _dense(self.weights[[num]]).ravel()
+
+    def _column(self, num: int) -> FloatVector:
+        return _dense(self.weights[:, [num]]).ravel()
+
+    def with_params(self, **params: Any) -> Self:
+        return replace(self, **params)
+
+    @classmethod
+    def run_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
+        return [{"decay": decay} for decay in settings.decay]
+
+    def save(self, folder: Path) -> None:
+        """Writes weights.npz and scorer.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scorer.json").write_text(json.dumps({"decay": self.decay}))
+        if sparse.issparse(self.weights):
+            csr = sparse.csr_array(self.weights)
+            np.savez(
+                folder / "weights.npz",
+                trained=self.trained,
+                data=csr.data,
+                indices=csr.indices.astype(np.int32),
+                indptr=csr.indptr.astype(np.int64),
+            )
+        else:
+            np.savez(folder / "weights.npz", trained=self.trained, dense=self.weights)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        try:
+            params = json.loads((folder / "scorer.json").read_text())
+            with np.load(folder / "weights.npz", allow_pickle=False) as file:
+                trained = file["trained"]
+                if "dense" in file:
+                    weights: Weights = file["dense"]
+                else:
+                    weights = sparse.csr_array(
+                        (file["data"], file["indices"], file["indptr"]), shape=(len(trained), len(trained))
+                    )
+        except (OSError, ValueError, KeyError) as error:
+            raise BundleError(f"{folder}: cannot be read as an item-to-item model ({error})") from error
+        return cls(weights=weights, trained=trained, decay=float(params["decay"]))
+
+
+def _dense(matrix: Any) -> FloatMatrix:
+    """The matrix as a float32 array, whether it is sparse or dense."""
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float32)
+
+
+def keep_largest(weights: Weights, k: int) -> sparse.csr_array:
+    """The k entries of greatest size in each column; the rest become zero."""
+    columns = sparse.csc_array(weights)
+    if columns.nnz and np.diff(columns.indptr).max() > k:
+        for j in range(columns.shape[1]):
+            lo, hi = columns.indptr[j], columns.indptr[j + 1]
+            if hi - lo > k:
+                part = np.abs(columns.data[lo:hi])
+                columns.data[lo:hi][part < np.partition(part, -k)[-k]] = 0.0
+        columns.eliminate_zeros()
+    return sparse.csr_array(columns, dtype=np.float32)

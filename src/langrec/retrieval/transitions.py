@@ -1,0 +1,42 @@
+"""Transitions: what people choose next, counted."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+
+from langrec.retrieval.fitting import FitData, product
+from langrec.retrieval.item_item import ItemItem
+from langrec.settings import RetrievalSettings
+
+
+class Transitions(ItemItem):
+    """w(i, j) = sum over users of 1 / distance, for j up to `steps` events after i, over (count(j) + 5)^power.
+
+    Sequential co-occurrence, as the rules of Ludewig & Jannach 2018 ("SR"), with a discount of popular items.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def fit(cls, data: FitData, settings: RetrievalSettings, steps: int = 3, power: float = 0.3, **_: Any) -> Self:
+        events = data.events
+        order = np.argsort(events.users, kind="stable")
+        users, items = events.users[order], events.items[order]
+        counts = np.bincount(items, minlength=data.n_items)
+        weights = sparse.csr_array((data.n_items, data.n_items), dtype=np.float32)
+        for distance in range(1, steps + 1):
+            same = users[distance:] == users[:-distance]
+            first, then = items[:-distance][same], items[distance:][same]
+            keep = first != then
+            ones = np.full(int(keep.sum()), 1.0 / distance, dtype=np.float32)
+            weights = weights + sparse.csr_array((ones, (first[keep], then[keep])), shape=weights.shape)
+        discount = (counts + 5.0) ** -power
+        weights = sparse.csr_array(weights.multiply(discount[None, :]), dtype=np.float32)
+        return cls(weights=weights, trained=counts > 0)
+
+    @classmethod
+    def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
+        return product(steps=settings.transition_steps, power=settings.transition_power)

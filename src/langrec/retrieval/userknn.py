@@ -1,0 +1,109 @@
+"""UserKNN: what people with a similar recent history chose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from langrec.errors import BundleError
+from langrec.retrieval.fitting import FitData
+from langrec.retrieval.history import has_known_history, history_matrix
+from langrec.settings import RetrievalSettings
+from langrec.types import FloatMatrix, FloatVector, QueryBlock
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UserKNN:
+    """Vector neighbours: sim(query, u) = <decayed history * idf, x_u> / |x_u|, the nearest users vote.
+
+    The history-based kNN of Ludewig & Jannach 2018 (V-SKNN) with whole users as sessions.
+
+    Attributes:
+        matrix: (n_users, n) CSR of training gains.
+        idf: (n,) float32 log(1 + users / (1 + users of the item)).
+        neighbours: users that vote.
+        decay: a history item j steps back weighs exp(-decay * j).
+    """
+
+    matrix: sparse.csr_array
+    idf: FloatVector
+    neighbours: int = 100
+    decay: float = 0.2
+
+    @classmethod
+    def fit(cls, data: FitData, settings: RetrievalSettings, **_: Any) -> Self:
+        matrix = sparse.csr_array(data.matrix())
+        counts = np.bincount(matrix.indices, minlength=data.n_items)
+        idf = np.log1p(data.n_users / (1.0 + counts)).astype(np.float32)
+        return cls(matrix, idf, settings.userknn_neighbours)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.idf)
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n_items) sums of the neighbours' gains; NaN for items without training, queries without known items."""
+        history = history_matrix(block, self.n_items, self.decay)
+        asked = sparse.csr_array(history.multiply(self.idf[None, :]))
+        scores = np.asarray((self._near(asked) @ self.matrix).toarray(), dtype=np.float32)
+        scores[:, self._untrained()] = np.nan
+        scores[~has_known_history(block, self.n_items)] = np.nan
+        return scores
+
+    def _near(self, asked: sparse.csr_array) -> sparse.csr_array:
+        """(q, n_users) similarities of the nearest users alone."""
+        norms = np.sqrt(np.maximum(np.bincount(_rows(self.matrix), self.matrix.data**2, self.matrix.shape[0]), 1e-9))
+        near = np.asarray((asked @ self.matrix.T).toarray() / norms, dtype=np.float32)
+        k = min(self.neighbours, near.shape[1])
+        bar = -np.partition(-near, k - 1, axis=1)[:, k - 1 : k]
+        near[near < np.maximum(bar, 1e-12)] = 0.0
+        return sparse.csr_array(near)
+
+    def _untrained(self) -> npt.NDArray[np.bool_]:
+        untrained: npt.NDArray[np.bool_] = np.bincount(self.matrix.indices, minlength=self.n_items) == 0
+        return untrained
+
+    def with_params(self, **params: Any) -> Self:
+        return replace(self, **params)
+
+    @classmethod
+    def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
+        return [{}]
+
+    @classmethod
+    def run_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
+        return [{"decay": decay} for decay in settings.decay]
+
+    def save(self, folder: Path) -> None:
+        """Writes matrix.npz and scorer.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            folder / "matrix.npz",
+            data=self.matrix.data,
+            indices=self.matrix.indices.astype(np.int32),
+            indptr=self.matrix.indptr.astype(np.int64),
+            idf=self.idf,
+        )
+        (folder / "scorer.json").write_text(json.dumps({"neighbours": self.neighbours, "decay": self.decay}))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        try:
+            params = json.loads((folder / "scorer.json").read_text())
+            with np.load(folder / "matrix.npz", allow_pickle=False) as file:
+                idf = file["idf"]
+                shape = (len(file["indptr"]) - 1, len(idf))
+                matrix = sparse.csr_array((file["data"], file["indices"], file["indptr"]), shape=shape)
+            return cls(matrix, idf, **params)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{folder}: cannot be read as user neighbours ({error})") from error
+
+
+def _rows(matrix: sparse.csr_array) -> npt.NDArray[Any]:
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

@@ -1,0 +1,30 @@
+"""Text to words: any script, and bigrams where a script writes no spaces."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+# Runs of Chinese, Japanese or Korean characters are cut into overlapping pairs; anything else into letters and digits.
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0002fa1f"
+_PIECE = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
+_IS_CJK = re.compile(rf"[{_CJK}]")
+
+
+def words(text: str) -> list[str]:
+    """Words of a text in order, case folded, in Unicode form NFKC.
+
+    >>> words("The Devil's Advocate (1997) 東京物語")
+    ['the', "devil's", 'advocate', '1997', '東京', '京物', '物語']
+    """
+    return list(_words(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _words(text: str) -> Iterator[str]:
+    for match in _PIECE.finditer(text):
+        piece = match.group()
+        if _IS_CJK.match(piece) and len(piece) > 1:
+            yield from (piece[i : i + 2] for i in range(len(piece) - 1))
+        else:
+            yield piece.replace("’", "'")
