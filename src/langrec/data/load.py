@@ -13,7 +13,7 @@ from langrec.data.cleaning import Ledger, clean_events, note_reading
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events, empty_events
 from langrec.data.ids import Ids
-from langrec.data.items import read_items
+from langrec.data.item_table import read_items
 from langrec.data.log import Log, event_columns, read_log
 from langrec.data.report import CleaningReport
 from langrec.data.sources.folders import find_events, find_items

@@ -154,7 +154,12 @@ def _parse(data: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFra
 
 
 def _parse_slowly(body: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFrame, list[Refused]]:
-    reader = csv.reader(_lines(body), delimiter=mark, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+    too_long: set[int] = set()
+    # A line of absurd length would become millions of fields: it stands in as one row that has a field too many.
+    stand_in = mark * width + "\n"
+    reader = csv.reader(
+        _lines(body, stand_in, too_long), delimiter=mark, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    )
     columns: list[list[str | None]] = [[] for _ in range(width)]
     refused: list[Refused] = []
     row = -1
@@ -171,6 +176,9 @@ def _parse_slowly(body: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.
         if not fields:
             row -= 1
             continue
+        if reader.line_num in too_long:
+            refused.append(Refused(row, "unreadable row", f"line {before + 2}: over {LONGEST_LINE:,} bytes"))
+            continue
         if len(fields) > width:
             refused.append(Refused(row, "too many fields", f"line {before + 2}: {len(fields)} fields, not {width}"))
             continue
@@ -179,6 +187,10 @@ def _parse_slowly(body: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.
     return pl.DataFrame({str(i): pl.Series(c, dtype=pl.String) for i, c in enumerate(columns)}), refused
 
 
-def _lines(body: bytes) -> Iterator[str]:
-    for line in io.BytesIO(body):
+def _lines(body: bytes, stand_in: str, too_long: set[int]) -> Iterator[str]:
+    for number, line in enumerate(io.BytesIO(body), start=1):
+        if len(line) > LONGEST_LINE:
+            too_long.add(number)
+            yield stand_in
+            continue
         yield line.decode("utf-8", "replace").replace("\0", "")

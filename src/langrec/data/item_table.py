@@ -1,0 +1,172 @@
+"""The items as a running service sees them: a catalogue, and over it what has come or changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from langrec.data.catalogue import STANDARD_FIELDS, Catalogue
+from langrec.data.ids import Ids
+from langrec.types import Item, Mask, TimeVector
+
+
+class Items:
+    """An immutable view: `with_items` and `without` give new ones.
+
+    Args:
+        catalogue: the items of a bundle.
+        changed: newer states by number; numbers past the catalogue are new items.
+        deleted: numbers that are never shown and have no view.
+        ids: ids of all numbers.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        changed: Mapping[int, Item] | None = None,
+        deleted: frozenset[int] = frozenset(),
+        ids: Ids | None = None,
+        columns: dict[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        self.catalogue = catalogue
+        self.changed = dict(changed or {})
+        self.deleted = deleted
+        self.ids = ids or catalogue.ids
+        # Base columns as arrays, shared by all views of one catalogue.
+        self._columns = {} if columns is None else columns
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def with_items(self, items: Sequence[Item]) -> tuple[Items, npt.NDArray[np.int32]]:
+        """The view with these items added or replaced, and their numbers; an id that was deleted comes back."""
+        fresh = [item.id for item in {item.id: item for item in items}.values() if self.ids.number(item.id) < 0]
+        ids = self.ids.extended(fresh) if fresh else self.ids
+        nums = ids.numbers(item.id for item in items)
+        changed = {**self.changed, **dict(zip(nums.tolist(), items, strict=True))}
+        return Items(self.catalogue, changed, self.deleted - set(nums.tolist()), ids, self._columns), nums
+
+    def without(self, names: Sequence[str]) -> Items:
+        """The view without these items; unknown ids are passed over."""
+        gone = {num for num in self.ids.numbers(names).tolist() if num >= 0}
+        return Items(self.catalogue, self.changed, self.deleted | gone, self.ids, self._columns)
+
+    def view(self, name: str) -> Item | None:
+        """The item's newest state; None where it is unknown or deleted."""
+        num = self.ids.number(name)
+        return None if num < 0 or num in self.deleted else self.at(num)
+
+    def at(self, num: int) -> Item:
+        """The newest state of item `num`."""
+        if num in self.changed:
+            return self.changed[num]
+        row = self.catalogue.frame.row(num, named=True)
+        texts = {name: row[name] or "" for name in self.catalogue.text_fields}
+        skip = {*STANDARD_FIELDS, *self.catalogue.text_fields, "hidden", "title_filled"}
+        fields = {name: value for name, value in row.items() if name not in skip and value is not None}
+        if row.get("price") is not None:
+            fields["price"] = row["price"]
+        return Item(
+            id=row["item_id"],
+            title=row["title"] or "",
+            texts=texts,
+            categories=tuple(row["categories"] or ()),
+            image=row.get("image") or "",
+            at=int(self.catalogue.times[num]),
+            hidden=bool(row.get("hidden") or False),
+            fields=fields,
+        )
+
+    def title(self, num: int) -> str:
+        """What to call item `num`: its title, or its id."""
+        if num in self.changed:
+            return self.changed[num].title or self.changed[num].id
+        return self.catalogue.titles[num]
+
+    def hidden(self) -> Mask:
+        """(n,) True for items that are never shown: hidden or deleted."""
+        mask = np.zeros(len(self), dtype=np.bool_)
+        if "hidden" in self.catalogue.frame.columns:
+            mask[: len(self.catalogue)] = self.catalogue.frame["hidden"].fill_null(False).to_numpy()
+        for num, item in self.changed.items():
+            mask[num] = item.hidden
+        mask[list(self.deleted)] = True
+        return mask
+
+    def times(self) -> TimeVector:
+        """(n,) int64 epoch milliseconds of the items' own times, -1 where unknown."""
+        times = np.full(len(self), -1, dtype=np.int64)
+        times[: len(self.catalogue)] = self.catalogue.times
+        for num, item in self.changed.items():
+            times[num] = item.at
+        return times
+
+    def in_categories(self, names: Sequence[str]) -> Mask:
+        """(n,) True for items with at least one of the categories."""
+        mask = np.zeros(len(self), dtype=np.bool_)
+        wanted = set(names)
+        column = self.catalogue.frame["categories"]
+        mask[: len(self.catalogue)] = (
+            column.list.eval(pl.element().is_in(list(wanted))).list.any().fill_null(False).to_numpy()
+        )
+        for num, item in self.changed.items():
+            mask[num] = not wanted.isdisjoint(item.categories)
+        return mask
+
+    def field_names(self) -> tuple[str, ...]:
+        """Fields that conditions can name."""
+        extra = {name for item in self.changed.values() for name in item.fields}
+        base = [name for name in self.catalogue.frame.columns if name not in ("item_id", "categories")]
+        return tuple(dict.fromkeys([*base, *sorted(extra)]))
+
+    def field(self, name: str) -> npt.NDArray[Any]:
+        """(n,) values of a field: float64 with NaN for missing where numeric, else object with None for missing."""
+        if name not in self._columns:
+            self._columns[name] = self._base_column(name)
+        base = self._columns[name]
+        if not self.changed:
+            return base
+        values = np.empty(len(self), dtype=object)
+        values[: len(base)] = base
+        for num, item in self.changed.items():
+            values[num] = _field_of(item, name)
+        if base.dtype.kind == "f" and all(
+            isinstance(_field_of(item, name), (int, float, type(None))) for item in self.changed.values()
+        ):
+            return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        return values
+
+    def _base_column(self, name: str) -> npt.NDArray[Any]:
+        frame = self.catalogue.frame
+        if name not in frame.columns:
+            return np.full(len(self.catalogue), np.nan)
+        column = frame[name]
+        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+            return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return np.array(column.to_list(), dtype=object)
+
+
+def _field_of(item: Item, name: str) -> Any:
+    if name in ("title", "image", "at"):
+        return getattr(item, name)
+    return item.fields.get(name, item.texts.get(name))
+
+
+def item_text(item: Item, fields: Sequence[str]) -> str:
+    """The text of one item, made as `Catalogue.texts` makes it."""
+    parts: list[str] = []
+    for name in fields:
+        if name == "*text":
+            parts.extend(item.texts.values())
+        elif name == "title":
+            parts.append(item.title)
+        elif name == "categories":
+            parts.append(", ".join(item.categories))
+        else:
+            value = item.fields.get(name, item.texts.get(name))
+            parts.append("" if value is None else str(value))
+    return ". ".join(part for part in parts if part)
