@@ -1,172 +1,216 @@
-"""The items as a running service sees them: a catalogue, and over it what has come or changed since."""
+"""The item file as a catalogue: titles, texts, categories and other fields found, cleaned and filled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from langrec.data.catalogue import STANDARD_FIELDS, Catalogue
-from langrec.data.ids import Ids
-from langrec.types import Item, Mask, TimeVector
+from langrec.data.aliases import EVENT_ROLES, ITEM_ROLES, LONG_TEXT, TEXT_NAMES, find_roles, key
+from langrec.data.cleaning import EXAMPLES, Ledger
+from langrec.data.log import MISSING_IDS, as_ids
+from langrec.data.sources.table import Table
+from langrec.data.texts import repair_texts
+from langrec.data.times import to_millis
+from langrec.errors import DataError
+from langrec.settings import DataSettings
+
+NO_CATEGORY = ("(no genres listed)", "unknown", "none", "n/a", "null", "nan")
+_NAMES = frozenset(map(key, ("brand", "manufacturer", "author", "authors", "artist", "director", "directors", "cast")))
+STANDARD = ("item_id", "title", "categories", "image", "price", "at", "release_year")
 
 
-class Items:
-    """An immutable view: `with_items` and `without` give new ones.
+def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The catalogue's frame (see Catalogue) and the names of its text fields, in reading order.
 
-    Args:
-        catalogue: the items of a bundle.
-        changed: newer states by number; numbers past the catalogue are new items.
-        deleted: numbers that are never shown and have no view.
-        ids: ids of all numbers.
+    Raises:
+        DataError: the file has no item column.
     """
-
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        changed: Mapping[int, Item] | None = None,
-        deleted: frozenset[int] = frozenset(),
-        ids: Ids | None = None,
-        columns: dict[str, npt.NDArray[Any]] | None = None,
-    ) -> None:
-        self.catalogue = catalogue
-        self.changed = dict(changed or {})
-        self.deleted = deleted
-        self.ids = ids or catalogue.ids
-        # Base columns as arrays, shared by all views of one catalogue.
-        self._columns = {} if columns is None else columns
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def with_items(self, items: Sequence[Item]) -> tuple[Items, npt.NDArray[np.int32]]:
-        """The view with these items added or replaced, and their numbers; an id that was deleted comes back."""
-        fresh = [item.id for item in {item.id: item for item in items}.values() if self.ids.number(item.id) < 0]
-        ids = self.ids.extended(fresh) if fresh else self.ids
-        nums = ids.numbers(item.id for item in items)
-        changed = {**self.changed, **dict(zip(nums.tolist(), items, strict=True))}
-        return Items(self.catalogue, changed, self.deleted - set(nums.tolist()), ids, self._columns), nums
-
-    def without(self, names: Sequence[str]) -> Items:
-        """The view without these items; unknown ids are passed over."""
-        gone = {num for num in self.ids.numbers(names).tolist() if num >= 0}
-        return Items(self.catalogue, self.changed, self.deleted | gone, self.ids, self._columns)
-
-    def view(self, name: str) -> Item | None:
-        """The item's newest state; None where it is unknown or deleted."""
-        num = self.ids.number(name)
-        return None if num < 0 or num in self.deleted else self.at(num)
-
-    def at(self, num: int) -> Item:
-        """The newest state of item `num`."""
-        if num in self.changed:
-            return self.changed[num]
-        row = self.catalogue.frame.row(num, named=True)
-        texts = {name: row[name] or "" for name in self.catalogue.text_fields}
-        skip = {*STANDARD_FIELDS, *self.catalogue.text_fields, "hidden", "title_filled"}
-        fields = {name: value for name, value in row.items() if name not in skip and value is not None}
-        if row.get("price") is not None:
-            fields["price"] = row["price"]
-        return Item(
-            id=row["item_id"],
-            title=row["title"] or "",
-            texts=texts,
-            categories=tuple(row["categories"] or ()),
-            image=row.get("image") or "",
-            at=int(self.catalogue.times[num]),
-            hidden=bool(row.get("hidden") or False),
-            fields=fields,
+    roles = find_roles(table.frame.columns, ITEM_ROLES)
+    if "item" not in roles:
+        found = ", ".join(table.frame.columns[:8])
+        raise DataError(
+            f"{table.path}: no item column among: {found}; call it item_id (docs/data-formats.md lists the names)",
+            field="item",
         )
-
-    def title(self, num: int) -> str:
-        """What to call item `num`: its title, or its id."""
-        if num in self.changed:
-            return self.changed[num].title or self.changed[num].id
-        return self.catalogue.titles[num]
-
-    def hidden(self) -> Mask:
-        """(n,) True for items that are never shown: hidden or deleted."""
-        mask = np.zeros(len(self), dtype=np.bool_)
-        if "hidden" in self.catalogue.frame.columns:
-            mask[: len(self.catalogue)] = self.catalogue.frame["hidden"].fill_null(False).to_numpy()
-        for num, item in self.changed.items():
-            mask[num] = item.hidden
-        mask[list(self.deleted)] = True
-        return mask
-
-    def times(self) -> TimeVector:
-        """(n,) int64 epoch milliseconds of the items' own times, -1 where unknown."""
-        times = np.full(len(self), -1, dtype=np.int64)
-        times[: len(self.catalogue)] = self.catalogue.times
-        for num, item in self.changed.items():
-            times[num] = item.at
-        return times
-
-    def in_categories(self, names: Sequence[str]) -> Mask:
-        """(n,) True for items with at least one of the categories."""
-        mask = np.zeros(len(self), dtype=np.bool_)
-        wanted = set(names)
-        column = self.catalogue.frame["categories"]
-        mask[: len(self.catalogue)] = (
-            column.list.eval(pl.element().is_in(list(wanted))).list.any().fill_null(False).to_numpy()
-        )
-        for num, item in self.changed.items():
-            mask[num] = not wanted.isdisjoint(item.categories)
-        return mask
-
-    def field_names(self) -> tuple[str, ...]:
-        """Fields that conditions can name."""
-        extra = {name for item in self.changed.values() for name in item.fields}
-        base = [name for name in self.catalogue.frame.columns if name not in ("item_id", "categories")]
-        return tuple(dict.fromkeys([*base, *sorted(extra)]))
-
-    def field(self, name: str) -> npt.NDArray[Any]:
-        """(n,) values of a field: float64 with NaN for missing where numeric, else object with None for missing."""
-        if name not in self._columns:
-            self._columns[name] = self._base_column(name)
-        base = self._columns[name]
-        if not self.changed:
-            return base
-        values = np.empty(len(self), dtype=object)
-        values[: len(base)] = base
-        for num, item in self.changed.items():
-            values[num] = _field_of(item, name)
-        if base.dtype.kind == "f" and all(
-            isinstance(_field_of(item, name), (int, float, type(None))) for item in self.changed.values()
-        ):
-            return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        return values
-
-    def _base_column(self, name: str) -> npt.NDArray[Any]:
-        frame = self.catalogue.frame
-        if name not in frame.columns:
-            return np.full(len(self.catalogue), np.nan)
-        column = frame[name]
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return np.array(column.to_list(), dtype=object)
+    frame = _identified(table, roles["item"], ledger)
+    standard: dict[str, pl.Series] = {"item_id": frame["item_id"]}
+    title = roles.get("title")
+    standard["title"] = _joined(frame[title]).fill_null("") if title else _blank(frame.height)
+    if "categories" in roles:
+        standard["categories"] = _categories(frame[roles["categories"]])
+    else:
+        standard["categories"] = pl.Series([[]], dtype=pl.List(pl.String)).new_from_index(0, frame.height)
+    if "image" in roles:
+        column = frame[roles["image"]]
+        standard["image"] = column.list.first().fill_null("") if column.dtype == pl.List(pl.String) else _joined(column)
+    if "price" in roles:
+        standard["price"] = _price(frame[roles["price"]])
+    if "at" in roles:
+        standard["at"] = to_millis(frame[roles["at"]])
+    year = _release_year(frame[roles["release_year"]] if "release_year" in roles else None, standard["title"])
+    if year is not None:
+        standard["release_year"] = year
+    used = {"item_id", *roles.values()}
+    others = [name for name in frame.columns if name not in used and name not in standard]
+    texts = _text_fields(frame, others)
+    columns = {name: _prose(frame[name]) for name in texts}
+    columns |= {name: _typed(frame[name]) for name in others if name not in texts}
+    built = pl.DataFrame([column.alias(name) for name, column in {**standard, **columns}.items()])
+    if settings.repair_text:
+        built = repair_texts(built, ("title", "categories", *texts), table, ledger)
+    if settings.fill_texts:
+        built = _fill_titles(built, texts, table, ledger)
+    return built, tuple(texts)
 
 
-def _field_of(item: Item, name: str) -> Any:
-    if name in ("title", "image", "at"):
-        return getattr(item, name)
-    return item.fields.get(name, item.texts.get(name))
+def _identified(table: Table, column: str, ledger: Ledger) -> pl.DataFrame:
+    """The rows that have an id, each id once."""
+    ids = as_ids(table.frame[column]).str.strip_chars()
+    frame = table.frame.with_columns(ids.alias("item_id"), table.row_numbers().alias("__row"))
+    missing = ids.is_null() | ids.str.to_lowercase().is_in(MISSING_IDS)
+    ledger.refuse(
+        "missing_item", table, frame.filter(missing)["__row"], "the item has no id", f"fill the column {column}"
+    )
+    frame = frame.filter(~missing)
+    first = frame["item_id"].is_first_distinct()
+    again = frame.filter(~first)
+    what = "the item occurs again; its first row is used"
+    ledger.refuse("item_twice", table, again["__row"], what, "keep one row per item", again["item_id"])
+    return frame.filter(first).drop("__row")
 
 
-def item_text(item: Item, fields: Sequence[str]) -> str:
-    """The text of one item, made as `Catalogue.texts` makes it."""
-    parts: list[str] = []
-    for name in fields:
-        if name == "*text":
-            parts.extend(item.texts.values())
-        elif name == "title":
-            parts.append(item.title)
-        elif name == "categories":
-            parts.append(", ".join(item.categories))
-        else:
-            value = item.fields.get(name, item.texts.get(name))
-            parts.append("" if value is None else str(value))
-    return ". ".join(part for part in parts if part)
+def _text_fields(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Text columns by name, in reading order, then title_* columns, then others whose values are long on average."""
+    order = {key(name): i for i, name in enumerate(TEXT_NAMES)}
+    found: list[tuple[int, int, str]] = []
+    events = {key(name) for name in EVENT_ROLES["user"]}
+    for i, name in enumerate(names):
+        dtype = frame.schema[name]
+        if dtype not in (pl.String, pl.List(pl.String)) or key(name) in events:
+            continue
+        if key(name) in order:
+            found.append((order[key(name)], i, name))
+        elif key(name).startswith("title"):
+            found.append((len(order), i, name))
+        elif dtype == pl.String and _is_long(frame[name]):
+            found.append((len(order) + 1, i, name))
+    return [name for _, _, name in sorted(found)]
+
+
+def _is_long(column: pl.Series) -> bool:
+    """True for prose: long on average, several words, and no addresses of the web."""
+    values = column.drop_nulls().head(2000)
+    values = values.filter(values.str.len_chars() > 0)
+    if not len(values):
+        return False
+    links = values.str.contains(r"^(https?://|/|[\[{])").mean()
+    length = values.str.len_chars().mean()
+    wide = values.str.contains(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]").mean()
+    limit = LONG_TEXT / 4 if isinstance(wide, float) and wide > 0.5 else LONG_TEXT
+    return isinstance(length, float) and length >= limit and isinstance(links, float) and links < 0.5
+
+
+def _joined(column: pl.Series) -> pl.Series:
+    """A column as strings; the parts of a list are joined by a space."""
+    if column.dtype == pl.List(pl.String):
+        return column.list.drop_nulls().list.join(" ")
+    return column.cast(pl.String)
+
+
+def _prose(column: pl.Series) -> pl.Series:
+    """A text column as strings; a list written with bars (keywords, a cast) reads as one with commas."""
+    text = _joined(column).fill_null("")
+    barred = text.str.contains(r"\S\|\S")
+    return text.zip_with(~barred, text.str.replace_all("|", ", ", literal=True)) if barred.any() else text
+
+
+def _categories(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.String:
+        known = column.drop_nulls()
+        mark = next((m for m in ("|", ";", ",") if known.str.contains(m, literal=True).any()), None)
+        text = column.str.strip_chars("[]").str.replace_all("['\"]", "") if known.str.starts_with("[").any() else column
+        column = text.str.split(mark) if mark else text.to_frame("c").select(pl.concat_list("c"))[:, 0]
+    elif column.dtype != pl.List(pl.String):
+        column = column.cast(pl.String).to_frame("c").select(pl.concat_list("c"))[:, 0]
+    part = pl.element().str.strip_chars()
+    keep = (part.str.len_chars() > 0) & ~part.str.to_lowercase().is_in(NO_CATEGORY)
+    return (
+        column.to_frame("c")
+        .select(pl.col("c").list.eval(part.filter(keep)).list.unique(maintain_order=True).fill_null([]))
+        .to_series()
+    )
+
+
+def _price(column: pl.Series) -> pl.Series:
+    if column.dtype.is_numeric():
+        return column.cast(pl.Float64)
+    found = column.cast(pl.String).str.replace_all(",", "").str.extract(r"(\d+(?:\.\d+)?)")
+    return found.cast(pl.Float64, strict=False)
+
+
+def _release_year(column: pl.Series | None, titles: pl.Series) -> pl.Series | None:
+    """The year as Int32: from its column, or from a title that ends as "Heat (1995)" where most titles do."""
+    if column is not None:
+        return column.cast(pl.String).str.extract(r"(\d{4})").cast(pl.Int32, strict=False)
+    years = titles.str.extract(r"\((\d{4})\)\s*$").cast(pl.Int32, strict=False)
+    return years if len(titles) and years.null_count() < len(titles) / 2 else None
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """A string column as numbers where every value is one (zero-padded codes stay strings), so that ranges filter."""
+    if column.dtype != pl.String:
+        return column
+    known = column.drop_nulls()
+    if not len(known) or known.str.contains(r"^[+\-]?0\d").any():
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = column.cast(dtype, strict=False)
+        if numbers.null_count() == column.null_count():
+            return numbers
+    return column
+
+
+def _fill_titles(frame: pl.DataFrame, texts: Sequence[str], table: Table, ledger: Ledger) -> pl.DataFrame:
+    """Titles for items without one: the start of a text, else their categories, else short fields and names."""
+    empty = frame["title"].str.len_chars() == 0
+    if not empty.any():
+        return frame.with_columns(pl.lit(False).alias("title_filled"))
+    # A maker's or an author's name says less of an item than its category does, so names come last.
+    names = [name for name in texts if key(name) in _NAMES]
+    sources = [pl.col(name).str.slice(0, 80).str.strip_chars() for name in texts if name not in names]
+    sources.append(pl.col("categories").list.join(", "))
+    skip = {*STANDARD, *texts}
+    sources += [pl.col(n) for n, t in frame.schema.items() if t == pl.String and n not in skip]
+    sources += [pl.col(name) for name in names]
+    filled = pl.coalesce([pl.when(s.str.len_chars() > 0).then(s) for s in sources])
+    new = pl.when(pl.col("title").str.len_chars() > 0).then(pl.col("title")).otherwise(filled).fill_null("")
+    out = frame.with_columns(new.alias("title"))
+    changed = empty & (out["title"].str.len_chars() > 0)
+    out = out.with_columns(changed.alias("title_filled"))
+    what = "items without a title got one from their other fields (title_filled marks them)"
+    _note_items(ledger, table, out, changed, "title_filled", what, "give them titles")
+    bare = empty & ~changed
+    _note_items(
+        ledger, table, out, bare, "no_text", "items have no text at all: only their id", "give them titles", "kept"
+    )
+    return out
+
+
+def _note_items(
+    ledger: Ledger,
+    table: Table,
+    frame: pl.DataFrame,
+    mask: pl.Series,
+    name: str,
+    what: str,
+    fix: str,
+    action: str = "changed",
+) -> None:
+    ids = frame.filter(mask)["item_id"].head(EXAMPLES)
+    places = [f"{table.path.name}: item {item}" for item in ids]
+    ledger.note(name, int(mask.sum()), "kept" if action == "kept" else "changed", what, places=places, fix=fix)
+
+
+def _blank(height: int) -> pl.Series:
+    return pl.Series([""], dtype=pl.String).new_from_index(0, height)
