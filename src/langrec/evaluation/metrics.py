@@ -249,7 +249,7 @@ def _discounts(k: int) -> Values:
 
 def _dcg(judged: Judged, k: int) -> Values:
     gains = judged.found_gains(k)
-    return (gains * _discounts(gains.shape[1])).sum(axis=1)
+    return np.asarray(gains @ _discounts(gains.shape[1]), dtype=np.float64)
 
 
 def _best_dcg(judged: Judged, k: int) -> Values:

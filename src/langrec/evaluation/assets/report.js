@@ -1,0 +1,180 @@
+// Draws the report's charts and table from the JSON beside it. Names come from people: they enter the page as text only.
+(() => {
+  "use strict";
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // Plotly reads a few tags in labels: an escaped name shows as it was written.
+  const label = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const shorten = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+  const show = (value, metric) => (value === null ? "–" : value.toFixed(metric.startsWith("novelty") ? 2 : 4));
+  const find = (model, part, metric) => data.values[part]?.[model]?.[metric] ?? [null, null, null, 0];
+  const config = { displayModeBar: false, responsive: true };
+
+  function layout(extra) {
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, bargap: 0.35,
+      font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
+      hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") } },
+      ...extra,
+    };
+  }
+
+  function axis(extra) {
+    return { gridcolor: css("--grid"), zerolinecolor: css("--line"), linecolor: css("--line"), fixedrange: true, ...extra };
+  }
+
+  function whiskers(rows) {
+    return {
+      type: "data", symmetric: false, thickness: 1.5, width: 3, color: css("--whisker"),
+      array: rows.map(([value, , high]) => (high === null ? 0 : high - value)),
+      arrayminus: rows.map(([value, low]) => (low === null ? 0 : value - low)),
+    };
+  }
+
+  function hover(models, rows) {
+    return models.map((model, i) => {
+      const [value, low, high, n] = rows[i];
+      return `<b>${label(model)}</b><br>${show(value, "")} [${show(low, "")}, ${show(high, "")}]<br>${n.toLocaleString("en")} questions`;
+    });
+  }
+
+  function quality() {
+    const models = [...data.models].reverse();
+    const rows = models.map((model) => find(model, "all", data.primary));
+    const chosen = (model) => model === data.chosen;
+    Plotly.newPlot("quality", [{
+      type: "bar", orientation: "h", y: models.map((_, i) => i), x: rows.map((row) => row[0]), error_x: whiskers(rows),
+      marker: {
+        color: models.map((model) => css(chosen(model) ? "--accent" : "--bar")),
+        line: { color: css("--ink"), width: models.map((model) => (model === data.reference ? 2 : 0)) },
+      },
+      hovertext: hover(models, rows), hoverinfo: "text",
+    }], layout({
+      height: 56 + 34 * models.length, margin: { l: 8, r: 72, t: 0, b: 36 },
+      xaxis: axis({ rangemode: "tozero", title: { text: data.primary } }),
+      yaxis: axis({
+        automargin: true, showgrid: false, tickvals: models.map((_, i) => i), ticklabelstandoff: 8,
+        ticktext: models.map((model) => (chosen(model) ? `<b>${label(shorten(model, 32))}</b>` : label(shorten(model, 32)))),
+      }),
+      annotations: models.map((_, i) => ({
+        x: rows[i][2] ?? rows[i][0] ?? 0, y: i, text: show(rows[i][0], data.primary), showarrow: false, xanchor: "left", xshift: 8,
+        font: { color: css("--ink"), size: 13 },
+      })),
+    }), config);
+  }
+
+  function slices() {
+    const grid = document.getElementById("slices");
+    grid.replaceChildren();
+    const models = [...data.models].reverse();
+    const top = Math.max(...data.slices.flatMap((part) => models.map((model) => {
+      const [value, , high] = find(model, part, data.primary);
+      return Math.max(value ?? 0, high ?? 0);
+    })));
+    // Intervals of tiny slices can be very wide: they may leave the panel, the others stay legible.
+    const limit = Math.min(top, 1.6 * Math.max(...data.slices.flatMap((part) => models.map((model) => find(model, part, data.primary)[0] ?? 0))));
+    for (const part of data.slices) {
+      const card = document.createElement("div");
+      card.className = "card";
+      const title = document.createElement("h3");
+      title.textContent = part;
+      const note = document.createElement("p");
+      note.textContent = `${data.meaning[part] ?? ""}: ${find(data.reference, part, data.primary)[3].toLocaleString("en")}`;
+      const chart = document.createElement("div");
+      chart.setAttribute("role", "img");
+      chart.setAttribute("aria-label", `${data.primary} of every scorer on ${part}`);
+      card.append(title, note, chart);
+      grid.append(card);
+      const rows = models.map((model) => find(model, part, data.primary));
+      Plotly.newPlot(chart, [{
+        type: "scatter", mode: "markers", y: models.map((_, i) => i), x: rows.map((row) => row[0]), error_x: whiskers(rows),
+        marker: { size: 9, color: models.map((model) => css(model === data.chosen ? "--accent" : "--whisker")),
+          symbol: models.map((model) => (model === data.reference ? "circle-open" : "circle")), line: { width: 2 } },
+        hovertext: hover(models, rows), hoverinfo: "text", cliponaxis: true,
+      }], layout({
+        height: 48 + 22 * models.length, margin: { l: 8, r: 8, t: 8, b: 28 }, font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
+        xaxis: axis({ range: [0, limit * 1.05 || 1], nticks: 5 }),
+        yaxis: axis({ automargin: true, zeroline: false, range: [-0.6, models.length - 0.4], ticklabelstandoff: 6,
+          tickvals: models.map((_, i) => i), ticktext: models.map((model) => label(shorten(model, 18))) }),
+      }), config);
+    }
+  }
+
+  function cost() {
+    const models = [...data.models].sort((a, b) => data.seconds[a] - data.seconds[b]);
+    const rows = models.map((model) => find(model, "all", data.primary));
+    const places = ["top center", "bottom center"];
+    Plotly.newPlot("cost", [{
+      type: "scatter", mode: "markers+text", x: models.map((model) => Math.max(data.seconds[model], 1e-4)), y: rows.map((row) => row[0]),
+      error_y: whiskers(rows), text: models.map((model) => label(shorten(model, 20))), textposition: models.map((_, i) => places[i % 2]),
+      marker: { size: 11, color: models.map((model) => css(model === data.chosen ? "--accent" : "--whisker")) },
+      hovertext: models.map((model, i) => `${hover([model], [rows[i]])[0]}<br>${data.seconds[model].toFixed(2)} s, ${(1000 * data.seconds[model] / data.questions).toFixed(2)} ms a question`),
+      hoverinfo: "text", cliponaxis: false,
+    }], layout({
+      height: 440, margin: { l: 8, r: 40, t: 24, b: 48 },
+      xaxis: axis({ type: "log", title: { text: "seconds" }, dtick: 1, automargin: true }),
+      yaxis: axis({ rangemode: "tozero", automargin: true, title: { text: data.primary } }),
+    }), config);
+  }
+
+  function numbers() {
+    const part = document.getElementById("slice").value;
+    const length = document.getElementById("length").value;
+    const metrics = data.metrics.filter((metric) => !metric.includes("@") || metric.endsWith(`@${length}`));
+    document.getElementById("meaning").textContent = data.meaning[part] ?? "";
+    const cell = (tag, text, name) => {
+      const made = document.createElement(tag);
+      made.textContent = text;
+      if (name) made.className = name;
+      return made;
+    };
+    const line = document.createElement("tr");
+    line.append(...["scorer", ...metrics, "questions", "seconds"].map((text) => {
+      const made = cell("th", text);
+      made.scope = "col";
+      return made;
+    }));
+    document.querySelector("#numbers thead").replaceChildren(line);
+    const best = Object.fromEntries(metrics.map((metric) => [metric, Math.max(...data.models.map((model) => find(model, part, metric)[0] ?? -1))]));
+    document.querySelector("#numbers tbody").replaceChildren(...data.models.map((model) => {
+      const row = document.createElement("tr");
+      if (model === data.chosen) row.className = "chosen";
+      const name = cell("th", model);
+      name.scope = "row";
+      row.append(name);
+      for (const metric of metrics) {
+        const [value, low, high] = find(model, part, metric);
+        const made = cell("td", show(value, metric), value !== null && value === best[metric] ? "best" : "");
+        if (low !== null) made.title = `[${show(low, metric)}, ${show(high, metric)}]`;
+        row.append(made);
+      }
+      row.append(cell("td", find(model, part, data.primary)[3].toLocaleString("en")), cell("td", data.seconds[model].toFixed(1)));
+      return row;
+    }));
+  }
+
+  function options(id, values, selected) {
+    const select = document.getElementById(id);
+    select.append(...values.map((value) => new Option(value, value, value === selected, value === selected)));
+    select.addEventListener("change", numbers);
+  }
+
+  document.getElementById("copy").addEventListener("click", async (event) => {
+    const stamp = document.getElementById("stamp");
+    try {
+      await navigator.clipboard.writeText(stamp.textContent);
+      event.target.textContent = "Copied";
+    } catch {
+      // A page opened from a file may not write to the clipboard: select the line for the keyboard instead.
+      getSelection().selectAllChildren(stamp);
+      event.target.textContent = "Press Ctrl+C";
+    }
+  });
+
+  const draw = () => { quality(); slices(); cost(); };
+  options("slice", data.slices, "all");
+  options("length", data.lengths.map(String), data.primary.split("@")[1]);
+  numbers();
+  draw();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+})();

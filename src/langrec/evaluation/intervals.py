@@ -1,0 +1,100 @@
+"""Bootstrap intervals by user: a user's questions are drawn together, because they resemble one another.
+
+The Poisson bootstrap (Chamandy et al. 2012) gives every user an independent Poisson(1) weight per resample instead of
+drawing users with replacement. Each statistic is a ratio of sums, so both agree, but this one needs one matrix product
+and can be made in pieces. The weights depend on the seed and the user's place only: every scorer sees the same
+resamples, which is what makes differences paired.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from langrec.evaluation.metrics import Values
+
+_CHUNK = 2048  # users whose weights are drawn at once
+_KEEP = 200_000_000  # bytes of weights that are kept between calls rather than drawn again
+
+
+class Resamples:
+    """Resamples of the users behind q questions.
+
+    Args:
+        users: (q,) user of each question.
+        resamples: how many.
+        seed: equal seeds and users give equal resamples.
+    """
+
+    def __init__(self, users: npt.NDArray[np.integer], resamples: int = 1000, seed: int = 0) -> None:
+        _, group = np.unique(users, return_inverse=True)
+        self._order = np.argsort(group, kind="stable")
+        self._starts = np.flatnonzero(np.diff(group[self._order], prepend=-1))
+        self._seed = seed
+        self.resamples = resamples
+        self.n_users = len(self._starts)
+        self._kept: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def means(self, values: Values, weights: Values | None = None) -> Values:
+        """(resamples, m) weighted means of m columns in every resample; NaN where a resample has no weight.
+
+        Args:
+            values: (q, m); NaN leaves the question out of that column.
+            weights: (q, m); 1 each by default.
+        """
+        there = ~np.isnan(values)
+        weight = there.astype(np.float64) if weights is None else np.where(there, weights, 0.0)
+        top = self._sums(np.where(there, values, 0.0) * weight)
+        # Most columns weigh alike: their sums of weights are made once.
+        first: dict[bytes, int] = {}
+        which = [first.setdefault(column.tobytes(), len(first)) for column in weight.T]
+        distinct = np.stack([np.frombuffer(column) for column in first], axis=1)
+        bottom = self._sums(distinct)[:, which]
+        out = np.full(top.shape, np.nan)
+        np.divide(top, bottom, out=out, where=bottom > 0)
+        return out
+
+    def _sums(self, columns: Values) -> Values:
+        """(resamples, m) sums of (q, m) columns over the questions of the drawn users."""
+        total = np.zeros((self.resamples, columns.shape[1]))
+        if not self.n_users:
+            return total
+        by_user = np.add.reduceat(columns[self._order], self._starts, axis=0).astype(np.float32)
+        for start in range(0, self.n_users, _CHUNK):
+            total += self._draw(start).astype(np.float32) @ by_user[start : start + _CHUNK]
+        return total
+
+    def _draw(self, start: int) -> npt.NDArray[np.uint8]:
+        """(resamples, users) weights of the users from `start` on."""
+        if start in self._kept:
+            return self._kept[start]
+        size = min(_CHUNK, self.n_users - start)
+        draws = np.random.default_rng([self._seed, start]).poisson(1.0, (self.resamples, size)).astype(np.uint8)
+        if self.resamples * self.n_users <= _KEEP:
+            self._kept[start] = draws
+        return draws
+
+
+def mean(values: Values, weights: Values | None = None) -> Values:
+    """(m,) weighted means of (q, m) columns, NaN entries left out; NaN for a column without any."""
+    there = ~np.isnan(values)
+    weight = there.astype(np.float64) if weights is None else np.where(there, weights, 0.0)
+    bottom = weight.sum(axis=0)
+    out = np.full(values.shape[1], np.nan)
+    np.divide((np.where(there, values, 0.0) * weight).sum(axis=0), bottom, out=out, where=bottom > 0)
+    return out
+
+
+def percentiles(draws: Values, confidence: float) -> tuple[Values, Values]:
+    """(m,) lower and upper bounds of the percentile interval of (resamples, m) draws.
+
+    Resamples without a value are left out; a column without any has NaN bounds.
+    """
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    usable = ~np.isnan(draws).all(axis=0)
+    bounds = np.full((2, draws.shape[1]), np.nan)
+    if usable.any():
+        columns = draws[:, usable]
+        quantile = np.nanquantile if np.isnan(columns).any() else np.quantile
+        bounds[:, usable] = quantile(columns, tails, axis=0)
+    return bounds[0], bounds[1]

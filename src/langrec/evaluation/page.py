@@ -1,0 +1,151 @@
+"""The report as one HTML page that holds everything it needs: no file beside it, no network."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from langrec.evaluation.compare import Difference
+from langrec.evaluation.report import Report, number, plain
+from langrec.evaluation.slices import MEANING
+
+
+def page(report: Report) -> str:
+    """The page's HTML. All names are escaped: they come from people's files and settings."""
+    from plotly.offline import get_plotlyjs
+
+    assets = files("langrec.evaluation").joinpath("assets")
+    template = Template(assets.joinpath("report.html").read_text("utf-8"))
+    text = {
+        "title": f"{report.chosen}: {report.primary} {number(report.value(report.chosen, report.primary))}",
+        "headline": _headline(report),
+        "lead": _lead(report),
+        "primary": _metric(report.primary),
+        "confidence": f"{report.protocol['confidence']:.0%}",
+        "reference": report.reference,
+        "stamp": report.stamp(),
+        "protocol": json.dumps(plain(report.protocol), indent=2, ensure_ascii=False),
+    }
+    return template.substitute(
+        {name: html.escape(value) for name, value in text.items()},
+        tiles=_tiles(report),
+        differences=_differences(report),
+        data=_inside_script(_data(report)),
+        style=assets.joinpath("report.css").read_text("utf-8"),
+        script=assets.joinpath("report.js").read_text("utf-8"),
+        plotly=get_plotlyjs(),
+    )
+
+
+def _headline(report: Report) -> str:
+    row = report.row(report.chosen, report.primary)
+    return f"{report.chosen} reaches {_metric(report.primary)} {number(row.value)}"
+
+
+def _lead(report: Report) -> str:
+    gap = report.difference(report.chosen)
+    if gap is None:
+        return f"It is the best of {len(report.models)} scorers."
+    share = "" if math.isnan(gap.relative) else f" ({gap.relative:+.1%})"
+    bounds = f"{gap.difference:+.4f}{share}, interval {gap.low:+.4f} to {gap.high:+.4f}"
+    what = {
+        "gain": "That is a gain over",
+        "loss": "That is a loss against",
+        "no gain shown": "No gain is shown over",
+    }[gap.verdict]
+    return f"{what} {gap.reference}, the best single scorer: {bounds}."
+
+
+def _tiles(report: Report) -> str:
+    row, p = report.row(report.chosen, report.primary), report.protocol
+    tiles = [
+        (f"In use: {report.chosen}", number(row.value), f"[{number(row.low)}, {number(row.high)}]"),
+        ("Best single scorer", report.reference, number(report.value(report.reference, report.primary))),
+        ("Questions", f"{p['questions']:,}", f"{p['question']}, of {p['users']:,} users"),
+        ("Candidates", f"{p['items']:,}", "full catalogue less the history"),
+        ("Peak memory", f"{report.peak_memory / 1e9:.2f} GB", f"{sum(report.seconds.values()):.1f} s of scoring"),
+    ]
+    return "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}<small>{html.escape(note)}</small></dd></div>"
+        for name, value, note in tiles
+    )
+
+
+def _differences(report: Report) -> str:
+    """The paired differences of the primary metric on the whole test, best first, as a table with a forest plot."""
+    gaps = [gap for row in report.ordered() if (gap := report.difference(row.model)) is not None]
+    if not gaps:
+        return "<p>There is only one scorer.</p>"
+    ends = [abs(bound) for gap in gaps for bound in (gap.low, gap.high) if not math.isnan(bound)]
+    reach = max(ends, default=0.0) or 1.0
+    lines = "".join(_difference(gap, reach, gap.model == report.chosen) for gap in gaps)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("scorer", "difference", "relative", "interval", ""))
+    caption = f'<caption class="hidden">Paired differences to {html.escape(report.reference)}</caption>'
+    return f'<table>{caption}<thead><tr>{head}<th scope="col">verdict</th></tr></thead><tbody>{lines}</tbody></table>'
+
+
+def _difference(gap: Difference, reach: float, chosen: bool) -> str:
+    style = {"gain": "gain", "loss": "loss", "no gain shown": "none"}[gap.verdict]
+    relative = "–" if math.isnan(gap.relative) else f"{gap.relative:+.1%}"
+    cells = (f"{gap.difference:+.4f}", relative, f"{gap.low:+.4f} to {gap.high:+.4f}")
+    return (
+        f'<tr{" class=chosen" if chosen else ""}><th scope="row">{html.escape(gap.model)}</th>'
+        + "".join(f"<td>{cell}</td>" for cell in cells)
+        + f"<td>{_forest(gap, reach)}</td>"
+        + f'<td><span class="pill {style}">{html.escape(gap.verdict)}</span></td></tr>'
+    )
+
+
+def _forest(gap: Difference, reach: float) -> str:
+    """One line of a forest plot: the interval, the difference as a dot, and where 0 is."""
+    if math.isnan(gap.low) or math.isnan(gap.high):
+        return ""
+    x = {name: 110 + 104 * value / reach for name, value in (("l", gap.low), ("h", gap.high), ("m", gap.difference))}
+    colour = {"gain": "var(--good)", "loss": "var(--bad)", "no gain shown": "var(--soft)"}[gap.verdict]
+    return (
+        '<svg class="forest" viewBox="0 0 220 20" aria-hidden="true">'
+        '<line x1="110" x2="110" y1="0" y2="20" style="stroke:var(--soft);stroke-dasharray:2 2"/>'
+        f'<line x1="{x["l"]:.1f}" x2="{x["h"]:.1f}" y1="10" y2="10" style="stroke:{colour};stroke-width:3"/>'
+        f'<circle cx="{x["m"]:.1f}" cy="10" r="5" style="fill:{colour}"/></svg>'
+    )
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """What the charts and the table read: values[slice][model][metric] = value, low, high, questions."""
+    values: dict[str, dict[str, dict[str, tuple[float, float, float, int]]]] = {}
+    for row in report.rows:
+        at = values.setdefault(row.slice, {}).setdefault(row.model, {})
+        at[row.metric] = (_brief(row.value), _brief(row.low), _brief(row.high), row.n)
+    return {
+        "primary": report.primary,
+        "chosen": report.chosen,
+        "reference": report.reference,
+        "models": [row.model for row in report.ordered()],
+        "slices": report.slices,
+        "meaning": MEANING,
+        "metrics": list(dict.fromkeys(row.metric for row in report.rows)),
+        "lengths": report.protocol["k"],
+        "questions": report.protocol["questions"],
+        "seconds": report.seconds,
+        "values": values,
+    }
+
+
+def _brief(value: float) -> float:
+    """Six decimals are more than a page can show."""
+    return round(value, 6)
+
+
+def _inside_script(value: Any) -> str:
+    """JSON that no HTML parser reads as a tag or a comment."""
+    text = json.dumps(plain(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _metric(name: str) -> str:
+    """ndcg@10 as people write it."""
+    return name.upper() if name.startswith(("ndcg", "mrr", "map", "auc")) else name

@@ -1,0 +1,265 @@
+"""What a measuring run found, and its files: rows, differences, protocol stamp, lists, and pages for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from langrec.data.ids import Ids
+from langrec.errors import DataError
+from langrec.evaluation.compare import Difference, Measured
+from langrec.evaluation.lists import TopLists
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MIX = "mix"  # the name of the fused model
+
+TABLE_METRICS = ("ndcg", "recall", "hitrate", "mrr", "coverage", "novelty", "diversity", "ndcg_debiased")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number: the value of a metric for a model on a slice, with its interval (NaN = none) and its questions."""
+
+    model: str
+    slice: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """The result of `evaluate`.
+
+    Attributes:
+        rows: every number.
+        differences: every model against the best single scorer, paired.
+        measured: per-question values by model, for `compare`.
+        lists: the models' answers.
+        ranks: how many ranks of each list are written.
+        users: user ids.
+        items: item ids.
+        protocol: the stamp: all that is needed to repeat the numbers.
+        seconds: scoring seconds by model.
+        peak_memory: bytes.
+        primary: the metric that picks the best, such as ndcg@10.
+        reference: the best single scorer.
+        chosen: the model in use.
+    """
+
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    measured: Mapping[str, Measured]
+    lists: Mapping[str, TopLists]
+    ranks: int
+    users: Ids
+    items: Ids
+    protocol: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    peak_memory: int
+    primary: str
+    reference: str
+    chosen: str
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names in the order of measuring."""
+        return tuple(self.lists)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Slices that hold a question."""
+        return tuple(dict.fromkeys(row.slice for row in self.rows))
+
+    def row(self, model: str, metric: str, part: str = "all") -> Row:
+        """One number.
+
+        Raises:
+            DataError: it was not measured.
+        """
+        for row in self.rows:
+            if row.model == model and row.metric == metric and row.slice == part:
+                return row
+        raise DataError(f"{model}, {part}, {metric}: not in this report")
+
+    def value(self, model: str, metric: str, part: str = "all") -> float:
+        """One number's value."""
+        return self.row(model, metric, part).value
+
+    def difference(self, model: str, part: str = "all", metric: str | None = None) -> Difference | None:
+        """The paired difference to the best single scorer, None for that scorer itself or where it was not made."""
+        wanted = (model, part, metric or self.primary)
+        return next((d for d in self.differences if (d.model, d.slice, d.metric) == wanted), None)
+
+    def stamp(self) -> str:
+        """The protocol in one line, to copy beside a number."""
+        p = self.protocol
+        given = [
+            f"{name} {_short(p[name])}" for name in ("data", "data_hash", "split", "cut", "cut_times") if name in p
+        ]
+        return " · ".join(
+            [
+                f"langrec {p['versions']['langrec']}",
+                *given,
+                f"{p['question']}: {p['questions']:,} questions of {p['users']:,} users",
+                f"{p['items']:,} candidates less the history",
+                f"ties by item number, {p['bootstrap']:,} resamples by user, {p['confidence']:.0%}, seed {p['seed']}",
+            ]
+        )
+
+    def write(self, folder: Path) -> None:
+        """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet."""
+        from langrec.evaluation.page import page
+
+        (folder / "lists").mkdir(parents=True, exist_ok=True)
+        _write_json(folder / "metrics.json", [asdict(row) for row in self.rows])
+        _write_json(folder / "differences.json", [asdict(row) for row in self.differences])
+        _write_json(folder / "protocol.json", dict(self.protocol))
+        (folder / "report.md").write_text(self.markdown(), "utf-8")
+        (folder / "report.html").write_text(page(self), "utf-8")
+        for model in self.models:
+            self.list_frame(model).write_parquet(folder / "lists" / f"{_file_name(model)}.parquet")
+
+    def list_frame(self, model: str) -> pl.DataFrame:
+        """A model's lists as rows `user_id, at, event, item_id, rank, score`, best first.
+
+        A question without any list row was answered with nothing.
+        """
+        top, targets = self.lists[model], self.measured[model].targets
+        nums = top.nums[:, : self.ranks]
+        asked, place = np.nonzero(nums >= 0)
+        users = np.asarray(self.measured[model].user_ids, dtype=object)
+        return pl.DataFrame(
+            {
+                "user_id": pl.Series(users[asked].tolist(), dtype=pl.String),
+                "at": targets.block.at[asked],
+                "event": targets.events[asked],
+                "item_id": pl.Series(self.items.names[nums[asked, place]].tolist(), dtype=pl.String),
+                "rank": (place + 1).astype(np.int32),
+                "score": top.scores[asked, place],
+            }
+        ).with_columns(pl.when(pl.col("event") >= 0).then(pl.col("event")).alias("event"))
+
+    def ordered(self, metric: str | None = None) -> list[Row]:
+        """The whole test's rows of a metric (the primary one by default), best first."""
+        rows = [row for row in self.rows if row.slice == "all" and row.metric == (metric or self.primary)]
+        return sorted(rows, key=lambda row: -1.0 if math.isnan(row.value) else row.value, reverse=True)
+
+    def head(self) -> tuple[str, ...]:
+        """Metrics of the short table, in order."""
+        k = self.primary.partition("@")[2]
+        there = {row.metric for row in self.rows}
+        return tuple(name for name in (*(f"{name}@{k}" for name in TABLE_METRICS), "auc") if name in there)
+
+    def table(self) -> Table:
+        """The short table for the terminal: the whole test, best first."""
+        from rich.table import Table
+        from rich.text import Text
+
+        metrics = self.head()
+        table = Table(
+            title=f"{self.primary} with {self.protocol['confidence']:.0%} interval by user", title_justify="left"
+        )
+        table.add_column("model")
+        for metric in metrics:
+            table.add_column(metric, justify="right")
+        table.add_column(f"against {self.reference}", justify="right")
+        table.add_column("seconds", justify="right")
+        for row in self.ordered():
+            cells = [self._cell(row.model, metric, metric == self.primary) for metric in metrics]
+            style = "bold" if row.model == self.chosen else ""
+            line = [row.model, *cells, self._against(row.model), f"{self.seconds[row.model]:.1f}"]
+            table.add_row(*(Text(cell) for cell in line), style=style)
+        return table
+
+    def markdown(self) -> str:
+        """The short table, the primary metric by slice, and the protocol, as Markdown."""
+        metrics = self.head()
+        lines = [
+            "# Measured recommendations",
+            "",
+            self.stamp(),
+            "",
+            _line(["model", *metrics, f"against {self.reference}", "seconds"]),
+            _line(["---", *["---:"] * (len(metrics) + 2)]),
+        ]
+        for row in self.ordered():
+            cells = [self._cell(row.model, metric, metric == self.primary) for metric in metrics]
+            name = f"**{_escape(row.model)}**" if row.model == self.chosen else _escape(row.model)
+            lines.append(_line([name, *cells, self._against(row.model), f"{self.seconds[row.model]:.1f}"]))
+        counts = [f"{part} ({self.row(self.reference, self.primary, part).n:,})" for part in self.slices]
+        lines += ["", f"## {self.primary} by slice", "", _line(["model", *counts])]
+        lines.append(_line(["---", *["---:"] * len(counts)]))
+        for row in self.ordered():
+            values = [number(self.value(row.model, self.primary, part)) for part in self.slices]
+            lines.append(_line([_escape(row.model), *values]))
+        lines += ["", "A gain or a loss is named only where the paired interval by user leaves out 0.", ""]
+        return "\n".join(lines)
+
+    def _cell(self, model: str, metric: str, interval: bool) -> str:
+        row = self.row(model, metric)
+        text = number(row.value, metric)
+        return f"{text} [{number(row.low)}, {number(row.high)}]" if interval else text
+
+    def _against(self, model: str) -> str:
+        gap = self.difference(model)
+        if gap is None:
+            return "reference"
+        share = "" if math.isnan(gap.relative) else f" ({gap.relative:+.1%})"
+        return f"{gap.difference:+.4f}{share} {gap.verdict}"
+
+
+def number(value: float, metric: str = "") -> str:
+    """A metric's value for people: bits with two decimals, everything else with four."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2f}" if metric.startswith("novelty") else f"{value:.4f}"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _short(value: Any) -> str:
+    """A value in few characters: hashes by their first twelve."""
+    text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text[:12] if len(text) == 64 and " " not in text else text
+
+
+def _file_name(model: str) -> str:
+    """The model's name without what could leave the folder."""
+    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in model).lstrip(".") or "model"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values of anything in a report; a number that is none becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)

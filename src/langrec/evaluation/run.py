@@ -1,0 +1,286 @@
+"""Asks every scorer every question and measures the answers under one protocol."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from langrec.data.ids import Ids
+from langrec.errors import DataError, SettingsError
+from langrec.evaluation import metrics
+from langrec.evaluation.compare import Difference, Measured, difference
+from langrec.evaluation.intervals import Resamples, mean, percentiles
+from langrec.evaluation.lists import TopLists, join_lists, top_lists
+from langrec.evaluation.metrics import Values, judge
+from langrec.evaluation.protocol import Targets
+from langrec.evaluation.report import MIX, Report, Row
+from langrec.evaluation.slices import slices
+from langrec.evaluation.suite import (
+    DEBIAS_BETA,
+    Column,
+    ItemFacts,
+    beyond_relevance,
+    of_slice,
+    relevance,
+    table,
+)
+from langrec.settings import EvaluateSettings, to_dict
+from langrec.types import FloatMatrix, Mask, QueryBlock
+
+Progress = Callable[[str, int, int], None]
+
+
+class ScorerLike(Protocol):
+    """All that measuring needs of a model."""
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n) scores, higher is better, NaN = cannot score."""
+        ...
+
+
+def evaluate(
+    models: Mapping[str, ScorerLike],
+    targets: Targets,
+    *,
+    users: Ids,
+    items: Ids,
+    counts: npt.NDArray[np.integer],
+    has_text: Mask | None = None,
+    vectors: FloatMatrix | None = None,
+    settings: EvaluateSettings | None = None,
+    protocol: Mapping[str, Any] | None = None,
+    chosen: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measures models on the same questions, over the full catalogue without each question's history.
+
+    Args:
+        models: scorers by name, in the order of the report; the fused one is called `mix`.
+        targets: the questions.
+        users: user ids; numbers of `targets.block.users` are places in it.
+        items: item ids of the whole catalogue, n of them.
+        counts: (n,) training events of each item.
+        has_text: (n,) whether an item has a text, for the slices warm and cold; None = every item has one.
+        vectors: (n, d) text vectors for the diversity of lists; None leaves it out.
+        settings: list lengths, resamples, block size, seed.
+        protocol: what else the stamp should hold: split, cut times, data hash.
+        chosen: the model to mark as the one in use; `mix` by default, or else the best.
+        progress: called with a model's name, questions done and questions in all, after each block.
+
+    Raises:
+        DataError: no models, no questions, or scores that do not fit the catalogue.
+    """
+    chosen_settings = settings or EvaluateSettings()
+    _check(models, targets, items, counts, has_text, vectors, chosen)
+    lists, seconds, memory = _answer(models, targets, len(items), chosen_settings, progress)
+    facts = ItemFacts(counts, has_text, vectors)
+    return _measure(lists, targets, users, items, facts, chosen_settings, protocol or {}, chosen, seconds, memory)
+
+
+def _check(
+    models: Mapping[str, ScorerLike],
+    targets: Targets,
+    items: Ids,
+    counts: npt.NDArray[np.integer],
+    has_text: Mask | None,
+    vectors: FloatMatrix | None,
+    chosen: str | None,
+) -> None:
+    if not models:
+        raise DataError("nothing to measure: name at least one scorer")
+    if not len(targets):
+        raise DataError("the test part holds no question: no user has a new item in it; move the cut or add events")
+    if chosen is not None and chosen not in models:
+        raise SettingsError(f"chosen model {chosen} is not among {', '.join(models)}", field="chosen")
+    for name, column in (("counts", counts), ("has_text", has_text), ("vectors", vectors)):
+        if column is not None and len(column) != len(items):
+            raise DataError(f"{name}: {len(column)} rows for {len(items)} items", field=name)
+
+
+def _answer(
+    models: Mapping[str, ScorerLike],
+    targets: Targets,
+    n_items: int,
+    settings: EvaluateSettings,
+    progress: Progress | None,
+) -> tuple[dict[str, TopLists], dict[str, float], int]:
+    """Lists and scoring seconds of every model, and the process's peak memory in bytes; block after block."""
+    k = max(settings.ranks, *settings.k)
+    parts: dict[str, list[TopLists]] = {name: [] for name in models}
+    seconds = dict.fromkeys(models, 0.0)
+    for start in range(0, len(targets), settings.block):
+        asked = targets.slice(start, start + settings.block)
+        for name, model in models.items():
+            begin = time.perf_counter()
+            scores = model.score_block(asked.block)
+            seconds[name] += time.perf_counter() - begin
+            try:
+                parts[name].append(top_lists(scores, asked, k, n_items))
+            except DataError as error:
+                raise DataError(f"{name}: {error.message}") from error
+            if progress is not None:
+                progress(name, start + len(asked), len(targets))
+    return {name: join_lists(blocks) for name, blocks in parts.items()}, seconds, peak_memory()
+
+
+def _measure(
+    lists: Mapping[str, TopLists],
+    targets: Targets,
+    users: Ids,
+    items: Ids,
+    facts: ItemFacts,
+    settings: EvaluateSettings,
+    protocol: Mapping[str, Any],
+    chosen: str | None,
+    seconds: Mapping[str, float],
+    memory: int,
+) -> Report:
+    parts = slices(targets, facts.counts, facts.has_text, settings)
+    weights = metrics.inverse_popularity(facts.counts, DEBIAS_BETA)[targets.items]
+    resamples = Resamples(targets.block.users, settings.bootstrap, settings.seed)
+    user_ids = tuple(users[num] if num >= 0 else "" for num in targets.block.users)
+    rows: list[Row] = []
+    measured: dict[str, Measured] = {}
+    draws: dict[tuple[str, str], Values] = {}
+    for name, answer in lists.items():
+        for part, columns in _columns_by_slice(answer, targets, parts, weights, facts, settings).items():
+            values, column_weights = table(columns)
+            draws[name, part] = resamples.means(values, column_weights)
+            low, high = percentiles(draws[name, part], settings.confidence)
+            counted = (~np.isnan(values)).sum(axis=0)
+            for i, (metric, value) in enumerate(zip(columns, mean(values, column_weights), strict=True)):
+                rows.append(Row(name, part, metric, float(value), float(low[i]), float(high[i]), int(counted[i])))
+            asked = ~np.isnan(columns[f"recall@{settings.k[0]}"].values)
+            rows.extend(_coverage(name, part, answer, asked, len(items), settings.k))
+            if part == "all":
+                measured[name] = Measured(name, targets, user_ids, columns)
+    primary = f"ndcg@{10 if 10 in settings.k else max(settings.k)}"
+    best = _best(rows, primary, [name for name in lists if name != MIX] or list(lists))
+    in_use = chosen or (MIX if MIX in lists else best)
+    return Report(
+        rows=tuple(rows),
+        differences=tuple(_differences(rows, draws, best, list(measured[best].columns), primary, settings)),
+        measured=measured,
+        lists=dict(lists),
+        ranks=settings.ranks,
+        users=users,
+        items=items,
+        protocol=_stamp(protocol, targets, len(items), settings, primary, best, in_use, seconds, memory),
+        seconds=dict(seconds),
+        peak_memory=memory,
+        primary=primary,
+        reference=best,
+        chosen=in_use,
+    )
+
+
+def _columns_by_slice(
+    lists: TopLists,
+    targets: Targets,
+    parts: Mapping[str, Mask],
+    weights: Values,
+    facts: ItemFacts,
+    settings: EvaluateSettings,
+) -> dict[str, dict[str, Column]]:
+    judged = judge(lists.nums, targets.offsets, targets.items)
+    alone = beyond_relevance(lists, facts, settings.k)
+    whole = relevance(judged, lists, weights, settings.k)
+    single = bool((np.diff(targets.offsets) == 1).all())
+    out: dict[str, dict[str, Column]] = {}
+    for part, mask in parts.items():
+        if part == "all":
+            ours, asked = whole, judged.relevant() > 0
+        elif single:  # one target each: a slice is a choice of questions
+            ours, asked = of_slice(whole, mask), mask
+        else:
+            only = judged.only(mask)
+            ours, asked = relevance(only, lists, weights, settings.k), only.relevant() > 0
+        out[part] = ours | of_slice(alone, asked)
+    return out
+
+
+def _coverage(model: str, part: str, lists: TopLists, asked: Mask, n_items: int, ks: tuple[int, ...]) -> list[Row]:
+    """Coverage belongs to a set of lists: it has no per-question values, hence no interval."""
+    nan = float("nan")
+    shown = lists.nums[asked]
+    return [Row(model, part, f"coverage@{k}", metrics.coverage(shown, k, n_items), nan, nan, len(shown)) for k in ks]
+
+
+def _best(rows: list[Row], metric: str, names: list[str]) -> str:
+    """The model of the highest value on the whole test, the earlier one of equals."""
+    values = {row.model: row.value for row in rows if row.slice == "all" and row.metric == metric}
+    return max(names, key=lambda name: np.nan_to_num(values[name], nan=-1.0))
+
+
+def _differences(
+    rows: list[Row],
+    draws: Mapping[tuple[str, str], Values],
+    reference: str,
+    names: list[str],
+    primary: str,
+    settings: EvaluateSettings,
+) -> list[Difference]:
+    """Every model against the reference: all metrics on the whole test, the primary one on every slice."""
+    found = {(row.model, row.slice, row.metric): row for row in rows}
+    out = []
+    for (model, part), sample in draws.items():
+        if model == reference:
+            continue
+        low, high = percentiles(sample - draws[reference, part], settings.confidence)
+        for i, metric in enumerate(names):
+            if part == "all" or metric == primary:
+                ours, theirs = found[model, part, metric], found[reference, part, metric]
+                values, bounds = (ours.value, theirs.value), (float(low[i]), float(high[i]))
+                out.append(difference((model, reference), part, metric, values, bounds, min(ours.n, theirs.n)))
+    return out
+
+
+def _stamp(
+    given: Mapping[str, Any],
+    targets: Targets,
+    n_items: int,
+    settings: EvaluateSettings,
+    primary: str,
+    reference: str,
+    chosen: str,
+    seconds: Mapping[str, float],
+    memory: int,
+) -> dict[str, Any]:
+    """Everything that another person needs to repeat the numbers."""
+    packages = ("langrec", "numpy", "scipy", "polars")
+    measured = {
+        "question": targets.question,
+        "questions": len(targets),
+        "targets": len(targets.items),
+        "users": len(np.unique(targets.block.users)),
+        "candidates": "full catalogue without the history of the question",
+        "items": n_items,
+        **to_dict(settings),
+        "ties": "lower item number first",
+        "interval": "percentile bootstrap by user",
+        "debias_beta": DEBIAS_BETA,
+        "primary": primary,
+        "reference": reference,
+        "chosen": chosen,
+        "models": list(seconds),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_mb": round(memory / 1e6, 1),
+        "versions": {
+            "python": ".".join(map(str, sys.version_info[:3])),
+            **{name: version(name) for name in packages},
+        },
+    }
+    return {**given, **measured}
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held at once so far, whatever for."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

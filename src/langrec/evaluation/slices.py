@@ -1,0 +1,69 @@
+"""Which part of the test a number speaks of: by the target's training, its popularity and the history's length."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from langrec.evaluation.protocol import Targets
+from langrec.settings import EvaluateSettings
+from langrec.types import Mask
+
+RARE = 5  # an item of at most so many training events is rare
+
+MEANING = {
+    "all": "the whole test",
+    "hot": "target items that have training events",
+    "warm": "target items without training events but with a text",
+    "cold": "target items with neither training events nor a text",
+    "popular": "target items among the most popular that hold the head's share of the training events",
+    "tail": "target items outside the head",
+    "rare": f"target items with at most {RARE} training events, none included",
+    "long": "questions with a longer history",
+    "short": "questions with a short history",
+    "empty": "questions without a history",
+}
+
+
+def slices(
+    targets: Targets, counts: npt.NDArray[np.integer], has_text: Mask | None, settings: EvaluateSettings
+) -> dict[str, Mask]:
+    """(t,) which targets belong to each slice, by name; slices without a target are left out.
+
+    A question with several targets is judged in a slice by those of its targets that belong to it.
+
+    Args:
+        targets: the questions.
+        counts: (n,) training events of each item.
+        has_text: (n,) whether the item has a text; None = every item has one.
+        settings: `tail_share` and `short_history`.
+    """
+    trained = counts[targets.items] > 0
+    text = np.ones(len(targets.items), dtype=np.bool_) if has_text is None else has_text[targets.items]
+    head = popular_items(counts, settings.tail_share)[targets.items]
+    length = np.repeat(np.diff(targets.block.offsets), np.diff(targets.offsets))
+    parts = {
+        "all": np.ones(len(targets.items), dtype=np.bool_),
+        "hot": trained,
+        "warm": ~trained & text,
+        "cold": ~trained & ~text,
+        "popular": head,
+        "tail": ~head,
+        "rare": counts[targets.items] <= RARE,
+        "long": length > settings.short_history,
+        "short": (length > 0) & (length <= settings.short_history),
+        "empty": length == 0,
+    }
+    return {name: mask for name, mask in parts.items() if mask.any() or name == "all"}
+
+
+def popular_items(counts: npt.NDArray[np.integer], share: float) -> Mask:
+    """(n,) True for the fewest items that together hold `share` of the training events; ties by number."""
+    order = np.argsort(-counts.astype(np.int64), kind="stable")
+    held = np.cumsum(counts[order].astype(np.float64))
+    total = held[-1] if len(held) else 0.0
+    # An item belongs to the head if those before it do not hold the share yet.
+    before = held - counts[order]
+    head = np.zeros(len(counts), dtype=np.bool_)
+    head[order] = (before < share * total) & (counts[order] > 0)
+    return head
