@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from langrec.data.events import Events, empty_events
 from langrec.data.ids import Ids
 from langrec.data.item_table import read_items
 from langrec.data.log import Log, event_columns, read_log
+from langrec.data.near_duplicates import handle_near_duplicates, merge_ids
 from langrec.data.report import CleaningReport
 from langrec.data.sources.folders import find_events, find_items
 from langrec.data.sources.movielens import is_movielens, read_movielens
@@ -66,11 +68,16 @@ def load_into(
     """`load_dataset` with the caller's ledger, which holds the findings also where loading fails."""
     events_path, items_path = find_files(events, items)
     tell("read items")
+    merged: pl.DataFrame | None = None
     item_table = _read_item_table(items_path) if items_path is not None else None
     if item_table is not None:
         note_reading(ledger, item_table)
         tell("clean items")
         frame, texts = read_items(item_table, settings, ledger)
+        if settings.near_duplicates != "off":
+            tell("compare items")
+            merge = settings.near_duplicates == "merge"
+            frame, merged = handle_near_duplicates(frame, texts, merge, item_table, ledger)
     else:
         frame, texts = pl.DataFrame(schema={"item_id": pl.String, "title": pl.String}), ()
     if events_path is None:
@@ -84,6 +91,9 @@ def load_into(
         tell("number")
         log = read_log(table, settings.default_type)
         del table
+        if merged is not None:
+            codes, names = merge_ids(log.frame["item"], log.items, merged)
+            log = replace(log, frame=log.frame.with_columns(codes.alias("item")), items=names)
         tell("clean events")
         known = log.items.is_in(frame["item_id"].implode()) if item_table is not None else None
         good = clean_events(log, settings, ledger, known)

@@ -134,6 +134,8 @@ def _parse(data: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFra
     schema = {str(i): pl.String for i in range(width)}
     if not body.strip():
         return pl.DataFrame(schema=schema), []
+    if _has_long_line(body):
+        return _parse_slowly(body, mark, width, quotes)
     try:
         frame = pl.read_csv(
             io.BytesIO(body),
@@ -151,6 +153,17 @@ def _parse(data: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFra
         if refused or slow.height != frame.height:
             return slow, refused
     return frame, []
+
+
+def _has_long_line(body: bytes) -> bool:
+    """Looks backwards for a line end in every stretch of the longest allowed line: a few bytes a stretch are read."""
+    start = 0
+    while start + LONGEST_LINE < len(body):
+        end = body.rfind(b"\n", start, start + LONGEST_LINE)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
 
 
 def _parse_slowly(body: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFrame, list[Refused]]:

@@ -35,9 +35,9 @@ def read_table(path: Path, keep: Keep | None = None) -> Table:
     if suffix in SUFFIXES:
         return read_atomic(path)
     if suffix in (".jsonl", ".ndjson", ".json") or head.lstrip()[:1] == b"{":
-        from langrec.data.sources.jsonl import read_jsonl
+        from langrec.data.sources.amazon import read_amazon
 
-        return read_jsonl(path)
+        return read_amazon(path)
     return read_delimited(path)
 
 

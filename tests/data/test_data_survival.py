@@ -1,0 +1,223 @@
+"""Files that break readers: each ends in one clear line, or is read with its bad rows set aside."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from langrec.data.load import load_dataset
+from langrec.errors import DataError
+from langrec.settings import DataSettings
+
+GOOD = "user_id,item_id,timestamp\n" + "".join(f"u{i % 3},i{i % 5},{1_600_000_000 + i}\n" for i in range(20))
+
+
+def write(folder: Path, text: str | bytes, name: str = "events.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return path
+
+
+def error_of(path: Path, **settings: object) -> str:
+    with pytest.raises(DataError) as caught:
+        load_dataset(path, None, DataSettings(**settings))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert path.name in message, "the message names the file"
+    return message
+
+
+def test_an_empty_file_is_named_as_such(tmp_path):
+    assert "is empty" in error_of(write(tmp_path, ""))
+
+
+def test_a_file_of_blank_lines_is_empty(tmp_path):
+    assert "is empty" in error_of(write(tmp_path, "\n\n  \n"))
+
+
+def test_a_header_without_rows_says_so(tmp_path):
+    assert "no rows" in error_of(write(tmp_path, "user_id,item_id,timestamp\n"))
+
+
+def test_a_header_without_a_line_end_says_so(tmp_path):
+    assert "no rows" in error_of(write(tmp_path, "user_id,item_id,timestamp"))
+
+
+def test_an_unknown_delimiter_shows_the_header_and_what_was_tried(tmp_path):
+    message = error_of(write(tmp_path, GOOD.replace(",", "^")))
+    assert "user_id^item_id" in message
+    assert "user_id, item_id, timestamp" in message
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|", "::"])
+def test_usual_delimiters_are_found(tmp_path, mark):
+    dataset, report = load_dataset(write(tmp_path, GOOD.replace(",", mark)))
+    assert (report.events, len(dataset.users), len(dataset.catalogue)) == (20, 3, 5)
+
+
+def test_a_header_of_other_columns_names_the_missing_role(tmp_path):
+    assert "no item column" in error_of(write(tmp_path, "user_id,thing,timestamp\nu1,x,1600000000\n"))
+
+
+def test_a_byte_order_mark_does_not_hide_the_first_column(tmp_path):
+    dataset, _ = load_dataset(write(tmp_path, b"\xef\xbb\xbf" + GOOD.encode()))
+    assert "u0" in dataset.users
+
+
+def test_utf_16_is_read_and_noted(tmp_path):
+    dataset, report = load_dataset(write(tmp_path, GOOD.encode("utf-16")))
+    assert len(dataset.events) == 20
+    assert any("UTF-16" in step.what for step in report.steps)
+
+
+def test_mixed_encodings_are_read_line_by_line(tmp_path):
+    lines = ["item_id,title".encode(), "1,Amélie".encode(), "2,Amélie".encode("cp1252"), "3,Plain".encode()]
+    items = write(tmp_path, b"\n".join(lines), "items.csv")
+    dataset, report = load_dataset(write(tmp_path, GOOD), items)
+    assert dataset.catalogue.titles[:3] == ("Amélie", "Amélie", "Plain")
+    assert any("1 lines are not UTF-8" in step.what and "lines 3" in step.what for step in report.steps)
+
+
+@pytest.mark.slow
+def test_a_hundred_megabytes_without_a_line_end_are_refused(tmp_path):
+    path = write(tmp_path, b"x" * 100_000_000)
+    assert "line 1 is longer" in error_of(path)
+
+
+@pytest.mark.slow
+def test_one_line_of_a_hundred_megabytes_does_not_take_the_others_with_it(tmp_path):
+    first, rest = GOOD.encode().split(b"\n", 1)
+    path = write(tmp_path, first + b"\n" + b"u," * 50_000_000 + b"\n" + rest)
+    dataset, report = load_dataset(path)
+    assert len(dataset.events) == 20
+    assert report.refused == 1
+
+
+def test_nan_ids_are_set_aside_with_their_rows(tmp_path):
+    rows = "user_id,item_id,timestamp\nu1,i1,1600000000\nNaN,i1,1600000001\n,i2,1600000002\nu2,null,1600000003\n"
+    rejected = tmp_path / "rejected.parquet"
+    dataset, report = load_dataset(write(tmp_path, rows), rejected=rejected)
+    assert len(dataset.events) == 1
+    assert (report.count("missing_user"), report.count("missing_item")) == (2, 1)
+    found = pl.read_parquet(rejected).sort("row")
+    assert found["row"].to_list() == [1, 2, 3]
+    assert found["reason"].to_list() == ["missing_user", "missing_user", "missing_item"]
+    assert set(found["file"]) == {"events.csv"}
+
+
+def test_nan_ids_of_a_parquet_float_column_are_set_aside(tmp_path):
+    path = tmp_path / "events.parquet"
+    pl.DataFrame({"user": [1.0, float("nan"), None], "item": [7, 7, 8], "time": [1_600_000_000] * 3}).write_parquet(path)
+    dataset, report = load_dataset(path)
+    assert list(dataset.users) == ["1"]
+    assert report.count("missing_user") == 2
+
+
+def test_negative_and_far_future_times_are_set_aside(tmp_path):
+    rows = GOOD + "u1,i1,-5\nu1,i2,99999999999\nu1,i3,soon\n"
+    rejected = tmp_path / "rejected.parquet"
+    dataset, report = load_dataset(write(tmp_path, rows), rejected=rejected)
+    assert len(dataset.events) == 20
+    assert report.count("impossible_time") == 2
+    assert report.count("unreadable_time") == 1
+    details = dict(pl.read_parquet(rejected).select("row", "detail").iter_rows())
+    assert details == {20: "-5", 21: "99999999999", 22: "soon"}
+
+
+def test_of_columns_with_one_name_the_first_is_used_and_the_other_reported(tmp_path):
+    rows = "user_id,item_id,user_id,timestamp\nu1,i1,other,1600000000\n"
+    dataset, report = load_dataset(write(tmp_path, rows))
+    assert list(dataset.users) == ["u1"]
+    assert any("user_id occurs twice" in step.what for step in report.steps)
+
+
+def test_rows_with_too_many_fields_are_set_aside_and_keep_the_count_of_rows(tmp_path):
+    rows = "user_id,item_id,timestamp\nu1,i1,1600000000\nu2,i2,1600000001,9,9\nu3,i3,1600000002\n"
+    dataset, report = load_dataset(write(tmp_path, rows))
+    assert dataset.events.rows.tolist() == [0, 2]
+    assert report.count("unreadable") == 1
+
+
+def test_an_open_quote_does_not_swallow_the_rest_silently(tmp_path):
+    rows = GOOD + '"u9,i1,1600000000\n' + "".join(f"u{i},i1,{1_600_000_100 + i}\n" for i in range(5))
+    _, report = load_dataset(write(tmp_path, rows))
+    assert report.events + report.refused >= 20
+    assert report.refused >= 1
+
+
+def test_a_gzip_file_cut_short_says_so(tmp_path):
+    # Text that does not compress to nothing, so that the cut leaves something to read.
+    text = "user_id,item_id,timestamp\n" + "".join(f"u{i * 7919 % 10007},i{i},{1_600_000_000 + i}\n" for i in range(20000))
+    packed = gzip.compress(text.encode())
+    assert "cut short" in error_of(write(tmp_path, packed[: len(packed) // 2], "events.csv.gz"))
+
+
+def test_a_damaged_gzip_file_says_so(tmp_path):
+    packed = bytearray(gzip.compress(GOOD.encode() * 100))
+    packed[30:60] = b"\0" * 30
+    assert "damaged" in error_of(write(tmp_path, bytes(packed), "events.csv.gz"))
+
+
+def test_a_folder_without_data_lists_what_is_in_it(tmp_path):
+    write(tmp_path, "hello", "notes.txt")
+    assert "notes.txt" in error_of(tmp_path)
+
+
+def test_a_missing_file_says_so(tmp_path):
+    assert "no such file" in error_of(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_says_so(tmp_path):
+    path = write(tmp_path, GOOD)
+    path.chmod(0)
+    assert "permission" in error_of(path).lower()
+
+
+def test_a_refused_opening_is_one_clear_line(tmp_path, monkeypatch):
+    path = write(tmp_path, GOOD)
+    real = Path.open
+
+    def refuse(self, *args, **kwargs):
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "check its permissions" in error_of(path)
+
+
+def test_a_parquet_file_cut_short_says_so(tmp_path):
+    whole = tmp_path / "whole.parquet"
+    pl.DataFrame({"user_id": ["a"], "item_id": ["b"], "timestamp": [1_600_000_000]}).write_parquet(whole)
+    assert "not a readable Parquet file" in error_of(write(tmp_path, whole.read_bytes()[:-20], "events.parquet"))
+
+
+def test_lines_that_are_not_json_are_set_aside(tmp_path):
+    lines = ['{"user_id": "u1", "item_id": "i1", "timestamp": 1600000000}', "{broken", '["a"]']
+    dataset, report = load_dataset(write(tmp_path, "\n".join(lines), "events.jsonl"))
+    assert len(dataset.events) == 1
+    assert report.count("unreadable") == 2
+
+
+def test_no_data_at_all_is_an_error():
+    with pytest.raises(DataError, match="no data"):
+        load_dataset(None, None)
+
+
+def test_strict_mode_stops_at_the_first_problem_with_its_place(tmp_path):
+    path = write(tmp_path, GOOD + ",i1,1600000000\nu1,i1,-5\n")
+    message = error_of(path, strict=True)
+    assert "row 20" in message
+    assert "user" in message
+
+
+def test_rows_set_aside_are_written_even_where_nothing_is_left(tmp_path):
+    rejected = tmp_path / "out" / "rejected.parquet"
+    with pytest.raises(DataError, match="none of the 1 rows"):
+        load_dataset(write(tmp_path, "user_id,item_id,timestamp\n,i1,1600000000\n"), rejected=rejected)
+    assert pl.read_parquet(rejected).height == 1
