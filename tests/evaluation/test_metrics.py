@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slow_oracle as oracle
 from evaluation_worlds import flat, offsets, padded
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langrec.evaluation import metrics
@@ -177,6 +177,7 @@ queries = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(queries, st.integers(1, 13))
 def test_every_metric_equals_the_slow_oracle(world, k):
     lists, gains = [ranked for ranked, _ in world], [g for _, g in world]
@@ -186,6 +187,7 @@ def test_every_metric_equals_the_slow_oracle(world, k):
         assert metric(case, k) == pytest.approx(slow, nan_ok=True), name
 
 
+@settings(deadline=None)
 @given(queries, st.integers(1, 13))
 def test_every_metric_stays_within_0_and_1(world, k):
     case = judged([r for r, _ in world], [list(g) for _, g in world], [list(g.values()) for _, g in world])
@@ -194,6 +196,7 @@ def test_every_metric_stays_within_0_and_1(world, k):
         assert np.nanmax(values, initial=0) <= 1 + 1e-12 and np.nanmin(values, initial=1) >= 0, name
 
 
+@settings(deadline=None)
 @given(queries, st.integers(1, 12))
 def test_recall_hits_and_reciprocal_rank_grow_with_k(world, k):
     case = judged([r for r, _ in world], [list(g) for _, g in world])
@@ -202,6 +205,7 @@ def test_recall_hits_and_reciprocal_rank_grow_with_k(world, k):
         assert (np.nan_to_num(long) >= np.nan_to_num(short)).all(), name
 
 
+@settings(deadline=None)
 @given(queries)
 def test_moving_a_hit_up_never_lowers_ndcg(world):
     for ranked, gains in world:
@@ -215,6 +219,7 @@ def test_moving_a_hit_up_never_lowers_ndcg(world):
         assert after > before
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), max_size=6, unique=True), min_size=1, max_size=5), st.integers(1, 6))
 def test_list_metrics_equal_the_slow_oracle(lists, k):
     rng = np.random.default_rng(3)

@@ -80,37 +80,37 @@ def _differences(report: Report) -> str:
     gaps = [gap for row in report.ordered() if (gap := report.difference(row.model)) is not None]
     if not gaps:
         return "<p>There is only one scorer.</p>"
-    ends = [abs(bound) for gap in gaps for bound in (gap.low, gap.high) if not math.isnan(bound)]
-    reach = max(ends, default=0.0) or 1.0
-    lines = "".join(_difference(gap, reach, gap.model == report.chosen) for gap in gaps)
+    ends = [0.0, *(bound for gap in gaps for bound in (gap.low, gap.high) if not math.isnan(bound))]
+    lines = "".join(_difference(gap, (min(ends), max(ends)), gap.model == report.chosen) for gap in gaps)
     head = "".join(f'<th scope="col">{name}</th>' for name in ("scorer", "difference", "relative", "interval", ""))
     caption = f'<caption class="hidden">Paired differences to {html.escape(report.reference)}</caption>'
     return f'<table>{caption}<thead><tr>{head}<th scope="col">verdict</th></tr></thead><tbody>{lines}</tbody></table>'
 
 
-def _difference(gap: Difference, reach: float, chosen: bool) -> str:
+def _difference(gap: Difference, ends: tuple[float, float], chosen: bool) -> str:
     style = {"gain": "gain", "loss": "loss", "no gain shown": "none"}[gap.verdict]
     relative = "–" if math.isnan(gap.relative) else f"{gap.relative:+.1%}"
     cells = (f"{gap.difference:+.4f}", relative, f"{gap.low:+.4f} to {gap.high:+.4f}")
     return (
         f'<tr{" class=chosen" if chosen else ""}><th scope="row">{html.escape(gap.model)}</th>'
         + "".join(f"<td>{cell}</td>" for cell in cells)
-        + f"<td>{_forest(gap, reach)}</td>"
+        + f"<td>{_forest(gap, ends)}</td>"
         + f'<td><span class="pill {style}">{html.escape(gap.verdict)}</span></td></tr>'
     )
 
 
-def _forest(gap: Difference, reach: float) -> str:
+def _forest(gap: Difference, ends: tuple[float, float]) -> str:
     """One line of a forest plot: the interval, the difference as a dot, and where 0 is."""
     if math.isnan(gap.low) or math.isnan(gap.high):
         return ""
-    x = {name: 110 + 104 * value / reach for name, value in (("l", gap.low), ("h", gap.high), ("m", gap.difference))}
+    span = (ends[1] - ends[0]) or 1.0
+    zero, low, high, middle = (6 + 208 * (at - ends[0]) / span for at in (0.0, gap.low, gap.high, gap.difference))
     colour = {"gain": "var(--good)", "loss": "var(--bad)", "no gain shown": "var(--soft)"}[gap.verdict]
     return (
         '<svg class="forest" viewBox="0 0 220 20" aria-hidden="true">'
-        '<line x1="110" x2="110" y1="0" y2="20" style="stroke:var(--soft);stroke-dasharray:2 2"/>'
-        f'<line x1="{x["l"]:.1f}" x2="{x["h"]:.1f}" y1="10" y2="10" style="stroke:{colour};stroke-width:3"/>'
-        f'<circle cx="{x["m"]:.1f}" cy="10" r="5" style="fill:{colour}"/></svg>'
+        f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="0" y2="20"/>'
+        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="10" y2="10" style="stroke:{colour};stroke-width:3"/>'
+        f'<circle cx="{middle:.1f}" cy="10" r="5" style="fill:{colour}"/></svg>'
     )
 
 

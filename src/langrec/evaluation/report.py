@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Mapping
@@ -191,7 +192,7 @@ class Report:
             "",
             self.stamp(),
             "",
-            _line(["model", *metrics, f"against {self.reference}", "seconds"]),
+            _line(["model", *metrics, f"against {_escape(self.reference)}", "seconds"]),
             _line(["---", *["---:"] * (len(metrics) + 2)]),
         ]
         for row in self.ordered():
@@ -232,7 +233,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
 
 
 def _short(value: Any) -> str:

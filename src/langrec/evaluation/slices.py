@@ -13,15 +13,15 @@ RARE = 5  # an item of at most so many training events is rare
 
 MEANING = {
     "all": "the whole test",
-    "hot": "target items that have training events",
-    "warm": "target items without training events but with a text",
-    "cold": "target items with neither training events nor a text",
-    "popular": "target items among the most popular that hold the head's share of the training events",
-    "tail": "target items outside the head",
-    "rare": f"target items with at most {RARE} training events, none included",
-    "long": "questions with a longer history",
-    "short": "questions with a short history",
-    "empty": "questions without a history",
+    "hot": "target has training events",
+    "warm": "target has no training events but a text",
+    "cold": "target has neither training events nor a text",
+    "popular": "target is among the popular items, which hold the head's share of the training events",
+    "tail": "target is outside the popular items",
+    "rare": f"target has at most {RARE} training events, or none",
+    "long": "history is long",
+    "short": "history is short",
+    "empty": "no history",
 }
 
 

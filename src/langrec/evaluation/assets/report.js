@@ -53,7 +53,7 @@
       height: 56 + 34 * models.length, margin: { l: 8, r: 72, t: 0, b: 36 },
       xaxis: axis({ rangemode: "tozero", title: { text: data.primary } }),
       yaxis: axis({
-        automargin: true, showgrid: false, tickvals: models.map((_, i) => i), ticklabelstandoff: 8,
+        automargin: true, showgrid: false, zeroline: false, tickvals: models.map((_, i) => i), ticklabelstandoff: 8,
         ticktext: models.map((model) => (chosen(model) ? `<b>${label(shorten(model, 32))}</b>` : label(shorten(model, 32)))),
       }),
       annotations: models.map((_, i) => ({
@@ -67,52 +67,77 @@
     const grid = document.getElementById("slices");
     grid.replaceChildren();
     const models = [...data.models].reverse();
-    const top = Math.max(...data.slices.flatMap((part) => models.map((model) => {
-      const [value, , high] = find(model, part, data.primary);
-      return Math.max(value ?? 0, high ?? 0);
-    })));
-    // Intervals of tiny slices can be very wide: they may leave the panel, the others stay legible.
-    const limit = Math.min(top, 1.6 * Math.max(...data.slices.flatMap((part) => models.map((model) => find(model, part, data.primary)[0] ?? 0))));
     for (const part of data.slices) {
       const card = document.createElement("div");
       card.className = "card";
       const title = document.createElement("h3");
       title.textContent = part;
       const note = document.createElement("p");
-      note.textContent = `${data.meaning[part] ?? ""}: ${find(data.reference, part, data.primary)[3].toLocaleString("en")}`;
+      note.textContent = `${find(data.reference, part, data.primary)[3].toLocaleString("en")} questions, ${data.meaning[part] ?? part}`;
       const chart = document.createElement("div");
       chart.setAttribute("role", "img");
       chart.setAttribute("aria-label", `${data.primary} of every scorer on ${part}`);
       card.append(title, note, chart);
       grid.append(card);
       const rows = models.map((model) => find(model, part, data.primary));
+      const colours = models.map((model) => css(model === data.chosen ? "--accent" : "--whisker"));
+      // Intervals of tiny slices can be very wide: they may leave the panel, so that the values stay legible.
+      const best = Math.max(...rows.map((row) => row[0] ?? 0)) || 0.01;
+      const reach = Math.min(2 * best, Math.max(...rows.map((row) => row[2] ?? row[0] ?? 0))) || 0.01;
       Plotly.newPlot(chart, [{
         type: "scatter", mode: "markers", y: models.map((_, i) => i), x: rows.map((row) => row[0]), error_x: whiskers(rows),
-        marker: { size: 9, color: models.map((model) => css(model === data.chosen ? "--accent" : "--whisker")),
-          symbol: models.map((model) => (model === data.reference ? "circle-open" : "circle")), line: { width: 2 } },
+        marker: { size: 9, color: colours,
+          symbol: models.map((model) => (model === data.reference ? "circle-open" : "circle")), line: { width: 2, color: colours } },
         hovertext: hover(models, rows), hoverinfo: "text", cliponaxis: true,
       }], layout({
         height: 48 + 22 * models.length, margin: { l: 8, r: 8, t: 8, b: 28 }, font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
-        xaxis: axis({ range: [0, limit * 1.05 || 1], nticks: 5 }),
+        xaxis: axis({ range: [-0.04 * reach, 1.06 * reach], nticks: 5, zeroline: true }),
         yaxis: axis({ automargin: true, zeroline: false, range: [-0.6, models.length - 0.4], ticklabelstandoff: 6,
           tickvals: models.map((_, i) => i), ticktext: models.map((model) => label(shorten(model, 18))) }),
       }), config);
     }
   }
 
+  // Where each label may stand without covering a point or an earlier label; x and y run from 0 to 1, lengths are letters.
+  function labelPlaces(x, y, lengths) {
+    const [letter, line, gap] = [0.0078, 0.045, 0.012];
+    const taken = x.map((value, i) => [value - gap, value + gap, y[i] - line / 2, y[i] + line / 2]);
+    const free = (box) => taken.every(([l, r, b, t]) => box[1] < l || box[0] > r || box[3] < b || box[2] > t);
+    return x.map((value, i) => {
+      const width = lengths[i] * letter;
+      for (const [up, shift] of [["middle", 0], ["top", line], ["bottom", -line]]) {
+        for (const [side, left] of [["right", value + gap * 1.1], ["left", value - gap * 1.1 - width], ["center", value - width / 2]]) {
+          const box = [left, left + width, y[i] + shift - line / 2, y[i] + shift + line / 2];
+          const covers = side === "center" && up === "middle";
+          if (!covers && left > -0.06 && box[1] < 1.02 && box[2] > -0.05 && free(box)) {
+            taken.push(box);
+            return `${up} ${side}`;
+          }
+        }
+      }
+      return "top center";
+    });
+  }
+
   function cost() {
     const models = [...data.models].sort((a, b) => data.seconds[a] - data.seconds[b]);
     const rows = models.map((model) => find(model, "all", data.primary));
-    const places = ["top center", "bottom center"];
+    const x = models.map((model) => Math.max(data.seconds[model], 1e-4));
+    const y = rows.map((row) => row[0] ?? 0);
+    const [low, high] = [Math.log10(Math.min(...x)), Math.log10(Math.max(...x))];
+    const wide = Math.max(high - low, 1);
+    const places = labelPlaces(
+      x.map((value) => (Math.log10(value) - low) / wide / 1.18), y.map((value) => value / (Math.max(...y) || 1)), models.map((model) => Math.min(model.length, 24)),
+    );
     Plotly.newPlot("cost", [{
-      type: "scatter", mode: "markers+text", x: models.map((model) => Math.max(data.seconds[model], 1e-4)), y: rows.map((row) => row[0]),
-      error_y: whiskers(rows), text: models.map((model) => label(shorten(model, 20))), textposition: models.map((_, i) => places[i % 2]),
+      type: "scatter", mode: "markers+text", x, y,
+      text: models.map((model) => ` ${label(shorten(model, 24))} `), textposition: places,
       marker: { size: 11, color: models.map((model) => css(model === data.chosen ? "--accent" : "--whisker")) },
       hovertext: models.map((model, i) => `${hover([model], [rows[i]])[0]}<br>${data.seconds[model].toFixed(2)} s, ${(1000 * data.seconds[model] / data.questions).toFixed(2)} ms a question`),
       hoverinfo: "text", cliponaxis: false,
     }], layout({
       height: 440, margin: { l: 8, r: 40, t: 24, b: 48 },
-      xaxis: axis({ type: "log", title: { text: "seconds" }, dtick: 1, automargin: true }),
+      xaxis: axis({ type: "log", title: { text: "seconds" }, dtick: wide > 1.5 ? 1 : "D2", automargin: true, range: [low - 0.06 * wide, low + 1.12 * wide] }),
       yaxis: axis({ rangemode: "tozero", automargin: true, title: { text: data.primary } }),
     }), config);
   }

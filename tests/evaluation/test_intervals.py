@@ -1,0 +1,83 @@
+"""Intervals: drawn by user, seeded, paired, and as wide as theory says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from langrec.evaluation import intervals
+from langrec.evaluation.intervals import Resamples, mean, percentiles
+
+
+def test_the_interval_of_independent_users_is_as_wide_as_the_standard_error():
+    rng = np.random.default_rng(0)
+    values = rng.normal(5, 2, (900, 1))
+    low, high = percentiles(Resamples(np.arange(900), 2000).means(values), 0.95)
+    expected = 1.96 * values.std() / 30
+    assert (high - low)[0] / 2 == pytest.approx(expected, rel=0.08)
+    assert low[0] < values.mean() < high[0]
+
+
+def test_questions_of_one_user_are_drawn_together():
+    """Ten equal questions of each user say no more than one: the interval stays as wide."""
+    rng = np.random.default_rng(1)
+    per_user = rng.normal(0, 1, (200, 1))
+    once = Resamples(np.arange(200), 1000).means(per_user)
+    tenfold = Resamples(np.repeat(np.arange(200), 10), 1000).means(np.repeat(per_user, 10, axis=0))
+    np.testing.assert_allclose(once, tenfold, atol=1e-5)
+    apart = Resamples(np.arange(2000), 1000).means(np.repeat(per_user, 10, axis=0))
+    assert apart.std() < 0.5 * once.std()
+
+
+def test_users_with_more_questions_weigh_more():
+    values = np.array([[1.0], [1.0], [1.0], [0.0]])
+    draws = Resamples(np.array([7, 7, 7, 2]), 4000, seed=3).means(values)
+    assert mean(values)[0] == 0.75
+    assert set(np.unique(np.round(draws[~np.isnan(draws)], 4))) > {0.0, 0.75, 1.0}
+
+
+def test_equal_seeds_give_equal_resamples_and_others_do_not():
+    values = np.random.default_rng(0).random((50, 2))
+    users = np.arange(50) % 20
+    first, again = Resamples(users, 100, seed=4), Resamples(users, 100, seed=4)
+    np.testing.assert_array_equal(first.means(values), again.means(values))
+    assert (Resamples(users, 100, seed=5).means(values) != first.means(values)).any()
+
+
+def test_weights_that_are_drawn_again_are_the_same(monkeypatch):
+    values = np.random.default_rng(0).random((300, 2))
+    monkeypatch.setattr(intervals, "_CHUNK", 64)
+    kept = Resamples(np.arange(300), 50)
+    monkeypatch.setattr(intervals, "_KEEP", 0)
+    drawn = Resamples(np.arange(300), 50)
+    np.testing.assert_array_equal(kept.means(values), drawn.means(values))
+    np.testing.assert_array_equal(drawn.means(values), drawn.means(values))
+
+
+def test_a_question_without_value_is_left_out():
+    values = np.array([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan]])
+    assert mean(values)[0] == 2.0 and np.isnan(mean(values)[1])
+    draws = Resamples(np.arange(3), 200).means(values)
+    assert np.nanmin(draws[:, 0]) >= 1 and np.nanmax(draws[:, 0]) <= 3
+    low, high = percentiles(draws, 0.9)
+    assert np.isnan(low[1]) and np.isnan(high[1])
+
+
+def test_weighted_means_follow_their_weights():
+    values, weights = np.array([[1.0], [0.0]]), np.array([[3.0], [1.0]])
+    assert mean(values, weights)[0] == 0.75
+    draws = Resamples(np.array([0, 0]), 50).means(values, weights)
+    assert np.nanmax(np.abs(draws - 0.75)) < 1e-6
+
+
+def test_paired_differences_are_narrower_than_the_intervals_themselves():
+    rng = np.random.default_rng(2)
+    base = rng.normal(0, 1, (400, 1))
+    resamples = Resamples(np.arange(400), 1000)
+    low, high = percentiles(resamples.means(base + 0.05) - resamples.means(base), 0.95)
+    assert low[0] == pytest.approx(0.05, abs=1e-5) and high[0] == pytest.approx(0.05, abs=1e-5)
+
+
+def test_no_questions_give_no_interval():
+    low, high = percentiles(Resamples(np.zeros(0, int), 10).means(np.zeros((0, 2))), 0.95)
+    assert np.isnan(low).all() and np.isnan(high).all()
