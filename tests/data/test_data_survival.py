@@ -75,7 +75,7 @@ def test_utf_16_is_read_and_noted(tmp_path):
 
 
 def test_mixed_encodings_are_read_line_by_line(tmp_path):
-    lines = ["item_id,title".encode(), "1,Amélie".encode(), "2,Amélie".encode("cp1252"), "3,Plain".encode()]
+    lines = [b"item_id,title", "1,Amélie".encode(), "2,Amélie".encode("cp1252"), b"3,Plain"]
     items = write(tmp_path, b"\n".join(lines), "items.csv")
     dataset, report = load_dataset(write(tmp_path, GOOD), items)
     assert dataset.catalogue.titles[:3] == ("Amélie", "Amélie", "Plain")
@@ -111,7 +111,9 @@ def test_nan_ids_are_set_aside_with_their_rows(tmp_path):
 
 def test_nan_ids_of_a_parquet_float_column_are_set_aside(tmp_path):
     path = tmp_path / "events.parquet"
-    pl.DataFrame({"user": [1.0, float("nan"), None], "item": [7, 7, 8], "time": [1_600_000_000] * 3}).write_parquet(path)
+    pl.DataFrame({"user": [1.0, float("nan"), None], "item": [7, 7, 8], "time": [1_600_000_000] * 3}).write_parquet(
+        path
+    )
     dataset, report = load_dataset(path)
     assert list(dataset.users) == ["1"]
     assert report.count("missing_user") == 2
@@ -151,7 +153,9 @@ def test_an_open_quote_does_not_swallow_the_rest_silently(tmp_path):
 
 def test_a_gzip_file_cut_short_says_so(tmp_path):
     # Text that does not compress to nothing, so that the cut leaves something to read.
-    text = "user_id,item_id,timestamp\n" + "".join(f"u{i * 7919 % 10007},i{i},{1_600_000_000 + i}\n" for i in range(20000))
+    text = "user_id,item_id,timestamp\n" + "".join(
+        f"u{i * 7919 % 10007},i{i},{1_600_000_000 + i}\n" for i in range(20000)
+    )
     packed = gzip.compress(text.encode())
     assert "cut short" in error_of(write(tmp_path, packed[: len(packed) // 2], "events.csv.gz"))
 

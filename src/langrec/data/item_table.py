@@ -43,7 +43,8 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
         standard["categories"] = pl.Series([[]], dtype=pl.List(pl.String)).new_from_index(0, frame.height)
     if "image" in roles:
         column = frame[roles["image"]]
-        standard["image"] = column.list.first().fill_null("") if column.dtype == pl.List(pl.String) else _joined(column)
+        image = column.list.first() if column.dtype == pl.List(pl.String) else _joined(column)
+        standard["image"] = image.fill_null("")
     if "price" in roles:
         standard["price"] = _price(frame[roles["price"]])
     if "at" in roles:

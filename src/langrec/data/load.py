@@ -154,7 +154,9 @@ def _build(
     nums[new] = items.height + np.arange(new.sum(), dtype=np.int32)
     if unknown.any():
         extra = pl.DataFrame({"item_id": item_names.filter(unknown)})
-        items = pl.concat([items, extra], how="diagonal").with_columns(pl.col("title", *texts).fill_null(""))
+        items = pl.concat([items, extra], how="diagonal").with_columns(
+            pl.col([name for name in ("title", "image", *texts) if name in items.columns]).fill_null("")
+        )
         if "title_filled" in items.columns:
             items = items.with_columns(pl.col("title_filled").fill_null(False))
         if "categories" in items.columns:

@@ -19,7 +19,9 @@ _SUSPECT = "|".join(
     )
 )
 _TAGS = r"</?[a-zA-Z][^<>]{0,200}>|<!--.*?-->"
-_SPACES = r"[\s\x{00a0}\x{200b}]{2,}|[\t\n\r\x{000b}\x{000c}\x{00a0}\x{200b}]|^\s|\s$"
+_SPACE = r"[\s\x{0000}-\x{001f}\x{007f}\x{00a0}\x{200b}]"
+# Any white space but one plain space between words.
+_SPACES = rf"{_SPACE}{{2,}}|[^\S ]|[\x{{0000}}-\x{{001f}}\x{{007f}}\x{{200b}}]|^{_SPACE}|{_SPACE}$"
 
 
 def repair_texts(frame: pl.DataFrame, names: Sequence[str], table: Table, ledger: Ledger) -> pl.DataFrame:
@@ -62,13 +64,14 @@ def repair(column: pl.Series) -> pl.Series:
     """Strings with their characters, HTML and whitespace repaired; nulls stay null."""
     suspect = column.str.contains(_SUSPECT).fill_null(False)
     if suspect.any():
-        column = column.scatter(suspect.arg_true(), _unbreak(column.filter(suspect)))
+        # scatter writes in place, and the caller keeps its column.
+        column = column.clone().scatter(suspect.arg_true(), _unbreak(column.filter(suspect)))
     tagged = column.str.contains(_TAGS).fill_null(False)
     if tagged.any():
         column = column.zip_with(~tagged, column.str.replace_all(_TAGS, " "))
     spaced = column.str.contains(_SPACES).fill_null(False)
     if spaced.any():
-        tidy = column.str.replace_all(r"[\s\x{00a0}\x{200b}]+", " ").str.strip_chars()
+        tidy = column.str.replace_all(rf"{_SPACE}+", " ").str.strip_chars()
         column = column.zip_with(~spaced, tidy)
     return column
 

@@ -1,0 +1,295 @@
+"""One log in every format gives one dataset; each layout's own ways are understood."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from langrec.data.load import load_dataset
+from langrec.data.sources.delimited import read_delimited
+from langrec.data.times import to_millis
+from langrec.errors import DataError
+from langrec.settings import DataSettings
+
+ROWS = [
+    ("u1", "i1", 1_600_000_003),
+    ("u2", "i2", 1_600_000_001),
+    ("u1", "i2", 1_600_000_002),
+    ("u3", "i9", 1_600_000_009),
+]
+
+
+def csv_of(rows: list[tuple], header: str = "user_id,item_id,timestamp") -> str:
+    return "\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode("utf-8")))
+    else:
+        path.write_text(text, "utf-8")
+    return path
+
+
+def as_parquet(folder: Path) -> Path:
+    frame = pl.DataFrame(ROWS, schema=["user", "item", "time"], orient="row")
+    frame.write_parquet(folder / "log.parquet")
+    return folder / "log.parquet"
+
+
+def as_jsonl(folder: Path) -> Path:
+    lines = [json.dumps({"userId": u, "itemId": i, "datetime": t}) for u, i, t in ROWS]
+    return write(folder / "log.jsonl.gz", "\n".join(lines))
+
+
+def as_recbole(folder: Path) -> Path:
+    lines = ["user_id:token\titem_id:token\ttimestamp:float", *("\t".join(map(str, row)) for row in ROWS)]
+    return write(folder / "log.inter", "\n".join(lines))
+
+
+FORMATS = {
+    "csv": lambda folder: write(folder / "log.csv", csv_of(ROWS)),
+    "csv.gz": lambda folder: write(folder / "log.csv.gz", csv_of(ROWS)),
+    "tsv": lambda folder: write(folder / "log.tsv", csv_of(ROWS).replace(",", "\t")),
+    "parquet": as_parquet,
+    "jsonl": as_jsonl,
+    "recbole": as_recbole,
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_gives_the_same_dataset(tmp_path, kind):
+    dataset, report = load_dataset(FORMATS[kind](tmp_path))
+    events = dataset.events
+    assert report.steps == ()
+    assert list(dataset.users) == ["u2", "u1", "u3"], "users are numbered by their first event"
+    assert list(dataset.catalogue.ids) == ["i2", "i1", "i9"]
+    assert events.users.tolist() == [0, 1, 1, 2]
+    assert events.items.tolist() == [0, 0, 1, 2]
+    assert events.at.tolist() == [t * 1000 for t in sorted(t for _, _, t in ROWS)]
+    assert events.rows.tolist() == [1, 2, 0, 3]
+    assert events.has_time
+    assert events.type_names == ("click",)
+    assert [column.dtype for column in (events.users, events.items, events.at, events.rows)] == [
+        np.int32,
+        np.int32,
+        np.int64,
+        np.int64,
+    ]
+    assert events.types.dtype == np.int8
+    assert events.gains.tolist() == [0.5] * 4, "a click weighs a half"
+
+
+def test_the_same_data_has_the_same_hash_in_every_format(tmp_path):
+    hashes = {load_dataset(make(tmp_path))[0].hash() for make in FORMATS.values()}
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "userId,movieId,time",
+        "USER,ITEM,DATETIME",
+        "reviewerID,asin,unixReviewTime",
+        "uid,iid,date",
+        "UserID,product_id,ts",
+    ],
+)
+def test_columns_of_other_names_are_recognised(tmp_path, header):
+    assert len(load_dataset(write(tmp_path / "log.csv", csv_of(ROWS, header)))[0].events) == 4
+
+
+@pytest.mark.parametrize("factor", [1, 1000, 1_000_000, 1_000_000_000])
+def test_whole_times_are_read_by_their_size(factor):
+    times = pl.Series([1_600_000_000 * factor, 1_700_000_000 * factor])
+    assert to_millis(times).to_list() == [1_600_000_000_000, 1_700_000_000_000]
+
+
+def test_one_wild_time_does_not_change_the_unit_of_the_others():
+    times = pl.Series([1_600_000_000, 1_600_000_001, 1_600_000_002, 10**18])
+    assert to_millis(times).to_list()[:3] == [1_600_000_000_000, 1_600_000_001_000, 1_600_000_002_000]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2020-09-13T12:26:40Z", "2020-09-13 12:26:40", "2020-09-13T12:26:40", "2020-09-13T14:26:40+02:00", "1600000000"],
+)
+def test_times_in_words_are_read(text):
+    assert to_millis(pl.Series([text])).to_list() == [1_600_000_000_000]
+
+
+@pytest.mark.parametrize("text", ["2020-09-13T12:26:40.250Z", "2020-09-13 12:26:40.250", "1600000000.25"])
+def test_parts_of_a_second_are_kept(text):
+    assert to_millis(pl.Series([text])).to_list() == [1_600_000_000_250]
+
+
+def test_mixed_forms_of_time_are_each_read_or_null():
+    times = to_millis(pl.Series(["2020-09-13", "2020-09-13T12:26:40Z", "2020-09-13 12:26:40+00:00", "someday", None]))
+    assert times.to_list() == [1_599_955_200_000, 1_600_000_000_000, 1_600_000_000_000, None, None]
+
+
+def test_positions_stand_in_for_times_within_each_user(tmp_path):
+    rows = [("u1", "a", 0), ("u1", "b", 1), ("u2", "c", 0)]
+    dataset, _ = load_dataset(write(tmp_path / "log.csv", csv_of(rows, "user_id,item_id,position")))
+    assert not dataset.events.has_time
+    assert dataset.events.at.tolist() == [0, 0, 1]
+
+
+def test_without_times_and_positions_the_order_of_the_rows_counts(tmp_path):
+    rows = [("u1", "b"), ("u1", "a"), ("u1", "b")]
+    dataset, report = load_dataset(write(tmp_path / "log.csv", csv_of(rows, "user_id,item_id")))
+    assert not dataset.events.has_time
+    assert dataset.events.rows.tolist() == [0, 1, 2]
+    assert report.steps == (), "a repeat without a time is no duplicate"
+
+
+def test_event_types_weigh_as_the_settings_say(tmp_path):
+    rows = [("u1", "a", 1_600_000_000, "view"), ("u1", "a", 1_600_000_001, "Purchase"), ("u1", "a", 1_600_000_002, "")]
+    path = write(tmp_path / "log.csv", csv_of(rows, "user_id,item_id,timestamp,event_type"))
+    events = load_dataset(path)[0].events
+    assert [events.type_names[t] for t in events.types] == ["view", "purchase", "click"]
+    assert events.gains.tolist() == pytest.approx([0.3, 1.0, 0.5])
+
+
+def test_ratings_count_alike_or_by_their_size(tmp_path):
+    rows = [("u1", "a", 1_600_000_000, 5), ("u1", "b", 1_600_000_001, 2), ("u1", "c", 1_600_000_002, "")]
+    path = write(tmp_path / "log.csv", csv_of(rows, "user_id,item_id,timestamp,rating"))
+    events = load_dataset(path)[0].events
+    assert events.type_names == ("rating",)
+    assert events.gains.tolist() == [1, 1, 1]
+    assert events.values[:2].tolist() == [5, 2]
+    assert np.isnan(events.values[2])
+    scaled = load_dataset(path, None, DataSettings(rating_gain="scaled"))[0].events
+    assert scaled.gains.tolist() == pytest.approx([1.0, 0.4, 1.0])
+
+
+def test_ids_keep_their_leading_zeros_and_lose_their_spaces(tmp_path):
+    rows = [("007", " a ", 1_600_000_000), ("7", "a", 1_600_000_001)]
+    dataset, _ = load_dataset(write(tmp_path / "log.csv", csv_of(rows)))
+    assert list(dataset.users) == ["007", "7"]
+    assert list(dataset.catalogue.ids) == ["a"]
+
+
+def test_blank_lines_are_no_rows(tmp_path):
+    text = "user_id,item_id,timestamp\nu1,a,1600000000\n\nu2,b,1600000001\n\n\n"
+    dataset, report = load_dataset(write(tmp_path / "log.csv", text))
+    assert dataset.events.rows.tolist() == [0, 1]
+    assert report.rows_in == 2
+
+
+def test_quoted_fields_hold_commas_quotes_and_line_ends(tmp_path):
+    path = write(tmp_path / "items.csv", 'item_id,title\n1,"A, ""quoted"" title"\n2,"two\nlines"\n')
+    assert read_delimited(path).frame["title"].to_list() == ['A, "quoted" title', "two\nlines"]
+
+
+def test_items_keep_their_order_and_unknown_ones_follow(tmp_path):
+    events = write(tmp_path / "log.csv", csv_of(ROWS))
+    items = write(tmp_path / "items.csv", "item_id,title\ni7,Never\ni1,One\ni2,Two\n")
+    dataset, report = load_dataset(events, items)
+    assert list(dataset.catalogue.ids) == ["i7", "i1", "i2", "i9"]
+    assert dataset.catalogue.titles == ("Never", "One", "Two", "i9")
+    assert dataset.events.items.tolist() == [2, 2, 1, 3]
+    assert report.count("unknown_item") == 1
+
+
+def test_item_fields_find_their_kind(tmp_path):
+    text = (
+        "asin,name,genres,price,imUrl,description,code,weight,blurb\n"
+        'a,Heat (1995),Crime|Drama,$9.99,http://x/1.jpg,A film,012,3,"A long run of words that says what it is for"\n'
+        'b,Up (2009),(no genres listed),"1,200.00",,,013,4.5,"Another long run of words, to be read as a text by all"\n'
+    )
+    dataset, _ = load_dataset(None, write(tmp_path / "items.csv", text))
+    catalogue = dataset.catalogue
+    frame = catalogue.frame
+    assert catalogue.titles == ("Heat (1995)", "Up (2009)")
+    assert catalogue.categories == (("Crime", "Drama"), ())
+    assert frame["price"].to_list() == [9.99, 1200.0]
+    assert frame["release_year"].to_list() == [1995, 2009]
+    assert frame["image"].to_list() == ["http://x/1.jpg", ""]
+    assert catalogue.text_fields == ("description", "blurb")
+    assert frame["code"].to_list() == ["012", "013"], "padded codes are no numbers"
+    assert frame["weight"].to_list() == [3.0, 4.5]
+
+
+def test_a_recbole_folder_gives_events_and_items(tmp_path):
+    as_recbole(tmp_path)
+    lines = [
+        "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq",
+        'i1\tThe "One"\t1995\tAction Drama',
+    ]
+    write(tmp_path / "log.item", "\n".join(lines))
+    dataset, _ = load_dataset(tmp_path)
+    assert dataset.catalogue.titles[0] == 'The "One"'
+    assert dataset.catalogue.categories[0] == ("Action", "Drama")
+    assert dataset.catalogue.frame["release_year"][0] == 1995
+
+
+def test_a_movielens_folder_joins_tags_and_further_texts(tmp_path):
+    write(tmp_path / "ratings.csv.gz", "userId,movieId,rating,timestamp\n1,10,4.0,964982703\n1,20,3.5,964982704\n")
+    write(tmp_path / "movies.csv", 'movieId,title,genres\n10,"Heat, The (1995)",Crime|Drama\n20,Up (2009),Animation\n')
+    write(tmp_path / "tags.csv", "userId,movieId,tag,timestamp\n1,10,slow,1\n2,10,heist,2\n3,10,heist,3\n")
+    write(tmp_path / "tmdb_text.csv.gz", "movieId,overview,keywords,title_zh\n20,A house flies.,house|balloon,飛屋\n")
+    dataset, _ = load_dataset(tmp_path)
+    frame = dataset.catalogue.frame
+    assert frame["tags"].to_list() == [["heist", "slow"], None]
+    assert "tags" not in dataset.catalogue.text_fields
+    assert dataset.catalogue.text_fields == ("overview", "keywords", "title_zh")
+    assert dataset.catalogue.texts()[1] == "Up (2009). A house flies.. house, balloon. 飛屋. Animation"
+
+
+def test_old_amazon_files_are_read(tmp_path):
+    review = {"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 1_400_000_000, "helpful": [1, 2]}
+    write(tmp_path / "reviews.json.gz", json.dumps(review) + "\n")
+    # The first files were written as Python literals.
+    meta = (
+        "{'asin': 'B1', 'title': 'Soap', 'price': 3.5, 'imUrl': 'http://x/b1.jpg', 'categories': [['Beauty', 'Bath']]}"
+    )
+    write(tmp_path / "meta.json", meta + "\n")
+    dataset, report = load_dataset(tmp_path)
+    assert report.refused == 0
+    assert dataset.catalogue.titles == ("Soap",)
+    assert dataset.catalogue.categories == (("Beauty", "Bath"),)
+    assert dataset.catalogue.frame["image"][0] == "http://x/b1.jpg"
+    assert dataset.events.at.tolist() == [1_400_000_000_000]
+    assert dataset.events.type_names == ("rating",)
+
+
+def test_new_amazon_files_are_read(tmp_path):
+    review = {"user_id": "A1", "parent_asin": "P1", "asin": "V1", "rating": 4.0, "timestamp": 1_600_000_000_000}
+    write(tmp_path / "reviews.jsonl", json.dumps(review) + "\n")
+    metas = [
+        {
+            "parent_asin": "P1",
+            "title": "Lamp",
+            "description": ["Bright.", "Small."],
+            "features": ["LED"],
+            "categories": ["Home", "Light"],
+            "price": "12.50",
+            "images": [{"thumb": "http://x/t.jpg", "large": "http://x/l.jpg"}],
+            "details": {"Brand": "X"},
+        },
+        {"parent_asin": "P2", "title": "Rug", "description": "Soft.", "categories": [], "price": None, "images": []},
+    ]
+    write(tmp_path / "meta.jsonl.gz", "\n".join(map(json.dumps, metas)))
+    catalogue = load_dataset(tmp_path)[0].catalogue
+    assert list(catalogue.ids) == ["P1", "P2"]
+    assert catalogue.texts() == ["Lamp. Bright. Small.. LED. Home, Light", "Rug. Soft."]
+    assert catalogue.frame["price"].to_list() == [12.5, None]
+    assert catalogue.frame["image"][0] == "http://x/l.jpg"
+
+
+def test_a_file_of_the_wrong_kind_says_what_is_missing(tmp_path):
+    with pytest.raises(DataError, match="no item column"):
+        load_dataset(None, write(tmp_path / "items.csv", "title,price\nA,3\n"))
+
+
+def test_progress_names_each_step(tmp_path):
+    told: list[str] = []
+    load_dataset(write(tmp_path / "log.csv", csv_of(ROWS)), progress=told.append)
+    assert told == ["read items", "read events", "number", "clean events", "sort and build"]
