@@ -82,9 +82,10 @@ def _differences(report: Report) -> str:
         return "<p>There is only one scorer.</p>"
     ends = [0.0, *(bound for gap in gaps for bound in (gap.low, gap.high) if not math.isnan(bound))]
     lines = "".join(_difference(gap, (min(ends), max(ends)), gap.model == report.chosen) for gap in gaps)
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("scorer", "difference", "relative", "interval", ""))
+    names = ("scorer", "verdict", "difference", "relative", "interval", "")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     caption = f'<caption class="hidden">Paired differences to {html.escape(report.reference)}</caption>'
-    return f'<table>{caption}<thead><tr>{head}<th scope="col">verdict</th></tr></thead><tbody>{lines}</tbody></table>'
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def _difference(gap: Difference, ends: tuple[float, float], chosen: bool) -> str:
@@ -93,9 +94,9 @@ def _difference(gap: Difference, ends: tuple[float, float], chosen: bool) -> str
     cells = (f"{gap.difference:+.4f}", relative, f"{gap.low:+.4f} to {gap.high:+.4f}")
     return (
         f'<tr{" class=chosen" if chosen else ""}><th scope="row">{html.escape(gap.model)}</th>'
+        + f'<td><span class="pill {style}">{html.escape(gap.verdict)}</span></td>'
         + "".join(f"<td>{cell}</td>" for cell in cells)
-        + f"<td>{_forest(gap, ends)}</td>"
-        + f'<td><span class="pill {style}">{html.escape(gap.verdict)}</span></td></tr>'
+        + f"<td>{_forest(gap, ends)}</td></tr>"
     )
 
 

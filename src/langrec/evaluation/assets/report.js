@@ -99,15 +99,15 @@
   }
 
   // Where each label may stand without covering a point or an earlier label; x and y run from 0 to 1, lengths are letters.
-  function labelPlaces(x, y, lengths) {
-    const [letter, line, gap] = [0.0078, 0.045, 0.012];
+  function labelPlaces(x, y, lengths, width, height) {
+    const [letter, line, gap] = [7.4 / width, 17 / height, 11 / width];
     const taken = x.map((value, i) => [value - gap, value + gap, y[i] - line / 2, y[i] + line / 2]);
     const free = (box) => taken.every(([l, r, b, t]) => box[1] < l || box[0] > r || box[3] < b || box[2] > t);
     return x.map((value, i) => {
-      const width = lengths[i] * letter;
+      const long = lengths[i] * letter;
       for (const [up, shift] of [["middle", 0], ["top", line], ["bottom", -line]]) {
-        for (const [side, left] of [["right", value + gap * 1.1], ["left", value - gap * 1.1 - width], ["center", value - width / 2]]) {
-          const box = [left, left + width, y[i] + shift - line / 2, y[i] + shift + line / 2];
+        for (const [side, left] of [["right", value + gap * 1.1], ["left", value - gap * 1.1 - long], ["center", value - long / 2]]) {
+          const box = [left, left + long, y[i] + shift - line / 2, y[i] + shift + line / 2];
           const covers = side === "center" && up === "middle";
           if (!covers && left > -0.06 && box[1] < 1.02 && box[2] > -0.05 && free(box)) {
             taken.push(box);
@@ -115,7 +115,7 @@
           }
         }
       }
-      return "top center";
+      return null;  // no room: the point still tells its name when it is touched
     });
   }
 
@@ -128,10 +128,12 @@
     const wide = Math.max(high - low, 1);
     const places = labelPlaces(
       x.map((value) => (Math.log10(value) - low) / wide / 1.18), y.map((value) => value / (Math.max(...y) || 1)), models.map((model) => Math.min(model.length, 24)),
+      document.getElementById("cost").clientWidth - 110, 368,
     );
     Plotly.newPlot("cost", [{
       type: "scatter", mode: "markers+text", x, y,
-      text: models.map((model) => ` ${label(shorten(model, 24))} `), textposition: places,
+      text: models.map((model, i) => (places[i] ? ` ${label(shorten(model, 24))} ` : "")),
+      textposition: places.map((place) => place ?? "top center"),
       marker: { size: 11, color: models.map((model) => css(model === data.chosen ? "--accent" : "--whisker")) },
       hovertext: models.map((model, i) => `${hover([model], [rows[i]])[0]}<br>${data.seconds[model].toFixed(2)} s, ${(1000 * data.seconds[model] / data.questions).toFixed(2)} ms a question`),
       hoverinfo: "text", cliponaxis: false,
