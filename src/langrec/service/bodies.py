@@ -17,6 +17,7 @@ from langrec.types import Condition, Filters
 # A slash within an id of the path (%2F) travels through the router as this private character.
 SLASH = "\ue000"
 NO_TIME = "0001-01-01T00:00:00Z"
+_TIME_HELP = "a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970"
 
 
 def _clean_text(text: str) -> str:
@@ -51,7 +52,7 @@ def parse_time(value: Any) -> int:
     if value is None or value in ("", NO_TIME):
         return -1
     if isinstance(value, bool):
-        raise ValueError("a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970")
+        raise ValueError(_TIME_HELP)  # noqa: TRY004 - pydantic makes an answer of a ValueError only
     if isinstance(value, (int, float)) or re.fullmatch(r"-?\d{5,}(\.\d+)?", str(value).strip()):
         number = float(value)
         # Seconds until the year 5138, milliseconds above.
@@ -62,9 +63,7 @@ def parse_time(value: Any) -> int:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(
-            "a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970"
-        ) from None
+        raise ValueError(_TIME_HELP) from None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
@@ -115,7 +114,7 @@ class GorseUser(_Gorse):
     """A user; writing one again overwrites it."""
 
     UserId: Id = Field(examples=["ann"])
-    Labels: Json = Field(None, examples=[{"country": "SE"}])
+    Labels: Json = Field(default=None, examples=[{"country": "SE"}])
     Comment: LooseText = ""
 
 
@@ -137,9 +136,9 @@ class GorseItem(_Gorse):
     ItemId: Id = Field(examples=["m1"])
     IsHidden: Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)] = False
     Categories: LooseTexts = Field(default_factory=list, examples=[["Comedy"]])
-    Timestamp: Time = Field(-1, examples=["2024-05-01T12:00:00Z"])
-    Labels: Json = Field(None, examples=[{"description": "Two friends open a bakery on the moon.", "year": 2024}])
-    Comment: LooseText = Field("", examples=["Moon Bakery"])
+    Timestamp: Time = Field(default=-1, examples=["2024-05-01T12:00:00Z"])
+    Labels: Json = Field(default=None, examples=[{"description": "Two friends bake on the moon.", "year": 2024}])
+    Comment: LooseText = Field(default="", examples=["Moon Bakery"])
     Title: LooseText = ""
     Texts: Annotated[dict[str, Text], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
     Image: LooseText = ""
@@ -166,7 +165,7 @@ class GorseFeedback(_Gorse):
     FeedbackType: Id = Field(examples=["click"])
     UserId: Id = Field(examples=["ann"])
     ItemId: Id = Field(examples=["m1"])
-    Timestamp: Time = Field(-1, examples=["2024-05-01T12:00:00Z"])
+    Timestamp: Time = Field(default=-1, examples=["2024-05-01T12:00:00Z"])
     Value: Annotated[float | None, AfterValidator(clean_json)] = None
     Comment: LooseText = ""
 
@@ -212,7 +211,7 @@ class FiltersBody(_Ours):
     exclude: list[Id] = Field(default_factory=list)
     drop_seen: bool = True
     seen_types: list[Text] = Field(default_factory=list)
-    max_age_days: float | None = Field(None, ge=0)
+    max_age_days: float | None = Field(default=None, ge=0)
 
     def filters(self) -> Filters:
         return Filters(
@@ -228,33 +227,33 @@ class FiltersBody(_Ours):
 class RecommendBody(_Ours):
     """A request for a list: for a user, for a history that is given here, for a text, or for anyone."""
 
-    user: Id | None = Field(None, examples=["ann"])
-    history: list[Id] | None = Field(None, description="item ids, oldest first; replaces what is known of the user")
+    user: Id | None = Field(default=None, examples=["ann"])
+    history: list[Id] | None = Field(default=None, description="item ids, oldest first; replaces what is known")
     text: Text | None = None
-    k: int = Field(10, ge=1)
-    offset: int = Field(0, ge=0, le=1_000_000)
-    filters: FiltersBody = Field(default_factory=FiltersBody)
+    k: int = Field(default=10, ge=1)
+    offset: int = Field(default=0, ge=0, le=1_000_000)
+    filters: FiltersBody = Field(default_factory=lambda: FiltersBody())
     without: list[Id] = Field(default_factory=list, description="history items to leave out: what if they were unseen?")
-    explain: bool = Field(True, description="give each item its reason")
+    explain: bool = Field(default=True, description="give each item its reason")
 
 
 class SearchBody(_Ours):
     """A search in words."""
 
-    q: Text = Field("", examples=["a quiet film about the sea"], max_length=4000)
-    k: int = Field(10, ge=1)
-    offset: int = Field(0, ge=0, le=1_000_000)
-    cursor: str | None = Field(None, description="`cursor` of the page before; stays in place while data changes")
-    meaning: float = Field(0.5, ge=0, le=1, description="0 matches words only, 1 meaning only")
+    q: Text = Field(default="", examples=["a quiet film about the sea"], max_length=4000)
+    k: int = Field(default=10, ge=1)
+    offset: int = Field(default=0, ge=0, le=1_000_000)
+    cursor: str | None = Field(default=None, description="`cursor` of the page before")
+    meaning: float = Field(default=0.5, ge=0, le=1, description="0 matches words only, 1 meaning only")
     user: Id | None = None
-    personal: float = Field(0.0, ge=0, le=1, description="0 answers everyone alike, 1 by the user's history only")
+    personal: float = Field(default=0.0, ge=0, le=1, description="0 for everyone, 1 by the history only")
     filters: FiltersBody = Field(default_factory=lambda: FiltersBody(drop_seen=False))
 
 
 class RollbackBody(_Ours):
     """Which release to serve; the one before the current one where it is absent."""
 
-    stamp: Text | None = Field(None, examples=["20240501T120000Z"])
+    stamp: Text | None = Field(default=None, examples=["20240501T120000Z"])
 
 
 def parse_where(text: str) -> Condition:

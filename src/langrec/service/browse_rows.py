@@ -112,4 +112,5 @@ def _field(connection: sa.Connection, name: str) -> sa.ColumnElement[Any]:
     if connection.dialect.name == "sqlite":
         path = '$."' + name.replace('"', "") + '"'
         return sa.func.json_extract(items.c.fields, path)
-    return items.c.fields[name].as_string()
+    text: sa.ColumnElement[Any] = items.c.fields[name].as_string()
+    return text

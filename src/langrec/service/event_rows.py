@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -283,5 +283,5 @@ def _user_row(one: StoredUser, revision: int) -> dict[str, Any]:
     }
 
 
-def _user(row: Mapping[str, Any]) -> StoredUser:
+def _user(row: sa.RowMapping) -> StoredUser:
     return StoredUser(row["user_id"], row["labels"], row["comment"], row["n_events"])

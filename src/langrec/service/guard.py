@@ -73,7 +73,7 @@ class Guard:
             await send(message)
 
         try:
-            refused = _refused(service, scope, headers)
+            refused = _refused(service, headers)
             if refused is not None:
                 await error_response(request_id, *refused)(scope, receive, send_on)
                 return
@@ -157,7 +157,7 @@ def error_response(request_id: str, status: int, code: str, message: str, field:
     return JSONResponse(body, status, headers)
 
 
-def _refused(service: Service, scope: Scope, headers: Headers) -> tuple[int, str, str, str | None] | None:
+def _refused(service: Service, headers: Headers) -> tuple[int, str, str, str | None] | None:
     limit = service.settings.max_body
     length = headers.get("content-length", "0")
     if not length.isdigit() or int(length) > limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -40,15 +40,22 @@ _ERROR = {
 }
 
 
-def create_app(releases: Path, settings: ServeSettings) -> FastAPI:
+def create_app(
+    releases: Path, settings: ServeSettings, *, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> FastAPI:
     """The application over a releases folder.
+
+    Args:
+        releases: the folder.
+        settings: of the service.
+        progress: called while a release is imported into the store: part, rows done, rows in all.
 
     Raises:
         BundleError: the folder holds no sound release.
         StoreError: the store cannot be opened.
         SettingsError: others can reach the address and there are no keys.
     """
-    service = Service(Path(releases), settings)
+    service = Service(Path(releases), settings, progress=progress)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from langrec.data.catalogue import Catalogue
 
-_OWN_COLUMNS = ("item_id", "title", "categories", "image", "at", "hidden")
+# Not for filters: what an item has as its own, and marks of the cleaning.
+_OWN_COLUMNS = ("item_id", "title", "categories", "image", "at", "hidden", "title_filled")
 
 
 def import_release(
@@ -35,7 +36,7 @@ def import_release(
     catalogue: Catalogue,
     *,
     chunk: int = 20_000,
-    progress: Callable[[str, int, int], None] = lambda part, done, total: None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> bool:
     """Imports a release, if the store has not got it yet.
 
@@ -59,7 +60,7 @@ def import_release(
     logs = {part: _read(folder / "catalog" / f"{part}.parquet") for part in ("users", "events")}
     sizes = {"items": len(catalogue), "users": logs["users"].height, "events": logs["events"].height}
     for part, total in sizes.items():
-        done = 0
+        done = int((state or {}).get(part, 0))
         while done < total:
             with store.write() as connection:
                 state = get_meta(connection, name) or {}

@@ -220,12 +220,12 @@ def _put_categories(connection: sa.Connection, item_ids: Sequence[str]) -> None:
             connection.execute(item_categories.insert(), pairs)
 
 
-def stored_item(row: Mapping[str, Any]) -> StoredItem:
+def stored_item(row: sa.RowMapping) -> StoredItem:
     """A row of `COLUMNS` as an item."""
     return StoredItem(_item(row), row["labels"], row["comment"], row["n_events"])
 
 
-def _item(row: Mapping[str, Any]) -> Item:
+def _item(row: sa.RowMapping) -> Item:
     return Item(
         id=row["item_id"],
         title=row["title"],
@@ -238,7 +238,7 @@ def _item(row: Mapping[str, Any]) -> Item:
     )
 
 
-def _change(row: Mapping[str, Any]) -> Change:
+def _change(row: sa.RowMapping) -> Change:
     return Change(
         item_id=row["item_id"],
         item=None if row["deleted"] else _item(row),

@@ -49,11 +49,9 @@ async def search(request: Request, after: BackgroundTasks, body: SearchBody) -> 
     check_count(service, body.k, "k")
     started = time.perf_counter()
     page = await search_page(service, body)
-    words = shapes.words_of(body.q)
-    items = []
-    for card in shapes.list_items(page.answer):
-        item = page.answer.snapshot.recommender.view(card["id"])
-        items.append(card | {"matched": shapes.matched_words(item, words) if item else []})
+    found = page.answer.list.items.nums
+    matched = page.answer.snapshot.recommender.matched_words(body.q, found) if body.q else [()] * len(found)
+    items = [card | {"matched": list(own)} for card, own in zip(shapes.list_items(page.answer), matched, strict=True)]
     after.add_task(service.log_impression, request.state.request_id, "search", body.user, page.answer)
     shown = {
         "items": items,
@@ -110,7 +108,7 @@ async def explain(request: Request, user: PathId, item: PathId) -> Answered:
             "item": item,
             "title": shapes.title_of(recommender, item),
             "score": shapes.number(why.score),
-            "position": why.position,
+            "position": None if why.position is None else why.position - 1,
             "dropped_by": why.dropped_by,
             "contributions": [
                 {
@@ -125,7 +123,7 @@ async def explain(request: Request, user: PathId, item: PathId) -> Answered:
                 }
                 for one in why.contributions
             ],
-            "reason": why.reason,
+            "reason": shapes.reason(recommender, why.reason),
         }
 
     return Answered(await service.call(find))
@@ -133,10 +131,7 @@ async def explain(request: Request, user: PathId, item: PathId) -> Answered:
 
 def _reasons(answer: Answer) -> list[dict[str, Any]]:
     recommender = answer.snapshot.recommender
-    return [
-        {"kind": one.kind, "items": shapes.titles(recommender, one.items), "scorer": one.scorer}
-        for one in recommender.reasons(answer.query, answer.list)
-    ]
+    return [shapes.reason(recommender, one) for one in recommender.reasons(answer.query, answer.list)]
 
 
 def _listed(value: Any) -> Any:

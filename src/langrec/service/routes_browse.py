@@ -84,7 +84,7 @@ async def audience(request: Request, item: PathId, n: Count = 10) -> Answered:
         like = list(recommender.neighbours(item, 20).ids)
         users = browse_rows.likely_audience(connection, like, item, _LIKELY)
         queries = [service.known_history(Query(user=user, k=_LIST), connection) for user in users]
-        found = []
+        found: list[dict[str, Any]] = []
         for user, answer in zip(users, recommender.recommend(queries) if queries else [], strict=True):
             if item in answer.ids:
                 place = answer.ids.index(item)

@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 
 from langrec.service import event_rows, shapes
 from langrec.service.answers import Answered, check_count, service_of
+from langrec.service.auth import NotAllowed
 from langrec.service.bodies import Count, Offset, PathId, SessionFeedback, now_ms, parse_duration
-from langrec.service.guard import NotAllowed, NotFound, needs
-from langrec.service.service import Service
+from langrec.service.guard import NotFound, needs
 from langrec.service.snapshot import Snapshot
 from langrec.types import Filters, Query, Recommendation
 
@@ -120,18 +120,13 @@ async def neighbours(
 ) -> Answered:
     service = service_of(request)
     check_count(service, n, "n")
-    wanted = set(_categories(path_category, category))
+    categories = _categories(path_category, category)
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> list[dict[str, Any]]:
         if snapshot.recommender.view(item) is None:
             raise NotFound(f"there is no item {item!r}", field="item")
-        seen = _seen(service, connection, user)
-        if not wanted and not seen:
-            return shapes.scores(snapshot.recommender.neighbours(item, n, offset))
-        view = snapshot.recommender.view
-        found = shapes.scores(snapshot.recommender.neighbours(item, max(1000, offset + n + len(seen))))
-        fit = [one for one in found if one["Id"] not in seen and _in(view(one["Id"]), wanted)]
-        return fit[offset : offset + n]
+        filters = Filters(categories=categories, exclude=tuple(_seen(connection, user)))
+        return shapes.scores(snapshot.recommender.neighbours(item, n, offset, filters))
 
     return Answered(await service.call(find))
 
@@ -178,7 +173,7 @@ async def _plain_list(
     check_count(service, n, "n")
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> Recommendation:
-        filters = Filters(categories=categories, exclude=tuple(_seen(service, connection, user)))
+        filters = Filters(categories=categories, exclude=tuple(_seen(connection, user)))
         if name == "popular":
             return snapshot.recommender.popular(n, offset, filters)
         return snapshot.recommender.latest(n, offset, filters)
@@ -201,14 +196,10 @@ def _categories(path: str, query: list[str] | None) -> tuple[str, ...]:
     return tuple(name.replace("\ue000", "/") for name in (query or [path]) if name)
 
 
-def _seen(service: Service, connection: sa.Connection, user: str) -> set[str]:
+def _seen(connection: sa.Connection, user: str) -> set[str]:
     if not user:
         return set()
     return {row[0] for row in event_rows.history(connection, user, 100_000, now_ms())}
-
-
-def _in(item: Any, wanted: set[str]) -> bool:
-    return not wanted or (item is not None and bool(wanted & set(item.categories)))
 
 
 def _known_neighbours(name: str) -> None:

@@ -105,13 +105,13 @@ def releases(request: Request) -> Answered:
 
     service = service_of(request)
     rows = []
-    for one in sorted(find(service.folder), key=lambda one: one.stamp, reverse=True):
+    for one in find(service.folder):
         manifest = one.manifest or {}
         rows.append(
             {
                 "stamp": one.stamp,
                 "current": one.stamp == service.snapshot.stamp,
-                "made_at": one.made_at,
+                "made_at": manifest.get("made_at"),
                 "data": manifest.get("data", {}),
                 "metrics": manifest.get("metrics", []),
                 "size_bytes": one.size_bytes,

@@ -112,7 +112,9 @@ def _cursor(digest: str, revision: int, shown: int, answer: Answer) -> str | Non
 
 
 def _total(found: Recommendation) -> int:
-    return found.trace.stages[0].n_out if found.trace.stages else len(found)
+    """How many items match and pass the filters."""
+    by_name = {stage.name: stage.n_out for stage in found.trace.stages}
+    return by_name.get("filter", len(found))
 
 
 def _digest(body: SearchBody) -> str:

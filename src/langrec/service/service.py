@@ -57,15 +57,18 @@ class Service:
     Args:
         releases: the releases folder.
         settings: of the service.
+        progress: called while a release is imported into the store.
     """
 
-    def __init__(self, releases: Path, settings: ServeSettings) -> None:
+    def __init__(
+        self, releases: Path, settings: ServeSettings, *, progress: Callable[[str, int, int], None] = lambda *_: None
+    ) -> None:
         self.settings = settings
         self.folder = releases
         self.store = Store(settings.store)
         self.keys: Keys = load_keys(settings, self.store)
         self.stats = Stats()
-        self.releases = Releases(releases, self.store)
+        self.releases = Releases(releases, self.store, progress=progress)
         self.writer = Writer(self.store)
         self.batcher = Batcher(self._work, most_waiting=settings.max_queue)
         self._cache: OrderedDict[tuple[Any, ...], tuple[float, Recommendation]] = OrderedDict()
@@ -79,11 +82,13 @@ class Service:
 
     async def recommend(self, query: Query, *, history_known: bool = True) -> Answer:
         """The best items for a query; with `history_known` the user's history is read from the store."""
-        return await self._ask(_Ask("recommend", query, history_known and query.user is not None))
+        answer: Answer = await self._ask(_Ask("recommend", query, history_known and query.user is not None))
+        return answer
 
     async def search(self, query: Query) -> Answer:
         """Items that fit a text; a user's history counts as far as the query says."""
-        return await self._ask(_Ask("search", query, query.user is not None and query.personal > 0))
+        answer: Answer = await self._ask(_Ask("search", query, query.user is not None and query.personal > 0))
+        return answer
 
     async def call(self, work: Callable[[Snapshot, sa.Connection], T]) -> T:
         """The result of work on the fresh snapshot, in the scorer's thread."""

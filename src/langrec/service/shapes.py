@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from langrec.explain.additive import Reason
 from langrec.service.bodies import GorseItem, GorseItemPatch, show_time
 from langrec.service.event_rows import Event, StoredUser
 from langrec.service.item_rows import StoredItem
@@ -36,6 +37,11 @@ def item_card(item: Item) -> dict[str, Any]:
         "image": item.image,
         "fields": {**item.texts, **item.fields},
     }
+
+
+def reason(recommender: Recommender, why: Reason) -> dict[str, Any]:
+    """The short why of an item, with titles."""
+    return {"kind": why.kind, "items": titles(recommender, why.items), "scorer": why.scorer}
 
 
 def titles(recommender: Recommender, item_ids: Sequence[str]) -> list[dict[str, str]]:
@@ -77,13 +83,6 @@ def trace(value: Trace) -> dict[str, Any]:
 def words_of(text: str) -> list[str]:
     """The words of a text, lower case, each once; Chinese, Japanese and Korean runs stay whole."""
     return list(dict.fromkeys(re.findall(r"\w+", text.casefold())))
-
-
-def matched_words(item: Item, words: Sequence[str]) -> list[str]:
-    """Which of the words an item's title, texts or categories hold."""
-    text = " ".join([item.title, *item.texts.values(), *item.categories]).casefold()
-    own = set(re.findall(r"\w+", text))
-    return [word for word in words if word in own or (not word.isascii() and word in text)]
 
 
 def understood(text: str, filters: Filters) -> dict[str, Any]:

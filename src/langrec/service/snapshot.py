@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,15 +52,24 @@ class Releases:
         folder: the releases folder; its file CURRENT names the release in use.
         store: where changes come from.
         pause: seconds between looks at CURRENT.
+        progress: called while a release is imported into the store (see `import_release`).
 
     Raises:
         BundleError: there is no release to start with.
     """
 
-    def __init__(self, folder: Path, store: Store, *, pause: float = 1.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        *,
+        pause: float = 1.0,
+        progress: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> None:
         self.folder = folder
         self._store = store
         self._pause = pause
+        self._progress = progress
         self._looked = time.monotonic()
         self._loading: threading.Thread | None = None
         self._next: Snapshot | None = None
@@ -131,7 +140,7 @@ class Releases:
 
         stamp = self._seen[0]
         first: BundleError | None = None
-        others = sorted((r.stamp for r in releases(self.folder) if r.stamp != stamp), reverse=True)
+        others = [release.stamp for release in releases(self.folder) if release.stamp != stamp]
         for name in [stamp, *others] if stamp else others:
             try:
                 found = self._load(name)
@@ -151,7 +160,7 @@ class Releases:
 
         bundle = Bundle.open(self.folder / stamp, verify=True)
         recommender = bundle.recommender()
-        import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue)
+        import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue, progress=self._progress)
         own = {item.id: item_rows.content_hash(item) for item in catalogue_items(recommender.catalogue)}
         with self._store.read() as connection:
             revision = number(connection, "items")

@@ -48,7 +48,7 @@ class Store:
             if self.is_sqlite:
                 _tune_sqlite(self._reader, "BEGIN")
                 _tune_sqlite(self._writer, "BEGIN IMMEDIATE")
-            with self.write() as connection:
+            with self._writer.begin() as connection:
                 schema.metadata.create_all(connection)
                 self._check_version(connection)
         except ModuleNotFoundError as error:

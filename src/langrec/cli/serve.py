@@ -1,0 +1,123 @@
+"""`langrec serve`: HTTP and console over a releases folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from langrec.errors import SettingsError
+from langrec.settings import ENV_PREFIX, ServeSettings, Settings, load_settings
+
+
+def serve(
+    releases: Annotated[Path, typer.Option(help="Folder of releases; its file CURRENT names the one in use.")],
+    store: Annotated[str | None, typer.Option(help="Database URL, such as sqlite:///langrec.db.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address; anything but loopback needs keys.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML).")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
+) -> None:
+    """Serves recommendations, search and the console until Ctrl-C."""
+    settings = load_settings(recipe, set_ or [])
+    given = {"store": store, "host": host, "port": port, "workers": workers}
+    chosen = dataclasses.replace(settings.serve, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    run(releases, dataclasses.replace(settings, serve=chosen))
+
+
+def run(releases: Path, settings: Settings) -> None:
+    """Imports the release into the store, says where the console is, and serves.
+
+    Raises:
+        SettingsError: the port is taken, or others can reach the address and there are no keys.
+        BundleError: there is no sound release.
+    """
+    import uvicorn
+
+    from langrec.service.http import create_app
+
+    chosen = settings.serve
+    if chosen.workers < 1:
+        raise SettingsError(f"serve.workers: {chosen.workers} must be at least 1", field="serve.workers")
+    _check_port(chosen)
+    with _progress() as show:
+        if chosen.workers == 1:
+            app: Any = create_app(releases, chosen, progress=show)
+        else:
+            app = _app_of_workers(releases, chosen, show)
+    shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
+    print(f"console: http://{shown}:{chosen.port}/   (Ctrl-C stops)", flush=True)
+    uvicorn.run(
+        app,
+        factory=isinstance(app, str),
+        host=chosen.host,
+        port=chosen.port,
+        workers=chosen.workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str, int, int], None]) -> str:
+    """Does what only one process should do, before there are several, and says what each of them runs.
+
+    Workers are new processes: they read what to serve from their environment.
+    """
+    from langrec.service.auth import load_keys
+    from langrec.service.http import RELEASES_VARIABLE
+    from langrec.service.snapshot import Releases
+    from langrec.service.store import Store
+
+    store = Store(settings.store)
+    try:
+        load_keys(settings, store)
+        Releases(releases, store, progress=show)
+    finally:
+        store.close()
+    os.environ[RELEASES_VARIABLE] = str(releases.resolve())
+    for field in dataclasses.fields(ServeSettings):
+        os.environ[f"{ENV_PREFIX}SERVE_{field.name}".upper()] = str(getattr(settings, field.name))
+    return "langrec.service.http:app_from_environment"
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per part of the import, on standard error, gone when it is done."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = bar.add_task(f"import {part}", total=total)
+            bar.update(tasks[part], completed=done, total=total)
+
+        yield show
+
+
+def _check_port(settings: ServeSettings) -> None:
+    """Raises SettingsError where the address cannot be listened on."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[
+            0
+        ]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(
+            f"serve.port: {settings.host}:{settings.port} cannot be listened on ({reason}); choose another with --port",
+            field="serve.port",
+        ) from error

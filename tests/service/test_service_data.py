@@ -1,0 +1,171 @@
+"""Users, items and events over HTTP: what is written is what counts, at once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+AT = "2024-05-01T12:00:00Z"
+
+
+def click(user: str, item: str, **more: Any) -> dict[str, Any]:
+    return {"FeedbackType": "click", "UserId": user, "ItemId": item, "Timestamp": AT, **more}
+
+
+def test_an_event_changes_the_next_answer(live):
+    before = live.recommended("newcomer", 5)
+    live.send("POST", "/api/feedback", [click("newcomer", "chess00"), click("newcomer", "chess01")])
+    after = live.recommended("newcomer", 5)
+    assert after != before
+    assert {item[:5] for item in after[:3]} == {"chess"}
+    assert not {"chess00", "chess01"} & set(after), "what was seen is left out"
+
+
+def test_an_item_is_found_and_recommended_at_once(live):
+    body = {
+        "ItemId": "sea99",
+        "Categories": ["sea"],
+        "Comment": "sea ship harbour",
+        "Labels": {"description": "zeppelin"},
+    }
+    live.send("POST", "/api/item", body)
+    assert [one["id"] for one in live.get("/api/search", q="zeppelin", k=3)["items"]][:1] == ["sea99"]
+    assert "sea99" in live.recommended("sea-u0", 30)
+    assert live.get("/api/release")["overlay_items"] == 1
+
+
+def test_a_deleted_item_is_in_no_list_and_can_come_back(live):
+    first = live.recommended("sea-u0", 1)[0]
+    assert live.send("DELETE", f"/api/item/{first}") == {"RowAffected": 1}
+    assert first not in live.recommended("sea-u0", 48)
+    assert first not in [one["Id"] for one in live.get("/api/popular", n=100)]
+    assert first not in [one["id"] for one in live.get("/api/search", q=f"{first[:3]} story", k=100)["items"]]
+    assert live.client.get(f"/api/item/{first}").status_code == 404
+    live.send("POST", "/api/item", {"ItemId": first, "Comment": "sea ship harbour", "Categories": ["sea"]})
+    assert first in live.recommended("sea-u0", 48)
+
+
+def test_a_hidden_item_is_in_no_list(live):
+    first = live.recommended("sea-u0", 1)[0]
+    live.send("PATCH", f"/api/item/{first}", {"IsHidden": True})
+    assert first not in live.recommended("sea-u0", 48)
+    live.send("PATCH", f"/api/item/{first}", {"IsHidden": False})
+    assert live.recommended("sea-u0", 1) == [first]
+
+
+def test_a_changed_category_filters_the_next_list(live):
+    live.send("PUT", "/api/item/moon03/category/odd%2Feven")
+    assert live.recommended("sea-u0", 5, category="odd/even") == ["moon03"]
+    live.send("DELETE", "/api/item/moon03/category/odd%2Feven")
+    assert live.recommended("sea-u0", 5, category="odd/even") == []
+    assert "odd/even" not in [one["name"] for one in live.get("/api/categories")]
+
+
+def test_a_patch_keeps_what_it_leaves_out(live):
+    before = live.get("/api/item/sea03")
+    live.send("PATCH", "/api/item/sea03", {"Timestamp": "2024-06-01"})
+    assert live.get("/api/item/sea03") == before | {"Timestamp": "2024-06-01T00:00:00Z"}
+    live.send("PATCH", "/api/item/sea03", {"Labels": {"description": "Now about xylophones."}})
+    assert live.get("/api/search", q="xylophones", k=1)["items"][0]["title"] == before["Comment"]
+
+
+def test_posting_the_same_event_adds_up_and_putting_it_overwrites(live):
+    for value in (2.0, 3.0):
+        live.send("POST", "/api/feedback", [click("ann", "sea00", Value=value)])
+    assert live.get("/api/feedback/click/ann/sea00")["Value"] == 5.0
+    live.send("PUT", "/api/feedback", [click("ann", "sea00", Value=1.5)])
+    assert [row["Value"] for row in live.get("/api/feedback/ann/sea00")] == [1.5]
+    live.send("POST", "/api/feedback", [click("ann", "sea00", Value=1), click("ann", "sea00", Value=2)])
+    assert live.get("/api/feedback/click/ann/sea00")["Value"] == 4.5
+    assert live.get("/api/users/suggest", q="ann") == [{"id": "ann", "n_events": 1}]
+
+
+def test_the_same_event_at_another_time_is_another_event(live):
+    live.send("POST", "/api/feedback", [click("ann", "sea00"), click("ann", "sea00", Timestamp="2024-05-02T12:00:00Z")])
+    rows = live.get("/api/user/ann/feedback/click")
+    assert [row["Timestamp"] for row in rows] == ["2024-05-02T12:00:00Z", AT]
+
+
+def test_an_event_makes_the_user_and_the_item_it_names(live):
+    live.send("POST", "/api/feedback", [click("somebody", "something")])
+    assert live.get("/api/user/somebody")["UserId"] == "somebody"
+    assert live.get("/api/item/something")["ItemId"] == "something"
+    assert live.get("/api/user/somebody/history")[0]["title"] == "something"
+
+
+def test_an_event_without_a_time_happens_now(live):
+    body = click("ann", "sea00")
+    del body["Timestamp"]
+    live.send("POST", "/api/feedback", [body])
+    assert abs(live.get("/api/user/ann/history")[0]["at"] / 1000 - time.time()) < 60
+
+
+def test_an_event_of_the_future_counts_from_its_time_on(live):
+    live.send("POST", "/api/feedback", [click("ann", "sea00", Timestamp="2999-01-01T00:00:00Z")])
+    assert live.get("/api/user/ann/history") == []
+    assert len(live.get("/api/user/ann/feedback")) == 1
+
+
+def test_a_deleted_user_is_a_new_visitor(live):
+    visitor = live.recommended("nobody at all", 5)
+    assert live.recommended("chess-u0", 5) != visitor
+    live.send("DELETE", "/api/user/chess-u0")
+    assert live.recommended("chess-u0", 5) == visitor
+    assert live.get("/api/user/chess-u0/feedback") == []
+    assert live.client.get("/api/user/chess-u0").status_code == 404
+    assert "chess-u0" not in [one["id"] for one in live.get("/api/users/suggest", q="chess", n=50)]
+
+
+def test_counts_follow_the_events(live):
+    def of(item: str) -> int:
+        found = live.get("/api/catalogue", q=item)["items"]
+        return int(next(one["n_events"] for one in found if one["id"] == item))
+
+    before = of("sea00")
+    live.send("POST", "/api/feedback", [click("ann", "sea00"), click("bob", "sea00"), click("bob", "sea00")])
+    assert of("sea00") == before + 2
+    live.send("DELETE", "/api/feedback/bob/sea00")
+    assert of("sea00") == before + 1
+    live.send("DELETE", "/api/user/ann")
+    assert of("sea00") == before
+
+
+def test_ids_may_hold_slashes_spaces_and_any_script(live):
+    for item in ("a/b c", "電影 第一", "ümlaut?&#", "100%"):
+        live.send("POST", "/api/item", {"ItemId": item, "Comment": "strange"})
+        from urllib.parse import quote
+
+        assert live.get(f"/api/item/{quote(item, safe='')}")["ItemId"] == item
+    live.send("POST", "/api/feedback", [click("u/1", "a/b c")])
+    assert len(live.get("/api/feedback/click/u%2F1/a%2Fb%20c")) == 6
+
+
+def test_text_that_databases_refuse_is_mended_or_refused(live):
+    answer = live.client.post(
+        "/api/item",
+        content=b'{"ItemId": "half", "Comment": "\\ud800 and \\u0000"}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code in (200, 400), answer.text
+    answer = live.client.post("/api/item", json={"ItemId": "nul\x00"})
+    assert answer.status_code == 400 and "ItemId" in answer.json()["field"]
+
+
+def test_the_catalogue_is_filtered_sorted_and_paged(live):
+    dearest = live.get("/api/catalogue", category="sea", sort="price", order="desc", n=2)
+    assert [one["id"] for one in dearest["items"]] == ["sea11", "sea10"] and dearest["total"] == 12
+    third = live.get("/api/catalogue", category="sea", sort="price", order="desc", n=1, offset=2)
+    assert third["items"][0]["id"] == "sea09"
+    found = live.get("/api/catalogue", q="WHALE", sort="title")
+    assert found["total"] == 2 and all("whale" in one["title"] for one in found["items"])
+    by_events = live.get("/api/catalogue", sort="events", order="desc", n=48)["items"]
+    counts = [one["n_events"] for one in by_events]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_type_ahead_finds_users_and_items(live):
+    assert [one["id"] for one in live.get("/api/users/suggest", q="moon-u1")] == ["moon-u1"]
+    assert live.get("/api/users/suggest", q="moon-u1")[0]["n_events"] == 6
+    found = live.get("/api/items/suggest", q="moon cra", n=20)
+    assert {one["id"] for one in found} == {"moon00", "moon06"}
+    assert live.get("/api/items/suggest", q="100%_") == []

@@ -1,0 +1,268 @@
+"""Keys, limits and errors: who may do what, and what a refused request is told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+
+import httpx
+import pytest
+
+from langrec.errors import SettingsError
+from langrec.service.auth import Keys, is_loopback, load_keys
+from langrec.settings import ServeSettings
+
+KEYS = "read:reader-key,write:writer-key,admin:admin-key"
+
+
+def test_each_role_may_do_what_it_is_for(serve):
+    live = serve(keys=KEYS)
+    tries = {
+        ("GET", "/api/recommend/ann"): "read",
+        ("POST", "/api/recommend"): "read",
+        ("GET", "/api/search?q=sea"): "read",
+        ("GET", "/metrics"): "read",
+        ("POST", "/api/feedback"): "write",
+        ("DELETE", "/api/item/sea00"): "write",
+        ("POST", "/api/releases/rollback"): "admin",
+    }
+    bodies = {"/api/feedback": [], "/api/recommend": {}, "/api/releases/rollback": {"stamp": live.new}}
+    order = ["", "read", "write", "admin"]
+    for (method, path), needed in tries.items():
+        for role, key in {"": None, "read": "reader-key", "write": "writer-key", "admin": "admin-key"}.items():
+            headers = {"X-API-Key": key} if key else {}
+            status = live.client.request(method, path, json=bodies.get(path), headers=headers).status_code
+            allowed = order.index(role) >= order.index(needed)
+            assert status == (200 if allowed else 403 if role else 401), (method, path, role)
+
+
+def test_a_wrong_key_is_no_key_and_a_bearer_token_is_one(serve):
+    live = serve(keys=KEYS)
+    wrong = live.client.get("/api/users", headers={"X-API-Key": "reader-key "[:-1] + "x"})
+    assert wrong.status_code == 401 and wrong.json()["code"] == "not_allowed"
+    assert live.client.get("/api/users", headers={"Authorization": "Bearer reader-key"}).status_code == 200
+    assert live.client.get("/api/health/ready").status_code == 200, "probes need no key"
+    assert live.client.get("/").status_code in (200, 404), "the page asks for the key itself"
+
+
+def test_writing_back_needs_the_role_for_writing(serve):
+    live = serve(keys=KEYS)
+    path = "/api/recommend/sea-u0?n=1&write-back-type=shown"
+    assert live.client.get(path, headers={"X-API-Key": "reader-key"}).status_code == 403
+    assert live.client.get(path, headers={"X-API-Key": "writer-key"}).status_code == 200
+
+
+def test_without_keys_only_this_machine_may_listen(tmp_path):
+    for host in ("127.0.0.1", "localhost", "::1", "127.1.2.3"):
+        assert is_loopback(host) and load_keys(ServeSettings(host=host)) == Keys({})
+    for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
+        with pytest.raises(SettingsError, match="keys are needed"):
+            load_keys(ServeSettings(host=host))
+        assert load_keys(ServeSettings(host=host, keys="read:k")).caller("k").role == "read"
+
+
+def test_keys_come_from_a_file_with_comments(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("# the shop\nread:one\n\n write: two \n", "utf-8")
+    keys = load_keys(ServeSettings(keys_file=str(path)))
+    assert [keys.caller(key).role for key in ("one", "two", "three", "", None)] == ["read", "write", "", "", ""]
+    path.write_text("read:one\nowner:two\n", "utf-8")
+    with pytest.raises(SettingsError, match=r"keys:2: a key is written as role:key"):
+        load_keys(ServeSettings(keys_file=str(path)))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_keys(ServeSettings(keys_file=str(tmp_path / "none")))
+
+
+def test_a_page_of_another_site_does_not_reach_a_server_without_keys(live):
+    answer = live.client.get("/api/users", headers={"Host": "evil.example:8087"})
+    assert answer.status_code == 403 and answer.json()["field"] == "Host"
+    answer = live.client.post("/api/user", content=b'{"UserId": "x"}', headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 400, "a form of another site cannot write"
+
+
+def test_every_error_is_json_with_code_message_field_and_request_id(live):
+    post = {"Content-Type": "application/json"}
+    tries = [
+        (live.client.get("/api/nothing"), 404, "not_found", None),
+        (live.client.get("/nothing"), 404, "not_found", None),
+        (live.client.request("PATCH", "/api/users"), 405, "bad_method", None),
+        (live.client.get("/api/item/none"), 404, "not_found", "item"),
+        (live.client.get("/api/recommend/ann?n=x"), 400, "bad_request", "n"),
+        (live.client.get("/api/recommend/ann?n=-1"), 400, "bad_request", "n"),
+        (live.client.get("/api/recommend/ann?n=1001"), 400, "bad_data", "n"),
+        (live.client.get("/api/search?q=x&where=price"), 400, "bad_data", "where"),
+        (live.client.get("/api/search?q=x&meaning=2"), 400, "bad_request", "meaning"),
+        (live.client.get("/api/non-personalized/unheard"), 404, "not_found", "name"),
+        (live.client.get("/api/measure/lists?user=a&models=unheard"), 400, "bad_data", "models"),
+        (live.client.get("/api/measure?release=../.."), 404, "not_found", "release"),
+        (
+            live.client.get("/api/recommend/ann?write-back-type=x&write-back-delay=soon"),
+            400,
+            "bad_data",
+            "write-back-delay",
+        ),
+        (live.client.post("/api/recommend", content=b"{", headers=post), 400, "bad_request", "body"),
+        (live.client.post("/api/recommend", json={"k": 0}), 400, "bad_request", "k"),
+        (live.client.post("/api/recommend", json={"unheard": 1}), 400, "bad_request", "unheard"),
+        (
+            live.client.post("/api/recommend", json={"filters": {"where": [{"field": "a", "op": "is", "value": 1}]}}),
+            400,
+            "bad_request",
+            "filters.where.0.op",
+        ),
+        (
+            live.client.post("/api/feedback", json=[{"FeedbackType": "a", "UserId": "b"}]),
+            400,
+            "bad_request",
+            "0.ItemId",
+        ),
+        (live.client.post("/api/item", json={"ItemId": "a", "Timestamp": "soon"}), 400, "bad_request", "Timestamp"),
+        (live.client.post("/api/item", content=b"[" * 100_000, headers=post), 400, "bad_request", None),
+        (live.client.post("/api/releases/rollback", json={"stamp": "none"}), 404, "not_found", "release"),
+    ]
+    for answer, status, code, field in tries:
+        body = answer.json()
+        assert (answer.status_code, body["code"]) == (status, code), (answer.request.url, body)
+        assert set(body) == {"code", "message", "field", "request_id"} and body["message"], body
+        assert body["field"] == field or field is None, (answer.request.url, body)
+        assert answer.headers["x-request-id"] == body["request_id"]
+        assert "Traceback" not in answer.text
+
+
+def test_our_own_failure_shows_nothing_of_the_inside(live, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(live.service.releases.snapshot.recommender.__class__, "popular", fail)
+    answer = live.client.get("/api/popular")
+    assert answer.status_code == 500 and answer.json()["code"] == "internal"
+    assert "secret" not in answer.text and answer.json()["request_id"] in caplog.text
+    assert live.client.get("/api/latest").status_code == 200, "the next request is answered"
+
+
+def test_a_body_over_the_limit_is_refused_with_and_without_a_length(serve):
+    live = serve(max_body=2000)
+    big = json.dumps([{"UserId": "u" * 900} for _ in range(4)]).encode()
+    post = {"Content-Type": "application/json"}
+    for content in (big, iter([big[:1500], big[1500:]])):
+        answer = live.client.post("/api/users", content=content, headers=post)
+        assert answer.status_code == 413 and answer.json()["code"] == "too_large"
+    small = json.dumps([{"UserId": "u"}]).encode()
+    assert live.client.post("/api/users", content=iter([small]), headers=post).json() == {"RowAffected": 1}
+
+
+def test_requests_over_the_queue_are_shed_with_a_time_to_come_back(serve, monkeypatch):
+    live = serve(max_queue=1)
+    gate = threading.Event()
+    kind = live.service.releases.snapshot.recommender.__class__
+    original = kind.recommend
+
+    def slow(self, queries):
+        gate.wait(10)
+        return original(self, queries)
+
+    monkeypatch.setattr(kind, "recommend", slow)
+    answers: list[httpx.Response] = []
+    threads = [
+        threading.Thread(target=lambda i=i: answers.append(httpx.get(f"{live.url}/api/recommend/u{i}", timeout=30)))
+        for i in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    while sum(answer.status_code == 503 for answer in answers) < 1:
+        assert any(thread.is_alive() for thread in threads)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    shed = [answer for answer in answers if answer.status_code == 503]
+    assert shed[0].headers["retry-after"] == "1" and shed[0].json()["code"] == "busy"
+    assert len(shed) + sum(answer.status_code == 200 for answer in answers) == 6
+    assert live.get("/api/health/stats")["shed"] == len(shed)
+
+
+def test_one_bad_query_does_not_fail_its_neighbours(live, monkeypatch):
+    kind = live.service.releases.snapshot.recommender.__class__
+    original = kind.recommend
+
+    def picky(self, queries):
+        if any(query.k == 13 for query in queries):
+            raise RuntimeError("thirteen")
+        return original(self, queries)
+
+    monkeypatch.setattr(kind, "recommend", picky)
+    answers: dict[int, int] = {}
+    threads = [
+        threading.Thread(
+            target=lambda k=k: answers.update({k: httpx.get(f"{live.url}/api/recommend/a?n={k}").status_code})
+        )
+        for k in range(10, 16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {10: 200, 11: 200, 12: 200, 13: 500, 14: 200, 15: 200}
+
+
+def test_a_request_keeps_the_id_it_came_with_unless_it_is_odd(live):
+    assert live.client.get("/api/users", headers={"X-Request-Id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    assert live.client.get("/api/users", headers={"X-Request-Id": "a b\tc"}).headers["x-request-id"] != "a b\tc"
+
+
+def test_logs_hold_no_texts(live, caplog):
+    with caplog.at_level(logging.DEBUG, logger="langrec"):
+        live.get("/api/search", q="a very private wish")
+        live.send("POST", "/api/recommend", {"text": "another private wish"})
+        live.client.get("/api/search", params={"q": "private", "meaning": 7})
+    assert "GET /api/search 200" in caplog.text and "private" not in caplog.text
+
+
+def test_what_was_shown_is_logged_after_the_reply(live):
+    import sqlalchemy as sa
+    from conftest import wait_until
+
+    from langrec.service import schema
+
+    shown = live.send("POST", "/api/recommend", {"user": "sea-u0", "k": 3, "offset": 2})
+
+    def rows():
+        with live.service.store.read() as connection:
+            return list(connection.execute(sa.select(schema.impressions)).mappings())
+
+    row = wait_until(rows)[0]
+    assert row["items"] == [one["id"] for one in shown["items"]] and row["offset"] == 2
+    assert row["scores"] == pytest.approx([one["score"] for one in shown["items"]], abs=1e-5)
+    assert row["propensities"] == [1.0, 1.0, 1.0]
+    assert (row["user_id"], row["release"], row["request_id"]) == ("sea-u0", live.new, shown["request_id"])
+
+
+def test_openapi_describes_every_route_with_examples(live):
+    spec = live.get("/openapi.json")
+    assert {"/api/recommend", "/api/search", "/api/explain/{user}/{item}", "/api/feedback"} <= set(spec["paths"])
+    assert all(one.get("summary") for path in spec["paths"].values() for one in path.values())
+    assert spec["components"]["schemas"]["GorseItem"]["properties"]["ItemId"]["examples"] == ["m1"]
+    assert live.client.get("/docs").status_code == 404, "it would load scripts from elsewhere"
+
+
+def test_metrics_count_requests_by_route(live):
+    live.recommended("ann")
+    text = live.client.get("/metrics").text
+    assert 'langrec_request_seconds_count{method="GET",route="/api/recommend/{user}",status="200"} 1.0' in text
+    assert f'langrec_release_info{{stamp="{live.new}"}} 1.0' in text
+    stats = live.get("/api/health/stats")
+    assert sum(bucket["requests"] for bucket in stats["series"]) >= 2
+    assert stats["freshness"]["event_at"] > stats["freshness"]["item_at"] > 0
+
+
+def test_the_console_is_served_under_a_strict_policy(live):
+    page = live.client.get("/")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "script-src 'self';" in policy
+    charts = live.client.get("/console/plotly.js")
+    assert charts.headers["content-type"].startswith("text/javascript") and len(charts.content) > 1_000_000
+    again = live.client.get("/console/plotly.js", headers={"If-None-Match": charts.headers["etag"]})
+    assert again.status_code == 304 and "max-age=86400" in charts.headers["cache-control"]
+    for path in ("/console/../http.py", "/console/%2e%2e/http.py", "/console/..%2fhttp.py", "/console/none.js"):
+        assert live.client.get(path).status_code == 404

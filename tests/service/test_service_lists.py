@@ -1,0 +1,162 @@
+"""Recommend, search and explain over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_a_body_with_a_history_is_answered_with_scores_sources_and_reasons(shared):
+    answer = shared.send("POST", "/api/recommend", {"history": ["moon00", "moon01"], "k": 4})
+    assert [one["id"][:4] for one in answer["items"]] == ["moon"] * 4
+    for place, one in enumerate(answer["items"]):
+        assert one["position"] == place and one["title"] and one["fields"]["price"] >= 5
+        assert sum(one["sources"].values()) == pytest.approx(one["score"], abs=1e-4)
+        assert one["reason"]["kind"]
+        assert all(item["title"] for item in one["reason"]["items"])
+    assert answer["trace"]["release"] == shared.new
+    assert answer["request_id"]
+
+
+def test_a_known_user_gets_the_same_list_by_every_road(shared):
+    plain = shared.recommended("sea-u3", 5)
+    scored = shared.client.get("/api/recommend/sea-u3", params={"n": 5}, headers={"X-API-Version": "2"}).json()
+    body = shared.send("POST", "/api/recommend", {"user": "sea-u3", "k": 5})
+    assert plain == [one["Id"] for one in scored] == [one["id"] for one in body["items"]]
+
+
+def test_an_unknown_user_is_a_new_visitor(shared):
+    answer = shared.send("POST", "/api/recommend", {"user": "never seen", "k": 5})
+    assert len(answer["items"]) == 5
+    assert answer["trace"]["reason"] == "new_visitor"
+
+
+def test_unknown_items_of_a_history_are_named(shared):
+    answer = shared.send("POST", "/api/recommend", {"history": ["moon00", "no such item"], "k": 1})
+    assert answer["trace"]["unknown"] == ["no such item"]
+
+
+def test_filters_hold(shared):
+    filters = {
+        "categories": ["sea", "bread"],
+        "where": [{"field": "price", "op": "ge", "value": 10}, {"field": "price", "op": "lt", "value": 13}],
+        "exclude": ["sea05"],
+    }
+    answer = shared.send("POST", "/api/recommend", {"user": "moon-u0", "k": 48, "filters": filters})
+    assert {one["id"] for one in answer["items"]} == {"sea06", "sea07", "bread05", "bread06", "bread07"}
+    seen = shared.send("POST", "/api/recommend", {"user": "sea-u0", "k": 48})["items"]
+    kept = shared.send("POST", "/api/recommend", {"user": "sea-u0", "k": 48, "filters": {"drop_seen": False}})["items"]
+    assert len(kept) == 48 and len(seen) == 42
+
+
+def test_pages_of_a_list_join_without_a_seam(shared):
+    whole = [one["id"] for one in shared.send("POST", "/api/recommend", {"user": "sea-u0", "k": 20})["items"]]
+    halves = []
+    for offset in (0, 10):
+        page = shared.send("POST", "/api/recommend", {"user": "sea-u0", "k": 10, "offset": offset})["items"]
+        assert [one["position"] for one in page] == list(range(offset, offset + 10))
+        halves += [one["id"] for one in page]
+    assert halves == whole
+
+
+def test_leaving_out_a_history_item_changes_the_list_but_not_what_was_seen(shared):
+    body = {"history": ["moon00", "chess00"], "k": 10}
+    both = [one["id"] for one in shared.send("POST", "/api/recommend", body)["items"]]
+    without = [one["id"] for one in shared.send("POST", "/api/recommend", {**body, "without": ["chess00"]})["items"]]
+    assert without != both and "chess00" not in without
+    assert sum(name.startswith("moon") for name in without) > sum(name.startswith("moon") for name in both)
+
+
+def test_search_finds_words_and_says_which_matched(shared):
+    found = shared.get("/api/search", q="Whale harbour", k=5, meaning=0)
+    assert set(found["items"][0]["matched"]) <= {"whale", "harbour"} and found["items"][0]["matched"]
+    assert found["items"][0]["id"].startswith("sea")
+    assert found["understood"]["words"] == ["whale", "harbour"]
+    assert found["total"] >= len(found["items"]) and found["ms"] > 0
+
+
+def test_search_filters_come_from_the_address_and_from_a_body(shared):
+    by_address = shared.get(
+        "/api/search", q="story", k=48, category=["sea", "moon"], where=["price:le:7", "price:gt:5"]
+    )
+    body = {
+        "q": "story",
+        "k": 48,
+        "filters": {
+            "categories": ["sea", "moon"],
+            "where": [{"field": "price", "op": "le", "value": 7}, {"field": "price", "op": "gt", "value": 5}],
+            "drop_seen": False,
+        },
+    }
+    by_body = shared.send("POST", "/api/search", body)
+    assert [one["id"] for one in by_address["items"]] == [one["id"] for one in by_body["items"]]
+    assert {one["id"] for one in by_body["items"]} == {"sea01", "sea02", "moon01", "moon02"}
+    assert by_address["understood"]["where"][0] == {"field": "price", "op": "le", "value": 7}
+
+
+def test_contributions_of_an_explanation_sum_to_the_score_of_the_list(shared):
+    top = shared.send("POST", "/api/recommend", {"user": "bread-u2", "k": 3})["items"]
+    for place, one in enumerate(top):
+        why = shared.get(f"/api/explain/bread-u2/{one['id']}")
+        assert why["score"] == pytest.approx(one["score"], abs=1e-4)
+        assert sum(part["contribution"] for part in why["contributions"]) == pytest.approx(why["score"], abs=1e-4)
+        assert (why["position"], why["dropped_by"], why["title"]) == (place, None, one["title"])
+
+
+def test_an_explanation_names_the_rule_that_dropped_an_item(shared):
+    seen = shared.get("/api/user/bread-u2/history")[0]["id"]
+    why = shared.get(f"/api/explain/bread-u2/{seen}")
+    assert why["position"] is None and why["dropped_by"] == "seen"
+
+
+def test_lists_for_everyone_leave_out_what_one_user_has_seen(shared):
+    seen = {one["id"] for one in shared.get("/api/user/sea-u0/history")}
+    for path in ("/api/popular", "/api/non-personalized/popular", "/api/latest", "/api/non-personalized/latest"):
+        ids = [one["Id"] for one in shared.get(path, n=48, **{"user-id": "sea-u0"})]
+        assert not seen & set(ids) and len(ids) == 42
+    assert [one["Id"] for one in shared.get("/api/latest/sea", n=2)] == ["sea11", "sea10"]
+
+
+def test_neighbours_can_be_kept_to_a_category(shared):
+    found = shared.get("/api/item/sea00/neighbors/odd", n=3)
+    assert len(found) == 3 and all(int(one["Id"][-2:]) % 2 for one in found)
+    assert shared.get("/api/item-to-item/neighbors/sea00", n=3) == shared.get("/api/item/sea00/neighbors", n=3)
+    assert {one["Id"][:3] for one in shared.get("/api/user-to-user/neighbors/sea-u0", n=3)} == {"sea"}
+
+
+def test_an_items_audience_are_those_who_like_its_kind(shared):
+    found = shared.get("/api/item/chess05/audience", n=3)
+    assert found and all(one["user"].startswith("chess") for one in found)
+
+
+def test_measurements_are_shown_with_their_protocol(shared):
+    found = shared.get("/api/measure")
+    assert {"model", "slice", "metric", "value", "low", "high", "n"} <= set(found["metrics"][0])
+    assert found["chosen"] in {row["model"] for row in found["metrics"]}
+    assert found["protocol"] and found["seconds"]
+    names = shared.get("/api/measure/lists", user="sea-u0")["models"]
+    lists = shared.get("/api/measure/lists", user="sea-u0", models=",".join(names[:2]), k=5)["lists"]
+    assert set(lists) == set(names[:2])
+
+
+def test_cursor_pages_do_not_shift_while_items_come_and_go(live):
+    whole = [one["id"] for one in live.get("/api/search", q="story", k=48, meaning=0.3)["items"]]
+    first = live.get("/api/search", q="story", k=10, meaning=0.3)
+    assert [one["id"] for one in first["items"]] == whole[:10] and first["cursor"]
+    new = [{"ItemId": f"new{i}", "Comment": "story story story", "Categories": ["sea"]} for i in range(5)]
+    live.send("POST", "/api/items", new)
+    live.send("DELETE", f"/api/item/{whole[2]}")
+    live.send("DELETE", f"/api/item/{whole[12]}")
+    seen, cursor = [one["id"] for one in first["items"]], first["cursor"]
+    while cursor:
+        page = live.get("/api/search", q="story", k=10, meaning=0.3, cursor=cursor)
+        seen += [one["id"] for one in page["items"]]
+        cursor = page["cursor"]
+    assert len(seen) == len(set(seen)), "nothing is shown twice"
+    assert sorted(seen) == sorted(set(whole) - {whole[12]}), "nothing but the deleted is missing, nothing new is in"
+
+
+def test_a_cursor_of_another_search_is_refused(live):
+    cursor = live.get("/api/search", q="story", k=3)["cursor"]
+    other = live.client.get("/api/search", params={"q": "sea", "k": 3, "cursor": cursor})
+    assert other.status_code == 400 and other.json()["field"] == "cursor"
+    assert live.client.get("/api/search", params={"q": "story", "cursor": "nonsense"}).status_code == 400

@@ -1,0 +1,119 @@
+"""`langrec serve` as processes: several workers, sudden death, taken ports, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+from conftest import free_port
+
+AT = "2024-05-01T12:00:00Z"
+
+
+def workers_seen(url: str, tries: int = 60) -> set[str]:
+    """Names of the workers that answer, each on a connection of its own."""
+    return {httpx.get(f"{url}/api/health/stats").json()["worker"] for _ in range(tries)}
+
+
+@pytest.mark.slow
+def test_two_workers_see_each_others_writes_at_once(start_process):
+    server = start_process("--workers", "2").wait()
+    assert len(workers_seen(server.url)) == 2
+    for i in range(40):
+        # Each request comes on a new connection, which either worker may take.
+        user, item = f"visitor{i}", f"fresh{i}"
+        event = {"FeedbackType": "click", "UserId": user, "ItemId": "chess00", "Timestamp": AT}
+        assert httpx.post(f"{server.url}/api/feedback", json=[event]).status_code == 200
+        found = httpx.get(f"{server.url}/api/recommend/{user}?n=47").json()
+        assert "chess00" not in found and found[0].startswith("chess")
+        body = {"ItemId": item, "Comment": f"chess xylophone{i} gambit", "Categories": ["chess"]}
+        assert httpx.post(f"{server.url}/api/item", json=body).status_code == 200
+        hits = httpx.get(f"{server.url}/api/search", params={"q": f"xylophone{i}", "k": 1}).json()["items"]
+        assert [one["id"] for one in hits] == [item]
+        assert item in httpx.get(f"{server.url}/api/recommend/{user}?n=200").json()
+        assert httpx.delete(f"{server.url}/api/item/{item}").status_code == 200
+        assert item not in httpx.get(f"{server.url}/api/recommend/{user}?n=200").json()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sudden_death_under_load_loses_no_acknowledged_write(start_process, tmp_path, workers):
+    server = start_process("--workers", workers).wait()
+    acknowledged: list[tuple[str, str]] = []
+    enough = threading.Event()
+
+    def write(thread: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=10) as client:
+            for i in range(10_000):
+                user, item = f"t{thread}", f"i{i}"
+                event = {"FeedbackType": "click", "UserId": user, "ItemId": item, "Timestamp": AT}
+                try:
+                    if client.post("/api/feedback", json=[event]).status_code != 200:
+                        return
+                except httpx.HTTPError:
+                    return
+                acknowledged.append((user, item))
+                if len(acknowledged) > 300:
+                    enough.set()
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(60)
+    server.kill()
+    for thread in threads:
+        thread.join()
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        kept = set(connection.execute("SELECT user_id, item_id FROM events"))
+    assert len(acknowledged) > 300 and set(acknowledged) <= kept
+    again = start_process("--workers", workers).wait()
+    assert len(again.client.get("/api/user/t0/feedback").json()) == sum(user == "t0" for user, _ in kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_stops_cleanly(start_process, workers):
+    server = start_process("--workers", workers).wait()
+    assert server.client.get("/api/recommend/sea-u0").status_code == 200
+    server.process.send_signal(signal.SIGINT)
+    out, err = server.process.communicate(timeout=20)
+    assert f"console: http://127.0.0.1:{server.port}/" in out
+    assert "Traceback" not in err and server.process.returncode in (0, 130)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", server.port)) != 0, "the port is free again"
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_one_line_and_status_2(start_process, releases):
+    port = free_port()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        server = start_process(port=port)
+        _, err = server.process.communicate(timeout=60)
+    assert server.process.returncode == 2
+    assert len(err.strip().splitlines()) == 1 and f"127.0.0.1:{port}" in err and "--port" in err
+
+
+@pytest.mark.slow
+def test_an_open_address_without_keys_is_one_line_and_status_2(start_process):
+    server = start_process("--host", "0.0.0.0")
+    _, err = server.process.communicate(timeout=60)
+    assert server.process.returncode == 2
+    assert len(err.strip().splitlines()) == 1 and "keys" in err
+
+
+@pytest.mark.slow
+def test_a_folder_without_releases_is_one_line_and_status_2(tmp_path):
+    command = [sys.executable, "-m", "langrec", "serve", "--releases", str(tmp_path), "--port", str(free_port())]
+    command += ["--store", f"sqlite:///{tmp_path / 'x.db'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1 and "langrec train" in done.stderr

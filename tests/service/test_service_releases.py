@@ -1,0 +1,94 @@
+"""Releases change under a running server: sound ones take over, damaged ones are refused by name."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+from langrec.errors import BundleError
+
+
+def point_at(releases: Path, stamp: str) -> None:
+    path = releases / "CURRENT.new"
+    path.write_text(stamp + "\n", "utf-8")
+    later = time.time() + 2
+    os.utime(path, (later, later))
+    path.replace(releases / "CURRENT")
+
+
+def test_a_new_release_takes_over_without_a_restart(live):
+    assert live.get("/api/release")["stamp"] == live.new
+    point_at(live.releases, live.old)
+
+    def taken_over() -> bool:
+        trace = live.send("POST", "/api/recommend", {"user": "sea-u0"})["trace"]
+        return bool(trace["release"] == live.old)
+
+    wait_until(taken_over)
+    assert live.get("/api/release")["stamp"] == live.old
+
+
+def test_rolling_back_serves_the_release_before(live):
+    assert live.send("POST", "/api/releases/rollback", {}) == {"stamp": live.old}
+    assert live.send("POST", "/api/recommend", {"user": "sea-u0"})["trace"]["release"] == live.old
+    assert [(one["stamp"], one["current"], one["ok"]) for one in live.get("/api/releases")] == [
+        (live.new, False, True),
+        (live.old, True, True),
+    ]
+    assert live.send("POST", "/api/releases/rollback", {"stamp": live.new}) == {"stamp": live.new}
+    assert (live.releases / "CURRENT").read_text().strip() == live.new
+
+
+def test_a_damaged_release_is_refused_by_name_and_serving_goes_on(live):
+    damaged = live.releases / live.old / "catalog" / "items.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    point_at(live.releases, live.old)
+
+    def noticed() -> str:
+        live.recommended("sea-u0")
+        return str(live.get("/api/release")["problem"] or "")
+
+    problem = wait_until(noticed)
+    assert "items.parquet" in problem and live.new in problem
+    assert live.get("/api/health/ready")["Problem"] == problem
+    assert live.send("POST", "/api/recommend", {"user": "sea-u0"})["trace"]["release"] == live.new
+    refused = live.client.post("/api/releases/rollback", json={"stamp": live.old})
+    assert refused.status_code == 409 and "items.parquet" in refused.json()["message"]
+    rows = {one["stamp"]: one for one in live.get("/api/releases")}
+    assert rows[live.new]["current"] and not rows[live.old]["ok"] and "items.parquet" in rows[live.old]["problem"]
+
+
+def test_a_server_starts_with_the_newest_sound_release(serve, releases):
+    newest = max(path for path in releases.iterdir() if path.is_dir())
+    (newest / "manifest.json").unlink()
+    live = serve()
+    assert live.get("/api/release")["stamp"] == live.old
+    assert "manifest.json" in live.get("/api/release")["problem"]
+    assert len(live.recommended("sea-u0")) == 10
+
+
+def test_without_a_sound_release_nothing_starts(serve, releases):
+    for path in releases.glob("*/catalog/events.parquet"):
+        path.unlink()
+    with pytest.raises(BundleError, match=r"events\.parquet"):
+        serve()
+
+
+def test_what_was_written_survives_a_change_of_release(live):
+    live.send("POST", "/api/item", {"ItemId": "kiln", "Comment": "porcelain kiln", "Categories": ["craft"]})
+    live.send("PATCH", "/api/item/sea00", {"Title": "Zeppelin over the sea"})
+    live.send("DELETE", "/api/item/sea01")
+    live.send("DELETE", "/api/user/moon-u0")
+    live.send("DELETE", "/api/feedback/moon-u1/moon01")
+    events = live.get("/api/user/moon-u1/history")
+    live.send("POST", "/api/releases/rollback", {"stamp": live.old})
+    assert live.get("/api/release")["overlay_items"] == 3
+    assert live.get("/api/search", q="porcelain", k=1)["items"][0]["id"] == "kiln"
+    assert live.get("/api/search", q="zeppelin", k=1)["items"][0]["id"] == "sea00"
+    assert "sea01" not in live.recommended("sea-u0", 49)
+    assert live.client.get("/api/user/moon-u0").status_code == 404
+    assert live.get("/api/user/moon-u1/history") == events

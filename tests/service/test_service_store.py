@@ -1,0 +1,183 @@
+"""The store itself: imports, revisions and group commit."""
+
+from __future__ import annotations
+
+import threading
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+from conftest import planted
+
+from langrec.data.catalogue import Catalogue
+from langrec.errors import StoreError
+from langrec.service import event_rows, item_rows, schema
+from langrec.service.event_rows import Event
+from langrec.service.importing import import_release
+from langrec.service.item_rows import StoredItem
+from langrec.service.store import Store, number, set_meta
+from langrec.service.writer import Writer
+from langrec.types import Item
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A folder with catalog/*.parquet, and the catalogue."""
+    items, events = planted()
+    folder = tmp_path / "release"
+    (folder / "catalog").mkdir(parents=True)
+    events.write_parquet(folder / "catalog" / "events.parquet")
+    events.select("user_id").unique(maintain_order=True).write_parquet(folder / "catalog" / "users.parquet")
+    return folder, Catalogue(items, ("description",))
+
+
+def size(store: Store, table: sa.Table) -> int:
+    with store.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+def test_an_import_brings_everything_once(store, world):
+    folder, catalogue = world
+    assert import_release(store, "one", folder, catalogue, chunk=7)
+    assert (size(store, schema.items), size(store, schema.users), size(store, schema.events)) == (48, 40, 240)
+    assert not import_release(store, "one", folder, catalogue)
+    assert import_release(store, "two", folder, catalogue)
+    assert (size(store, schema.items), size(store, schema.users), size(store, schema.events)) == (48, 40, 240)
+    with store.read() as connection:
+        user = event_rows.get_user(connection, "sea-u0")
+        assert user is not None and user.n_events == 6
+        assert item_rows.get_item(connection, "sea00").item.texts == {
+            "description": "About ship and harbour and sailor."
+        }
+
+
+def test_an_interrupted_import_goes_on_where_it_stopped(store, world):
+    folder, catalogue = world
+
+    class CutError(Exception):
+        pass
+
+    def cut(part: str, done: int, total: int) -> None:
+        if part == "events" and done >= 100:
+            raise CutError
+
+    with pytest.raises(CutError):
+        import_release(store, "one", folder, catalogue, chunk=50, progress=cut)
+    assert size(store, schema.events) == 100
+    steps = []
+    import_release(store, "one", folder, catalogue, chunk=50, progress=lambda *step: steps.append(step))
+    assert size(store, schema.events) == 240
+    assert steps == [("events", 150, 240), ("events", 200, 240), ("events", 240, 240)]
+
+
+def test_two_imports_at_once_share_the_work(store, world):
+    folder, catalogue = world
+    threads = [
+        threading.Thread(target=import_release, args=(store, "one", folder, catalogue), kwargs={"chunk": 11})
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (size(store, schema.items), size(store, schema.users), size(store, schema.events)) == (48, 40, 240)
+
+
+def test_an_import_overwrites_what_an_import_wrote_but_not_what_people_wrote(store, world):
+    folder, catalogue = world
+    import_release(store, "one", folder, catalogue)
+    with store.write() as connection:
+        item_rows.put_items(connection, [StoredItem(Item("sea00", title="by hand"))])
+        item_rows.delete_item(connection, "sea01")
+    frame = catalogue.frame.with_columns(pl.lit("by release").alias("title"))
+    import_release(store, "two", folder, Catalogue(frame, ("description",)))
+    with store.read() as connection:
+        assert item_rows.get_item(connection, "sea00").item.title == "by hand"
+        assert item_rows.get_item(connection, "sea01") is None
+        assert item_rows.get_item(connection, "sea02").item.title == "by release"
+
+
+def test_changes_since_a_revision_are_each_seen_once(store):
+    with store.write() as connection:
+        item_rows.put_items(connection, [StoredItem(Item("a")), StoredItem(Item("b"))])
+    with store.read() as connection:
+        seen = number(connection, "items")
+    with store.write() as connection:
+        item_rows.put_items(connection, [StoredItem(Item("b", title="new"))])
+        item_rows.delete_item(connection, "a")
+        event_rows.put_events(connection, [Event("u", "c", "click", 1)], overwrite=False)
+    with store.read() as connection:
+        changes = item_rows.changes_since(connection, seen)
+        assert [(change.item_id, change.item is None) for change in changes] == [
+            ("b", False),
+            ("a", True),
+            ("c", False),
+        ]
+        assert item_rows.changes_since(connection, number(connection, "items")) == []
+
+
+def test_vectors_come_back_as_they_were_stored(store):
+    import numpy as np
+
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    with store.write() as connection:
+        item_rows.put_items(
+            connection, [StoredItem(Item("a")), StoredItem(Item("b"))], vectors={"vectors": rows}, encoder="me"
+        )
+    with store.read() as connection:
+        encoder, vectors = item_rows.get_vectors(connection, "b")
+    assert encoder == "me" and vectors["vectors"].tolist() == [3.0, 4.0, 5.0]
+
+
+def test_a_failing_write_is_undone_alone(store):
+    writer = Writer(store)
+    gate = threading.Event()
+    writer.submit(lambda connection: gate.wait(5))
+
+    def fail(connection: sa.Connection) -> None:
+        set_meta(connection, "half", 1)
+        raise ValueError("no")
+
+    good = writer.submit(lambda connection: set_meta(connection, "whole", 1))
+    bad = writer.submit(fail)
+    gate.set()
+    good.result(10)
+    with pytest.raises(ValueError, match="no"):
+        bad.result(10)
+    writer.close()
+    with store.read() as connection:
+        names = set(connection.execute(sa.select(schema.meta.c.name)).scalars())
+    assert "whole" in names and "half" not in names
+
+
+def test_a_closed_writer_has_finished_and_takes_no_more(store):
+    writer = Writer(store)
+    futures = [writer.submit(lambda connection, i=i: set_meta(connection, f"n{i}", i)) for i in range(50)]
+    writer.close()
+    assert all(future.done() and future.exception() is None for future in futures)
+    with pytest.raises(StoreError, match="stopping"):
+        writer.submit(lambda connection: None)
+
+
+def test_a_store_that_cannot_be_opened_says_which(tmp_path):
+    with pytest.raises(StoreError, match=r"nowhere.*cannot be opened"):
+        Store(f"sqlite:///{tmp_path / 'nowhere' / 'x.db'}")
+    with pytest.raises(StoreError, match="not a database URL"):
+        Store("just a file.db")
+    (tmp_path / "text.db").write_text("this is no database, but long enough to be read as one\n" * 100)
+    with pytest.raises(StoreError, match=r"text\.db"):
+        Store(f"sqlite:///{tmp_path / 'text.db'}")
+
+
+def test_a_store_of_another_schema_is_refused(store, tmp_path):
+    with store.write() as connection:
+        set_meta(connection, "schema", 99)
+    with pytest.raises(StoreError, match="schema 99"):
+        Store(store.url)
