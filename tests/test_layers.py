@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0,
     "settings": 1,
     "registry": 1,
+    "steps": 1,
     "data": 2,
     "evaluation.metrics": 2,
     "lm": 3,

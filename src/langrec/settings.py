@@ -151,6 +151,7 @@ class RankingSettings:
 
     Attributes:
         extra_decays: item-to-item scorers enter the mix at these decays too, beside their own.
+        tune_questions: validation events that a scorer's settings are chosen on, at most.
         questions: validation events that the mix learns from, at most.
         mix: linear (weights learned on validation), rrf (reciprocal rank fusion), or auto (the better on validation).
         candidates: how many of each scorer's best enter the mix.
@@ -161,6 +162,7 @@ class RankingSettings:
     """
 
     extra_decays: tuple[float, ...] = (0.03, 1.0)
+    tune_questions: int = 4000
     questions: int = 2000
     mix: Literal["auto", "linear", "rrf"] = "auto"
     candidates: int = 500

@@ -12,6 +12,7 @@ import numpy as np
 from langrec.data.events import DAY_MS
 from langrec.errors import BundleError
 from langrec.retrieval.fitting import FitData
+from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock, TimeVector
 
@@ -77,7 +78,7 @@ class Popular:
             starts = np.searchsorted(self.at, block.at - int(self.days * DAY_MS), side="left")
             self._windows(scores, starts, stops)
         elif self.efold_days is not None and self.timed:
-            self._fading(scores, stops, block.at)
+            self._fading(scores, stops)
         else:
             self._windows(scores, np.zeros_like(stops), stops)
         return scores
@@ -90,7 +91,7 @@ class Popular:
         for row, (start, stop) in enumerate(bounds):
             scores[which.ravel() == row] = self._count(int(start), int(stop)) + tie
 
-    def _fading(self, scores: FloatMatrix, stops: TimeVector, at: TimeVector) -> None:
+    def _fading(self, scores: FloatMatrix, stops: TimeVector) -> None:
         """Fills rows with sums of exp(-age / efold) by one sweep over the queries in time order."""
         efold = float(self.efold_days or 1.0) * DAY_MS
         state = np.zeros(self.n_items, dtype=np.float64)
@@ -103,7 +104,8 @@ class Popular:
                 fresh = self.gains[done:stop] * np.exp((self.at[done:stop] - now) / efold)
                 state += np.bincount(self.items[done:stop], fresh, minlength=self.n_items)
                 done, clock = stop, now
-            scores[row] = state * np.exp((clock - max(float(at[row]), clock)) / efold)
+            # Not faded further to the query's time: one factor for all items, which would underflow years later.
+            scores[row] = state
 
     def _count(self, start: int, stop: int) -> FloatVector:
         counted = np.bincount(self.items[start:stop], self.gains[start:stop], minlength=self.n_items)
@@ -122,7 +124,7 @@ class Popular:
             params = json.loads((folder / "scorer.json").read_text())
             with np.load(folder / "events.npz", allow_pickle=False) as file:
                 return cls(file["items"], file["at"], file["gains"], **params)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as popularity ({error})") from error
 
 

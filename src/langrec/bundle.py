@@ -1,0 +1,383 @@
+"""What is saved and served: a release folder with a manifest, and the folder of releases around it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from langrec.data.catalogue import Catalogue
+from langrec.data.dataset import Dataset
+from langrec.data.ids import Ids
+from langrec.data.items import Items
+from langrec.errors import BundleError
+from langrec.protocols import Encoder, Part
+from langrec.ranking.fusion import Fusion, Signal
+from langrec.ranking.mix import Mix
+from langrec.recommender import Recommender
+from langrec.registry import find
+from langrec.settings import Settings, from_dict, to_dict
+
+FORMAT = 1
+CURRENT = "CURRENT"
+VERSIONED = ("langrec", "numpy", "scipy", "polars", "onnxruntime", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseInfo:
+    """One line of `langrec bundle list`; `problem` says why a release cannot be served."""
+
+    stamp: str
+    folder: Path
+    current: bool
+    manifest: Mapping[str, Any] | None
+    size_bytes: int
+    problem: str | None = None
+
+
+class Bundle:
+    """A release folder that has been opened: its manifest was read and, unless told not to, its files were checked."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @property
+    def stamp(self) -> str:
+        return str(self.manifest["stamp"])
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of the training."""
+        return from_dict(self.manifest["settings"], where=str(self.folder / "manifest.json"))
+
+    @classmethod
+    def open(cls, folder: Path, verify: bool = True) -> Bundle:
+        """Opens a release folder, or the current release of a folder of releases.
+
+        Args:
+            verify: compare every file's sha256 with the manifest.
+
+        Raises:
+            BundleError: naming the file that is missing, damaged or of another format.
+        """
+        if (folder / CURRENT).is_file():
+            folder = current(folder)
+        manifest = _read_manifest(folder)
+        problem = _problem(folder, manifest) if verify else None
+        if problem:
+            raise BundleError(problem)
+        return cls(folder, manifest)
+
+    def catalogue(self) -> Catalogue:
+        """The items."""
+        frame = _read_parquet(self.folder / "catalog" / "items.parquet")
+        return Catalogue(frame, self.manifest["data"]["text_fields"])
+
+    def users(self) -> Ids:
+        """Users in the training data."""
+        return Ids(_read_parquet(self.folder / "catalog" / "users.parquet")["user_id"].to_numpy())
+
+    def recommender(self) -> Recommender:
+        """The recommender that this release serves; needs no PyTorch.
+
+        Raises:
+            BundleError: a part cannot be read.
+        """
+        from langrec.encoders import load_saved
+
+        models = self.manifest["models"]
+        scorers = {
+            name: find("scorers", model["kind"]).load(self.folder / "retrieval" / name)
+            for name, model in models.items()
+        }
+        ranking = _read_json(self.folder / "ranking" / "mix.json")
+        mix = Mix(
+            tuple(ranking["names"]),
+            ranking["kind"],
+            np.array(ranking["weights"], dtype=np.float32),
+            float(ranking["rrf_k"]),
+        )
+        signals = tuple(
+            Signal(signal["scorer"], tuple((key, float(value)) for key, value in signal["params"].items()))
+            for signal in ranking["signals"]
+        )
+        items = Items(self.catalogue())
+        encoders: dict[str, Encoder] = {
+            space: load_saved(self.folder / "encoder" / space) for space in self.manifest["encoders"]
+        }
+        return Recommender(
+            items=items,
+            users=self.users(),
+            fusion=Fusion(scorers, signals, mix, len(items)),
+            encoders=encoders,
+            ranking=self.settings.ranking,
+            text_fields=tuple(self.settings.encoder.fields),
+            release=self.stamp,
+        )
+
+
+def write_release(
+    releases: Path,
+    dataset: Dataset,
+    settings: Settings,
+    fusion: Fusion,
+    models: Mapping[str, Mapping[str, Any]],
+    encoders: Mapping[str, Any],
+    metrics: list[dict[str, Any]],
+    measured: Path | None,
+    extra: Mapping[str, Any],
+) -> Path:
+    """Writes a release beside the others and makes it the current one; a crash leaves the others as they were.
+
+    Args:
+        models: by scorer name its `kind` and chosen `params`.
+        encoders: by space, anything with `save(folder)` and `identity`.
+        metrics: the rows that the manifest and the model card show.
+        measured: folder of an evaluation to keep with the release.
+        extra: more of the manifest, such as `chosen`.
+
+    Returns:
+        The release's folder.
+    """
+    made_at = datetime.now(UTC)
+    stamp = made_at.strftime("%Y%m%dT%H%M%S") + "-" + dataset.hash()[:8]
+    releases.mkdir(parents=True, exist_ok=True)
+    half = releases / f".{stamp}.half"
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir()
+    _write_catalog(half / "catalog", dataset)
+    for space, encoder in encoders.items():
+        encoder.save(half / "encoder" / space)
+    for name, scorer in fusion.scorers.items():
+        _save(scorer, half / "retrieval" / name)
+    (half / "ranking").mkdir()
+    signals = [{"scorer": signal.scorer, "params": dict(signal.params)} for signal in fusion.signals]
+    (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
+    if measured is not None:
+        shutil.copytree(measured, half / "measure")
+    manifest = {
+        "format": FORMAT,
+        "stamp": stamp,
+        "made_at": made_at.isoformat(timespec="seconds"),
+        "settings": _without_secrets(to_dict(settings)),
+        "versions": versions(),
+        "models": {name: dict(model) for name, model in models.items()},
+        "encoders": {space: encoder.identity for space, encoder in encoders.items()},
+        "metrics": metrics,
+        "data": {
+            "n_users": len(dataset.users),
+            "n_items": len(dataset.catalogue),
+            "n_events": len(dataset.events),
+            "hash": dataset.hash(),
+            "text_fields": list(dataset.catalogue.text_fields),
+        },
+        **extra,
+    }
+    (half / "README.md").write_text(_card(manifest), "utf-8")
+    manifest["files"] = {
+        path.relative_to(half).as_posix(): {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(half.rglob("*"))
+        if path.is_file()
+    }
+    (half / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str), "utf-8")
+    for path in half.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    folder = releases / stamp
+    half.rename(folder)
+    _sync(releases)
+    point_to(releases, stamp)
+    return folder
+
+
+def current(folder: Path) -> Path:
+    """The folder of the release in use.
+
+    Raises:
+        BundleError: no release was made here, or CURRENT names one that is gone.
+    """
+    try:
+        stamp = (folder / CURRENT).read_text("utf-8").strip()
+    except OSError as error:
+        raise BundleError(f"{folder}: holds no release (langrec train --out {folder} makes one)") from error
+    if not stamp or Path(stamp).name != stamp or not (folder / stamp).is_dir():
+        raise BundleError(f"{folder / CURRENT}: names {stamp!r}, which is not there (langrec bundle rollback)")
+    return folder / stamp
+
+
+def releases(folder: Path, verify: bool = False) -> list[ReleaseInfo]:
+    """All releases, newest first, damaged ones with their problem."""
+    try:
+        using = (folder / CURRENT).read_text("utf-8").strip()
+    except OSError:
+        using = ""
+    found = []
+    for release in sorted((path for path in folder.glob("[!.]*") if path.is_dir()), reverse=True):
+        size = sum(path.stat().st_size for path in release.rglob("*") if path.is_file())
+        manifest, problem = None, None
+        try:
+            manifest = _read_manifest(release)
+            problem = _problem(release, manifest, hashes=verify)
+        except BundleError as error:
+            problem = error.message
+        found.append(ReleaseInfo(release.name, release, release.name == using, manifest, size, problem))
+    return found
+
+
+def rollback(folder: Path, stamp: str | None = None) -> str:
+    """Points CURRENT to the named release, or to the newest sound one before the current.
+
+    Raises:
+        BundleError: there is no such release, or it is damaged.
+    """
+    known = releases(folder)
+    if stamp is None:
+        using = next((i for i, info in enumerate(known) if info.current), -1)
+        older = [info for info in known[using + 1 :] if info.problem is None]
+        if not older:
+            raise BundleError(f"{folder}: there is no earlier sound release to go back to")
+        stamp = older[0].stamp
+    if stamp not in {info.stamp for info in known}:
+        raise BundleError(f"{folder}: no release {stamp} (langrec bundle list {folder} shows them)")
+    Bundle.open(folder / stamp)
+    point_to(folder, stamp)
+    return stamp
+
+
+def point_to(folder: Path, stamp: str) -> None:
+    """Replaces CURRENT in one step."""
+    half = folder / f".{CURRENT}.half"
+    half.write_text(stamp + "\n", "utf-8")
+    _sync(half)
+    half.replace(folder / CURRENT)
+    _sync(folder)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made a release, for its manifest and for protocol stamps."""
+    found = {}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_catalog(folder: Path, dataset: Dataset) -> None:
+    folder.mkdir(parents=True)
+    events, ids = dataset.events, dataset.catalogue.ids.names
+    dataset.catalogue.frame.write_parquet(folder / "items.parquet")
+    pl.DataFrame({"user_id": pl.Series(dataset.users.names, dtype=pl.String)}).write_parquet(folder / "users.parquet")
+    pl.DataFrame(
+        {
+            "user_id": pl.Series(dataset.users.names[events.users], dtype=pl.String),
+            "item_id": pl.Series(ids[events.items], dtype=pl.String),
+            "type": pl.Series(np.array(events.type_names, dtype=object)[events.types], dtype=pl.String),
+            "value": events.values,
+            "at": events.at,
+        }
+    ).write_parquet(folder / "events.parquet")
+
+
+def _save(part: Part, folder: Path) -> None:
+    part.save(folder)
+
+
+def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "serve": {**settings["serve"], "keys": "", "store": ""}}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = _read_json(folder / "manifest.json")
+    if manifest.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder / 'manifest.json'}: format {manifest.get('format')!r}, this version reads {FORMAT}; "
+            "train again or install the version that wrote it"
+        )
+    return manifest
+
+
+def _problem(folder: Path, manifest: Mapping[str, Any], hashes: bool = True) -> str | None:
+    """What is wrong with the first unsound file; None where all are as they were written."""
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path}: is missing; roll back or train again"
+        if path.stat().st_size != entry["bytes"]:
+            return f"{path}: has {path.stat().st_size} bytes instead of {entry['bytes']}; roll back or train again"
+        if hashes and _sha256(path) != entry["sha256"]:
+            return f"{path}: its content has changed since it was written; roll back or train again"
+    return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); is this a release folder?") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: is damaged ({error})") from error
+    if not isinstance(value, dict):
+        raise BundleError(f"{path}: is damaged (no JSON object)")
+    return value
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path}: cannot be read ({error})") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with _opened(path) as number:
+        os.fsync(number)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def _card(manifest: Mapping[str, Any]) -> str:
+    """The model card."""
+    data = manifest["data"]
+    lines = [
+        f"# Release {manifest['stamp']}",
+        "",
+        f"Made {manifest['made_at']} from {data['n_events']:,} events of {data['n_users']:,} users and "
+        f"{data['n_items']:,} items (data {data['hash'][:12]}).",
+        "",
+        f"Scorers: {', '.join(manifest['models'])}; answered by: {manifest.get('chosen', 'mix')}.",
+        f"Encoders: {', '.join(f'{space}: {identity}' for space, identity in manifest['encoders'].items()) or 'none'}.",
+        "",
+    ]
+    rows = [row for row in manifest["metrics"] if row["slice"] == "all" and row["metric"] == "ndcg@10"]
+    if rows:
+        lines += ["| model | NDCG@10 | interval |", "| --- | --- | --- |"]
+        lines += [f"| {row['model']} | {row['value']:.4f} | {row['low']:.4f} to {row['high']:.4f} |" for row in rows]
+        lines += ["", "Measured on held-out events, full catalogue; the protocol stands in measure/protocol.json.", ""]
+    return "\n".join(lines)
