@@ -135,6 +135,17 @@ def test_the_block_size_changes_nothing(block):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
 
 
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.sampled_from([2, 5, 1000]))
+def test_long_rows_with_many_ties_equal_a_full_sort(seed, k, levels):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, levels, (4, 300)).astype(np.float32)
+    scores[rng.random(scores.shape) < rng.random()] = np.nan
+    lists = top_lists(scores, questions([[0]] * 4, [[7, 9]] * 4), k)
+    for row, nums in zip(scores.tolist(), lists.nums, strict=True):
+        assert [num for num in nums if num >= 0] == oracle.ranking(row, {7, 9})[:k]
+
+
 def test_many_targets_are_compared_in_bounded_memory(monkeypatch):
     rng = np.random.default_rng(1)
     scores = rng.random((6, 30)).astype(np.float32)
