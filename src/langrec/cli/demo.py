@@ -1,0 +1,60 @@
+"""`langrec demo`: the main job on MovieLens-100K, from the package registry to a page in the browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langrec.cli.options import bar, settings_of
+from langrec.steps import step_hash
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where the demo keeps its files.")] = Path("demo"),
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the console at the end.")] = True,
+    port: Annotated[int, typer.Option("--port", help="TCP port of the console.")] = 8087,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value.")] = None,
+) -> None:
+    """Fetch MovieLens-100K, check and clean it, read its texts, fit, measure, write a release, and serve it.
+
+    A second run reuses what is done. Ctrl-C stops the server.
+
+    Example: `langrec demo --no-serve`
+    """
+    from rich.console import Console
+
+    from langrec.bundle import Bundle, releases
+    from langrec.data.fetch import fetch
+    from langrec.data.load import load_dataset
+    from langrec.settings import to_dict
+    from langrec.training import train
+
+    console = Console(stderr=True)
+    settings = settings_of(None, overrides)
+    data = fetch("ml-100k", None, show=console.print)
+    dataset, cleaned = load_dataset(data, None, settings.data, rejected=folder / "rejected.parquet")
+    console.print(cleaned.table())
+    wanted = step_hash("demo", {"data": dataset.hash(), "settings": to_dict(settings)})
+    mark = folder / "made-from.json"
+    made = json.loads(mark.read_text("utf-8")) if mark.is_file() else {}
+    sound = {one.stamp for one in releases(folder / "releases") if one.problem is None}
+    if made.get("hash") == wanted and made.get("release") in sound:
+        release = folder / "releases" / made["release"]
+        console.print(f"release {made['release']} was made from this data before: nothing to train")
+    else:
+        with bar() as told:
+            release, _ = train(dataset, settings, folder / "releases", progress=told)
+        mark.write_text(json.dumps({"hash": wanted, "release": release.name}), "utf-8")
+    Console().print((Bundle.open(release).folder / "measure" / "report.md").read_text("utf-8"), markup=False)
+    print(f"report  {release / 'measure' / 'report.html'}")
+    if not serve:
+        return
+    from langrec.cli.serve import run
+
+    store = f"sqlite:///{(folder / 'langrec.db').absolute()}"
+    chosen = dataclasses.replace(settings.serve, port=port, store=store)
+    run(folder / "releases", dataclasses.replace(settings, serve=chosen))

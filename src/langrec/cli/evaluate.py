@@ -1,0 +1,55 @@
+"""`langrec evaluate`: every scorer and the mix, measured under one protocol."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langrec.cli.options import AsJson, EventsPath, ItemsPath, Overrides, Recipe, bar, read, settings_of, with_cut
+
+
+def evaluate(
+    events: EventsPath,
+    items: ItemsPath = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("evaluation"),
+    split: Annotated[str | None, typer.Option("--split", help="time, loo or user.")] = None,
+    cut: Annotated[str | None, typer.Option("--cut", help="Where validation and test begin, such as 0.8,0.9.")] = None,
+    models: Annotated[str | None, typer.Option("--models", help="Scorers and mix, comma separated.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of intervals and samples.")] = None,
+    recipe: Recipe = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the scorers and the mix with intervals, slices and the protocol's stamp.
+
+    Writes `metrics.json`, `protocol.json`, `differences.json`, `report.md`, `report.html` and
+    `lists/<model>.parquet`; under the time split also the same for one list per user in `per_user/`.
+
+    Example: `langrec evaluate --events ml-latest-small --split time --out evaluation`
+
+    Example: `langrec evaluate --events ratings.csv --items movies.csv --split loo --models ease,bm25,mix --out loo`
+    """
+    from langrec.training import evaluate_models
+
+    seeds = [] if seed is None else [f"evaluate.seed={seed}", f"ranking.seed={seed}"]
+    settings = with_cut(settings_of(recipe, [*(overrides or []), *seeds]), split, cut)
+    names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else ()
+    with bar() as told:
+        dataset = read(events, items, settings, out / "rejected.parquet", told)
+        first, second = evaluate_models(dataset, settings, names, progress=told)
+        first.write(out)
+        if second is not None:
+            second.write(out / "per_user")
+    if as_json:
+        print((out / "metrics.json").read_text("utf-8"))
+        return
+    from rich.console import Console
+
+    Console().print(first.table())
+    if first.protocol["leaks"]:
+        print(f"note: {first.protocol['leaks']}")
+    print(json.dumps({"question": first.protocol["question"], "split": first.protocol["split"]}))
+    print(f"report {out / 'report.html'}")

@@ -1,0 +1,87 @@
+"""Options that several verbs share, and the progress bar that they show."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from langrec.data.dataset import Dataset
+from langrec.settings import Settings, load_settings
+
+EventsPath = Annotated[Path, typer.Option("--events", help="Events: a file, or a folder with events and items.")]
+ItemsPath = Annotated[Path | None, typer.Option("--items", help="Items: a file or folder.")]
+Recipe = Annotated[Path | None, typer.Option("--recipe", help="TOML file with settings.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given often.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+class Bar:
+    """A progress bar on standard error; callable with (what, done, total) as training and measuring tell it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("start", total=None)
+        self._what = "start"
+
+    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
+        if what != self._what:
+            self._progress.update(self._task, description=f"[green]done[/] {self._what}")
+            self._progress.stop_task(self._task)
+            self._task = self._progress.add_task(what, total=total or None)
+            self._what = what
+        self._progress.update(self._task, completed=done, total=total or None)
+
+
+@contextmanager
+def bar() -> Iterator[Bar]:
+    """A progress bar while the block runs; on a plain pipe it prints nothing."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Bar(progress)
+
+
+def settings_of(recipe: Path | None, overrides: list[str] | None) -> Settings:
+    """Settings from defaults, recipe, environment and `--set`."""
+    return load_settings(recipe, overrides or [])
+
+
+def read(events: Path, items: Path | None, settings: Settings, rejected: Path | None, told: Bar) -> Dataset:
+    """The dataset; what cleaning set aside is said on standard error."""
+    from langrec.data.load import load_dataset
+
+    dataset, report = load_dataset(
+        events, items, settings.data, rejected=rejected, progress=lambda what: told(f"read: {what}")
+    )
+    if report.refused:
+        where = f" (see {rejected})" if rejected else ""
+        print(f"set aside {report.refused} rows{where}; `langrec data check` lists why", file=sys.stderr)
+    return dataset
+
+
+def with_cut(settings: Settings, split: str | None, cut: str | None) -> Settings:
+    """Settings with the split of the command line."""
+    overrides = [f"split.kind={split}"] if split else []
+    if cut:
+        overrides.append(f"split.cut={cut}")
+    if not overrides:
+        return settings
+    parsed = load_settings(None, overrides, environ={}).split
+    kind = parsed.kind if split else settings.split.kind
+    return dataclasses.replace(
+        settings, split=dataclasses.replace(parsed, kind=kind, cut=parsed.cut if cut else settings.split.cut)
+    )

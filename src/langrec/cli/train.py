@@ -1,0 +1,54 @@
+"""`langrec train`: from items and events to a release."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langrec.cli.options import AsJson, EventsPath, ItemsPath, Overrides, Recipe, bar, read, settings_of
+
+
+def train(
+    events: EventsPath,
+    items: ItemsPath = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of releases.")] = Path("releases"),
+    recipe: Recipe = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recommender: choose, measure, fit, and write a release that `langrec serve` serves.
+
+    Example: `langrec train --events events.csv --items items.csv --out releases`
+
+    Example: `langrec train --events ml-latest-small --out releases --set split.cut=0.6,0.8 --set encoder.name=hashing`
+
+    Rows that cleaning sets aside are written to `OUT/rejected.parquet` with their file, row and reason.
+    """
+    from langrec.training import train as run
+
+    settings = settings_of(recipe, overrides)
+    with bar() as told:
+        dataset = read(events, items, settings, out / "rejected.parquet", told)
+        folder, report = run(dataset, settings, out, progress=told)
+    if as_json:
+        rows = [row for row in report.rows if row.slice == "all"]
+        print(
+            json.dumps(
+                {
+                    "release": folder.name,
+                    "folder": str(folder),
+                    "chosen": report.chosen,
+                    "metrics": {row.model: row.value for row in rows if row.metric == report.primary},
+                }
+            )
+        )
+        return
+    from rich.console import Console
+
+    Console().print(report.table())
+    print(f"release {folder.name} in {folder}")
+    print(f"report  {folder / 'measure' / 'report.html'}")
+    print(f"serve   langrec serve --releases {out}")
