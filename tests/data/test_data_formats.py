@@ -293,3 +293,10 @@ def test_progress_names_each_step(tmp_path):
     told: list[str] = []
     load_dataset(write(tmp_path / "log.csv", csv_of(ROWS)), progress=told.append)
     assert told == ["read items", "read events", "number", "clean events", "sort and build"]
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_line_ends_of_other_systems_are_read(tmp_path, end):
+    path = tmp_path / "log.csv"
+    path.write_bytes(csv_of(ROWS).replace("\n", end).encode())
+    assert load_dataset(path)[0].events.rows.tolist() == [1, 2, 0, 3]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from langrec.data.load import load_dataset
 from langrec.errors import DataError
@@ -225,3 +227,24 @@ def test_rows_set_aside_are_written_even_where_nothing_is_left(tmp_path):
     with pytest.raises(DataError, match="none of the 1 rows"):
         load_dataset(write(tmp_path, "user_id,item_id,timestamp\n,i1,1600000000\n"), rejected=rejected)
     assert pl.read_parquet(rejected).height == 1
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(
+    head=st.sampled_from(
+        [b"", b"user_id,item_id,timestamp\n", b"user_id\titem_id\n", b'{"user_id": 1}\n', b"PAR1", b"\x1f\x8b"]
+    ),
+    body=st.one_of(
+        st.binary(max_size=60),
+        st.text(alphabet='u1,\t"\n\r;|{}[]:.-0 é', max_size=60).map(lambda text: text.encode("utf-8")),
+    ),
+    suffix=st.sampled_from([".csv", ".jsonl", ".parquet", ".inter", ".csv.gz"]),
+)
+def test_any_bytes_end_in_a_dataset_or_a_data_error(tmp_path, head, body, suffix):
+    path = write(tmp_path, head + body, "events" + suffix)
+    for arguments in ((path, None), (None, path)):
+        try:
+            dataset, _ = load_dataset(*arguments)
+        except DataError:
+            continue
+        assert len(dataset.events) + len(dataset.catalogue) > 0

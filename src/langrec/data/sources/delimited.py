@@ -33,6 +33,9 @@ def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = N
         raise DataError(f"{path}: the file is empty; a table starts with a header such as user_id,item_id,timestamp")
     notes: list[str] = []
     data = _to_utf8(data, notes)
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")  # line ends of old Macs
+    data = data.lstrip(b"\r\n")
     end = data.find(b"\n")
     if (end if end >= 0 else len(data)) > LONGEST_LINE:
         raise DataError(
@@ -44,7 +47,7 @@ def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = N
         if b"\t" in data:
             raise DataError(f"{path}: holds both '::' and tabs; write the table with commas")
         data, header, mark = data.replace(b"::", b"\t"), header.replace("::", "\t"), "\t"
-    names = next(csv.reader([header], delimiter=mark)) if quotes else header.split(mark)
+    names = _fields(header, mark, quotes)
     columns, keep = _distinct(names, notes)
     frame, refused = _parse(data, mark, len(names), quotes)
     rows = None
@@ -64,7 +67,7 @@ def find_delimiter(header: str, path: Path) -> str:
     """
     best, found = ",", 0
     for mark in DELIMITERS:
-        fields = header.split(mark) if mark == "::" else next(csv.reader([header], delimiter=mark), [])
+        fields = _fields(header, mark, quotes=mark != "::")
         known = sum(key(name.split(":")[0].strip('"')) in _KNOWN for name in fields)
         if known > found:
             best, found = mark, known
@@ -75,6 +78,15 @@ def find_delimiter(header: str, path: Path) -> str:
             "name the columns user_id, item_id, timestamp (items: item_id, title)"
         )
     return best
+
+
+def _fields(header: str, mark: str, quotes: bool) -> list[str]:
+    if quotes:
+        try:
+            return next(csv.reader([header], delimiter=mark), [])
+        except csv.Error:
+            pass  # a stray carriage return or quote: the plain division is as good as any
+    return header.split(mark)
 
 
 def _to_utf8(data: bytes, notes: list[str]) -> bytes:
