@@ -15,6 +15,7 @@ from scipy import sparse
 from langrec.errors import BundleError
 from langrec.retrieval.fitting import FitData, product
 from langrec.retrieval.history import has_known_history, history_matrix
+from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, QueryBlock
 
@@ -97,7 +98,7 @@ class ALS:
         try:
             params = json.loads((folder / "scorer.json").read_text())
             return cls(np.load(folder / "factors.npy", allow_pickle=False), **params)
-        except (OSError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as item factors ({error})") from error
 
 

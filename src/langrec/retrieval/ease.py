@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import linalg, sparse
 
+from langrec.errors import SettingsError
 from langrec.retrieval.fitting import FitData
 from langrec.retrieval.item_item import ItemItem, keep_largest
 from langrec.settings import RetrievalSettings
@@ -62,14 +63,29 @@ def keep_largest_dense(weights: FloatMatrix, k: int) -> sparse.csr_array:
 
 
 def _solve_dense(gram: FloatMatrix, reg: float) -> FloatMatrix:
-    """(n, n) float32 B by one Cholesky factorisation; `gram` is overwritten."""
+    """(n, n) float32 B by one Cholesky factorisation, in the memory of `gram`."""
     gram[np.diag_indices_from(gram)] += np.float32(reg)
-    factor, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+    # LAPACK reads by columns: the transpose of a symmetric matrix is the same matrix, and is not copied.
+    factor, failed = linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
+    if failed:
+        raise SettingsError(
+            f"retrieval.ease_reg = {reg:g}: the matrix has no inverse; choose a greater ridge",
+            field="retrieval.ease_reg",
+        )
     inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    _mirror(inverse)
     inverse /= -np.diag(inverse)
     inverse[np.diag_indices_from(inverse)] = 0.0
     return np.asarray(inverse, dtype=np.float32)
+
+
+def _mirror(lower: FloatMatrix, step: int = 1024) -> None:
+    """Writes the lower triangle into the upper one, block by block, so that no second dense copy is made."""
+    for start in range(0, len(lower), step):
+        stop = start + step
+        lower[start:stop, stop:] = lower[stop:, start:stop].T
+        block = lower[start:stop, start:stop]
+        block[:] = np.tril(block) + np.tril(block, -1).T
 
 
 def _solve_neighbourhoods(gram: sparse.csr_array, reg: float) -> sparse.csr_array:

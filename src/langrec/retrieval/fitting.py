@@ -34,17 +34,19 @@ class FitData:
     vectors: Mapping[str, FloatMatrix] = field(default_factory=dict)
 
     def matrix(self) -> sparse.csr_array:
-        """(n_users, n_items) float32 with the greatest gain of each user and item."""
+        """(n_users, n_items) float32 with the greatest gain of each user and item; a gain of zero is no entry."""
         events = self.events
         key = events.users.astype(np.int64) * self.n_items + events.items
         order = np.lexsort((events.gains, key))
         last = np.flatnonzero(np.r_[np.diff(key[order]) != 0, True]) if len(order) else order
         rows = order[last]
-        return sparse.csr_array(
+        matrix = sparse.csr_array(
             (events.gains[rows], (events.users[rows], events.items[rows])),
             shape=(self.n_users, self.n_items),
             dtype=np.float32,
         )
+        matrix.eliminate_zeros()
+        return matrix
 
 
 class FittableScorer(Scorer, Protocol):

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from langrec.errors import BundleError
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
+from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
 
@@ -91,7 +92,7 @@ class ItemItem:
     @classmethod
     def load(cls, folder: Path) -> Self:
         try:
-            params = json.loads((folder / "scorer.json").read_text())
+            decay = float(json.loads((folder / "scorer.json").read_text())["decay"])
             with np.load(folder / "weights.npz", allow_pickle=False) as file:
                 trained = file["trained"]
                 if "dense" in file:
@@ -100,9 +101,9 @@ class ItemItem:
                     weights = sparse.csr_array(
                         (file["data"], file["indices"], file["indptr"]), shape=(len(trained), len(trained))
                     )
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as an item-to-item model ({error})") from error
-        return cls(weights=weights, trained=trained, decay=float(params["decay"]))
+        return cls(weights=weights, trained=trained, decay=decay)
 
 
 def _dense(matrix: Any) -> FloatMatrix:
@@ -111,13 +112,17 @@ def _dense(matrix: Any) -> FloatMatrix:
 
 
 def keep_largest(weights: Weights, k: int) -> sparse.csr_array:
-    """The k entries of greatest size in each column; the rest become zero."""
-    columns = sparse.csc_array(weights)
+    """The k entries of greatest size in each column, equal ones by row number; the rest become zero."""
+    columns = sparse.csc_array(weights, copy=True)
+    columns.sort_indices()
     if columns.nnz and np.diff(columns.indptr).max() > k:
         for j in range(columns.shape[1]):
             lo, hi = columns.indptr[j], columns.indptr[j + 1]
             if hi - lo > k:
-                part = np.abs(columns.data[lo:hi])
-                columns.data[lo:hi][part < np.partition(part, -k)[-k]] = 0.0
+                size = np.abs(columns.data[lo:hi])
+                bar = np.partition(size, -k)[-k]
+                tied = np.flatnonzero(size == bar)
+                columns.data[lo:hi][size < bar] = 0.0
+                columns.data[lo:hi][tied[k - int((size > bar).sum()) :]] = 0.0
         columns.eliminate_zeros()
     return sparse.csr_array(columns, dtype=np.float32)

@@ -15,6 +15,7 @@ from scipy import sparse
 from langrec.errors import BundleError
 from langrec.retrieval.fitting import FitData
 from langrec.retrieval.history import history_matrix, history_weights
+from langrec.retrieval.saved import UNREADABLE
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
@@ -169,16 +170,17 @@ class Lexical:
         try:
             names = json.loads((folder / "words.json").read_text("utf-8"))
             params = json.loads((folder / "scorer.json").read_text())
+            k1, b = params["params"]
+            decay, mean_length = float(params["decay"]), float(params["mean_length"])
             with np.load(folder / "counts.npz", allow_pickle=False) as file:
                 idf = file["idf"]
                 counts = sparse.csr_array(
                     (file["data"], file["indices"], file["indptr"]), shape=(len(file["indptr"]) - 1, len(names))
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as a word index ({error})") from error
         vocabulary = {word: column for column, word in enumerate(names)}
-        k1, b = params["params"]
-        return cls._build(vocabulary, counts, idf, params["mean_length"], params["decay"], (k1, b))
+        return cls._build(vocabulary, counts, idf, mean_length, decay, (k1, b))
 
 
 class BM25(Lexical):

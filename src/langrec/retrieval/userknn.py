@@ -14,6 +14,7 @@ from scipy import sparse
 from langrec.errors import BundleError
 from langrec.retrieval.fitting import FitData
 from langrec.retrieval.history import has_known_history, history_matrix
+from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
 
@@ -101,7 +102,7 @@ class UserKNN:
                 shape = (len(file["indptr"]) - 1, len(idf))
                 matrix = sparse.csr_array((file["data"], file["indices"], file["indptr"]), shape=shape)
             return cls(matrix, idf, **params)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as user neighbours ({error})") from error
 
 

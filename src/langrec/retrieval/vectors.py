@@ -13,6 +13,7 @@ import numpy as np
 from langrec.errors import BundleError
 from langrec.retrieval.fitting import FitData
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
+from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
@@ -112,7 +113,7 @@ class Vectors:
             params = json.loads((folder / "scorer.json").read_text())
             vectors = np.load(folder / "vectors.npy", allow_pickle=False)
             return cls(vectors, np.load(folder / "mean.npy", allow_pickle=False), **params)
-        except (OSError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as vectors ({error})") from error
 
 

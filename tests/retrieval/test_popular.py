@@ -1,0 +1,109 @@
+"""Popularity, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import worlds
+from langrec.data.events import DAY_MS
+from langrec.ranking.select import top_k
+from langrec.retrieval.fitting import FitData
+from langrec.retrieval.popular import Popular, PopularDecayed
+from langrec.settings import RetrievalSettings
+
+
+def day(number):
+    return worlds.START + int(number * DAY_MS)
+
+
+# Item 0 was chosen long ago, item 1 lately, item 2 in between with a weight of its own; nobody chose item 3.
+LOG = worlds.events(
+    [(0, 0, day(0)), (1, 0, day(1)), (2, 0, day(2)), (0, 2, day(20), 0.5), (1, 1, day(29)), (2, 1, day(29.5))]
+)
+DATA = FitData(LOG, 3, 4)
+
+
+def popular(**params):
+    return Popular.fit(DATA, RetrievalSettings(), **params)
+
+
+def at(*days):
+    return worlds.queries([[]] * len(days), at=[day(number) for number in days])
+
+
+def test_all_time_popularity_sums_gains():
+    np.testing.assert_allclose(popular().score_block(at(40))[0], [3, 2, 0.5, 0], atol=2e-3)
+
+
+def test_popularity_counts_only_what_lies_before_now():
+    scores = popular().score_block(at(0, 1.5, 29, 29.2))
+    np.testing.assert_allclose(scores, [[0, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0.5, 0], [3, 1, 0.5, 0]], atol=2e-3)
+
+
+def test_a_window_counts_its_days():
+    scores = popular(days=7).score_block(at(30, 8.5, 24))
+    np.testing.assert_allclose(scores, [[0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0.5, 0]], atol=2e-3)
+
+
+def test_the_beginning_of_a_window_counts_and_its_end_does_not():
+    scores = popular(days=1).score_block(at(30, 29))
+    np.testing.assert_allclose(scores, [[0, 2, 0, 0], [0, 0, 0, 0]], atol=2e-3)
+
+
+def test_all_time_popularity_orders_an_empty_window():
+    assert top_k(popular(days=1).score_block(at(15))[0], 4).tolist() == [0, 1, 2, 3]
+
+
+def test_the_tie_breaker_weighs_less_than_any_event():
+    scores = popular(days=12).score_block(at(30))[0]
+    assert top_k(scores, 3).tolist() == [1, 2, 0]
+    assert scores[0] < 0.01
+
+
+def test_a_log_without_clock_counts_everything():
+    ordered = replace(LOG, has_time=False)
+    for cls in (Popular, PopularDecayed):
+        scorer = cls.fit(FitData(ordered, 3, 4), RetrievalSettings())
+        np.testing.assert_allclose(scorer.score_block(at(-5))[0], [3, 2, 0.5, 0], atol=2e-3)
+
+
+def test_fading_events_by_hand():
+    """Ages are compared at the last event before now; a factor common to all items changes no order."""
+    scorer = PopularDecayed.fit(DATA, RetrievalSettings(), share=0.1)
+    efold = 29.5 * 0.1
+    assert scorer.efold_days == pytest.approx(efold)
+    scores = scorer.score_block(at(30))[0].astype(float)
+    expected = [
+        sum(np.exp(-(29.5 - age) / efold) for age in (0, 1, 2)),
+        1 + np.exp(-0.5 / efold),
+        0.5 * np.exp(-9.5 / efold),
+        0,
+    ]
+    np.testing.assert_allclose(scores / scores[1], np.array(expected) / expected[1], rtol=1e-4, atol=1e-7)
+
+
+def test_fading_does_not_depend_on_the_order_of_the_questions():
+    scorer = PopularDecayed.fit(DATA, RetrievalSettings(), share=0.3)
+    asked = [30, 2.5, 0, 21, 30, -3]
+    scores = scorer.score_block(at(*asked))
+    for row, number in enumerate(asked):
+        np.testing.assert_allclose(scores[row], scorer.score_block(at(number))[0], rtol=1e-6)
+
+
+def test_years_after_the_training_fading_popularity_still_has_an_order():
+    scorer = PopularDecayed.fit(DATA, RetrievalSettings(), share=0.03)
+    assert top_k(scorer.score_block(at(5000))[0], 2).tolist() == [1, 2]
+
+
+def test_later_events_count_once_they_are_known():
+    old = popular()
+    new = old.with_events(
+        np.array([3, 3, 9], dtype=np.int32), np.array([day(31), day(28), day(1)]), np.ones(3, dtype=np.float32)
+    )
+    assert new.score_block(at(32))[0, 3] == pytest.approx(2, abs=2e-3)
+    assert new.score_block(at(29))[0, 3] == pytest.approx(1, abs=2e-3)
+    assert old.score_block(at(32))[0, 3] == pytest.approx(0, abs=2e-3)
+    assert (np.diff(new.at) >= 0).all()
