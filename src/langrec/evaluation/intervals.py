@@ -45,31 +45,34 @@ class Resamples:
         there = ~np.isnan(values)
         weight = there.astype(np.float64) if weights is None else np.where(there, weights, 0.0)
         top = self._sums(np.where(there, values, 0.0) * weight)
-        # Most columns weigh alike: their sums of weights are made once.
-        first: dict[bytes, int] = {}
-        which = [first.setdefault(column.tobytes(), len(first)) for column in weight.T]
-        distinct = np.stack([np.frombuffer(column) for column in first], axis=1)
-        bottom = self._sums(distinct)[:, which]
+        bottom = self._sums(weight)
         out = np.full(top.shape, np.nan)
         np.divide(top, bottom, out=out, where=bottom > 0)
         return out
 
     def _sums(self, columns: Values) -> Values:
         """(resamples, m) sums of (q, m) columns over the questions of the drawn users."""
-        total = np.zeros((self.resamples, columns.shape[1]))
+        # Most columns weigh alike, and with one target per question some metrics coincide: each is summed once.
+        first: dict[bytes, int] = {}
+        which = [first.setdefault(column.tobytes(), len(first)) for column in columns.T]
+        total = np.zeros((len(first), self.resamples))
         if not self.n_users:
-            return total
-        by_user = np.add.reduceat(columns[self._order], self._starts, axis=0).astype(np.float32)
+            return total[which].T
+        distinct = np.stack([np.frombuffer(column) for column in first], axis=1)
+        by_user = np.add.reduceat(distinct[self._order], self._starts, axis=0).astype(np.float32)
         for start in range(0, self.n_users, _CHUNK):
-            total += self._draw(start).astype(np.float32) @ by_user[start : start + _CHUNK]
-        return total
+            part = by_user[start : start + _CHUNK]
+            there = np.flatnonzero(part.any(axis=1))  # on a slice most users have nothing to add
+            if len(there):
+                total += part[there].T @ self._draw(start)[there].astype(np.float32)
+        return total[which].T
 
     def _draw(self, start: int) -> npt.NDArray[np.uint8]:
-        """(resamples, users) weights of the users from `start` on."""
+        """(users, resamples) weights of the users from `start` on."""
         if start in self._kept:
             return self._kept[start]
         size = min(_CHUNK, self.n_users - start)
-        draws = np.random.default_rng([self._seed, start]).poisson(1.0, (self.resamples, size)).astype(np.uint8)
+        draws = np.random.default_rng([self._seed, start]).poisson(1.0, (size, self.resamples)).astype(np.uint8)
         if self.resamples * self.n_users <= _KEEP:
             self._kept[start] = draws
         return draws
