@@ -217,6 +217,13 @@ def test_item_fields_find_their_kind(tmp_path):
     assert frame["weight"].to_list() == [3.0, 4.5]
 
 
+def test_yes_or_no_columns_are_truth_values(tmp_path):
+    path = write(tmp_path / "items.csv", "item_id,title,is_hidden,organic\n1,A,True,true\n2,B,0,False\n3,C,,\n")
+    frame = load_dataset(None, path)[0].catalogue.frame
+    assert frame["hidden"].to_list() == [True, False, False]
+    assert frame["organic"].to_list() == [True, False, None]
+
+
 def test_a_recbole_folder_gives_events_and_items(tmp_path):
     as_recbole(tmp_path)
     lines = [

@@ -222,6 +222,11 @@ def test_strict_mode_stops_at_the_first_problem_with_its_place(tmp_path):
     assert "user" in message
 
 
+def test_strict_mode_stops_at_columns_of_one_name(tmp_path):
+    path = write(tmp_path, "user_id,item_id,user_id,timestamp\nu1,i1,other,1600000000\n")
+    assert "user_id occurs twice" in error_of(path, strict=True)
+
+
 def test_rows_set_aside_are_written_even_where_nothing_is_left(tmp_path):
     rejected = tmp_path / "out" / "rejected.parquet"
     with pytest.raises(DataError, match="none of the 1 rows"):

@@ -45,6 +45,7 @@ ITEM_ROLES: dict[str, tuple[str, ...]] = {
     "price": ("price", "list_price", "cost"),
     "at": ("timestamp", "created_at", "published_at", "publish_time", "release_date", "date_added", "datetime", "date"),
     "release_year": ("release_year", "year"),
+    "hidden": ("hidden", "is_hidden"),
 }
 # Text columns known by name, in reading order.
 TEXT_NAMES = (

@@ -22,7 +22,7 @@ class Ledger:
     """Collects the findings of one load: steps for the report and refused rows for the file.
 
     Args:
-        strict: raise DataError at the first finding that sets rows aside.
+        strict: raise DataError at the first finding that sets rows aside or that made reading a guess.
     """
 
     def __init__(self, strict: bool) -> None:
@@ -37,7 +37,7 @@ class Ledger:
         if not count:
             return
         step = Step(name, count, action, what, tuple(places[:EXAMPLES]), fix)
-        if self.strict and action == "refused":
+        if self.strict and (action == "refused" or name == "reading"):
             where = step.places[0] if step.places else "the data"
             raise DataError(f"{where}: {what} ({count:,} in all); {fix}", field=name)
         self.steps.append(step)
@@ -74,7 +74,7 @@ class Ledger:
 def note_reading(ledger: Ledger, table: Table) -> None:
     """Takes over what the reader of a file found."""
     for text in table.notes:
-        ledger.note("reading", 1, "changed", text, places=[table.path.name], fix="see the finding")
+        ledger.note("reading", 1, "changed", text, places=[table.path.name], fix="then it reads alike everywhere")
     reasons: dict[str, list[Refused]] = {}
     for row in table.refused:
         reasons.setdefault(row.reason, []).append(row)

@@ -17,7 +17,7 @@ from langrec.settings import DataSettings
 
 NO_CATEGORY = ("(no genres listed)", "unknown", "none", "n/a", "null", "nan")
 _NAMES = frozenset(map(key, ("brand", "manufacturer", "author", "authors", "artist", "director", "directors", "cast")))
-STANDARD = ("item_id", "title", "categories", "image", "price", "at", "release_year")
+STANDARD = ("item_id", "title", "categories", "image", "price", "at", "release_year", "hidden")
 
 
 def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -52,6 +52,8 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
     year = _release_year(frame[roles["release_year"]] if "release_year" in roles else None, standard["title"])
     if year is not None:
         standard["release_year"] = year
+    if "hidden" in roles:
+        standard["hidden"] = _truth(frame[roles["hidden"]])
     used = {"item_id", *roles.values()}
     others = [name for name in frame.columns if name not in used and name not in standard]
     texts = _text_fields(frame, others)
@@ -158,11 +160,23 @@ def _release_year(column: pl.Series | None, titles: pl.Series) -> pl.Series | No
     return years if len(titles) and years.null_count() < len(titles) / 2 else None
 
 
+def _truth(column: pl.Series) -> pl.Series:
+    """A yes-or-no column; what is missing is no."""
+    if column.dtype == pl.String:
+        return column.str.to_lowercase().is_in(["true", "t", "yes", "y", "1"]).fill_null(False)
+    return column.cast(pl.Boolean).fill_null(False)
+
+
 def _typed(column: pl.Series) -> pl.Series:
-    """A string column as numbers where every value is one (zero-padded codes stay strings), so that ranges filter."""
+    """A string column as numbers or truth values where every value is one, so that ranges and equality filter.
+
+    Zero-padded codes stay strings.
+    """
     if column.dtype != pl.String:
         return column
     known = column.drop_nulls()
+    if len(known) and known.str.to_lowercase().is_in(["true", "false"]).all():
+        return column.str.to_lowercase() == "true"
     if not len(known) or known.str.contains(r"^[+\-]?0\d").any():
         return column
     for dtype in (pl.Int64, pl.Float64):

@@ -136,8 +136,7 @@ def find_files(events: Path | None, items: Path | None) -> tuple[Path | None, Pa
 
 
 def _read_item_table(path: Path) -> Table:
-    table = read_table(path)
-    return read_movielens(table) if is_movielens(path) else table
+    return read_movielens(path) if is_movielens(path) else read_table(path)
 
 
 def _build(

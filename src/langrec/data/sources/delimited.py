@@ -94,7 +94,7 @@ def _to_utf8(data: bytes, notes: list[str]) -> bytes:
     if data.startswith(b"\xef\xbb\xbf"):
         return _to_utf8(data[3:], notes)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        notes.append("the file is UTF-16; it was read as such")
+        notes.append("the file is UTF-16; it was read as such; save it as UTF-8")
         return data.decode("utf-16", "replace").encode("utf-8")
     if _is_utf8(data):
         return data

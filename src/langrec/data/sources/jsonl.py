@@ -31,7 +31,6 @@ def read_jsonl(path: Path) -> Table:
         data = data[3:]
     if not data.strip():
         raise DataError(f"{path}: the file is empty; JSON lines hold one object a line")
-    notes: list[str] = []
     if data.lstrip()[:1] != b"[":
         frame = _read_quickly(data)
         if frame is not None:
@@ -41,9 +40,7 @@ def read_jsonl(path: Path) -> Table:
         rows, places, refused = _read_array(data, path)
     if not rows:
         raise DataError(f"{path}: no line is a JSON object; {refused[0].detail if refused else 'write one a line'}")
-    if refused:
-        notes.append(f"{len(refused)} lines are not JSON objects")
-    return Table(path, _frame(rows), "jsonl", pl.Series("row", places, dtype=pl.Int64), refused, tuple(notes))
+    return Table(path, _frame(rows), "jsonl", pl.Series("row", places, dtype=pl.Int64), refused)
 
 
 def _read_quickly(data: bytes) -> pl.DataFrame | None:

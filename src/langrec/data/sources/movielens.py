@@ -13,7 +13,7 @@ from langrec.data.sources.table import Table
 EXTRA_TEXTS = "tmdb_text"
 
 
-def read_movielens(movies: Table) -> Table:
+def read_movielens(path: Path) -> Table:
     """The movies with what the other files of their folder say of them.
 
     `tags` is a list of the distinct tags that users gave, most frequent first. They are kept for filters and are not
@@ -22,7 +22,8 @@ def read_movielens(movies: Table) -> Table:
     """
     from langrec.data.sources.tables import read_table
 
-    folder = movies.path.parent
+    movies = read_table(path)
+    folder = path.parent
     frame = movies.frame
     item = find_roles(frame.columns, ITEM_ROLES).get("item")
     if item is None:
@@ -51,7 +52,7 @@ def read_movielens(movies: Table) -> Table:
                 by, keep="first", maintain_order=True
             )
             frame = frame.join(extra, left_on=item, right_on=by, how="left", maintain_order="left")
-    return Table(movies.path, frame, "movielens", movies.rows, movies.refused, movies.notes)
+    return Table(path, frame, "movielens", movies.rows, movies.refused, movies.notes)
 
 
 def is_movielens(path: Path) -> bool:
