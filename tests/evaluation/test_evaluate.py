@@ -261,3 +261,13 @@ def test_the_tables_name_every_scorer_and_the_verdict():
     table = report.table()
     assert table.row_count == 3
     assert [column.header for column in table.columns][:2] == ["model", "ndcg@10"]
+
+
+def test_the_stamp_names_data_split_and_cut_times_and_what_leaks():
+    cut = {"split": "time", "cut": (0.8, 0.9), "test_from": 0, "valid_from": None}
+    report = run(world(), protocol={"data": "a1" * 32, "leaks": "tomorrow", **cut})
+    stamp = report.stamp()
+    assert "data a1a1a1a1a1a1 · split time · cut 0.8,0.9 · test_from 1970-01-01T00:00:00Z" in stamp
+    assert "next item: 80 questions of" in stamp and "valid_from" not in stamp
+    assert "This split leaks: tomorrow." in report.markdown()
+    assert "leaks" not in run(world()).markdown()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 from test_evaluate import noisy, run, world
@@ -17,7 +19,7 @@ NASTY = '</script><script>alert(1)</script> "quoted" & $primary <img src=x onerr
 def html():
     targets = world()
     models = {NASTY: noisy(targets, 0.3, 1), "mix": noisy(targets, 0.8, 2)}
-    return page(run(targets, models, protocol={"split": NASTY}))
+    return page(run(targets, models, protocol={"split": NASTY, "leaks": NASTY}))
 
 
 def without_plotly(text):
@@ -56,3 +58,23 @@ def test_the_page_says_in_words_whether_there_is_a_gain(html):
 def test_a_single_scorer_has_a_page_too():
     targets = world()
     assert "There is only one scorer." in page(run(targets, {"alone": noisy(targets, 0.5, 1)}))
+
+
+@pytest.mark.browser
+def test_a_browser_draws_every_chart_and_fills_the_table(html, tmp_path):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    path = tmp_path / "report.html"
+    path.write_text(html, "utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"]
+    command = [chromium, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    drawn = re.sub(r"<script.*?</script>", "", out.stdout, flags=re.DOTALL)
+    panels = len(re.findall(r"<h3>", drawn))
+    assert panels >= 5
+    # One chart per panel, the bars, and quality against time.
+    assert len(re.findall(r'class="[^"]*js-plotly-plot', drawn)) == panels + 2
+    table = drawn.partition('id="numbers"')[2].partition("</table>")[0]
+    assert len(re.findall(r"<tr[ >]", table)) == 3
+    assert "<img" not in drawn

@@ -32,6 +32,7 @@ def page(report: Report) -> str:
     }
     return template.substitute(
         {name: html.escape(value) for name, value in text.items()},
+        warning=_warning(report),
         tiles=_tiles(report),
         differences=_differences(report),
         data=_inside_script(_data(report)),
@@ -58,6 +59,12 @@ def _lead(report: Report) -> str:
         "no gain shown": "No gain is shown over",
     }[gap.verdict]
     return f"{what} {gap.reference}, the best single scorer: {bounds}."
+
+
+def _warning(report: Report) -> str:
+    """What the split lets training know that a running system could not."""
+    leaks = report.protocol.get("leaks")
+    return f'<p class="warning">This split leaks: {html.escape(str(leaks))}.</p>' if leaks else ""
 
 
 def _tiles(report: Report) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MIX = "mix"  # the name of the fused model
+
+STAMPED = ("data", "split", "cut", "valid_from", "test_from")  # what a caller may give for the line of the stamp
 
 TABLE_METRICS = ("ndcg", "recall", "hitrate", "mrr", "coverage", "novelty", "diversity", "ndcg_debiased")
 
@@ -106,9 +109,7 @@ class Report:
     def stamp(self) -> str:
         """The protocol in one line, to copy beside a number."""
         p = self.protocol
-        given = [
-            f"{name} {_short(p[name])}" for name in ("data", "data_hash", "split", "cut", "cut_times") if name in p
-        ]
+        given = [f"{name} {_short(name, p[name])}" for name in STAMPED if p.get(name) is not None]
         return " · ".join(
             [
                 f"langrec {p['versions']['langrec']}",
@@ -191,6 +192,7 @@ class Report:
             "# Measured recommendations",
             "",
             self.stamp(),
+            *(["", f"This split leaks: {_escape(str(self.protocol['leaks']))}."] if self.protocol.get("leaks") else []),
             "",
             _line(["model", *metrics, f"against {_escape(self.reference)}", "seconds"]),
             _line(["---", *["---:"] * (len(metrics) + 2)]),
@@ -236,8 +238,10 @@ def _escape(text: str) -> str:
     return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
 
 
-def _short(value: Any) -> str:
-    """A value in few characters: hashes by their first twelve."""
+def _short(name: str, value: Any) -> str:
+    """A value of the stamp in few characters: times as UTC, hashes by their first twelve."""
+    if name.endswith("_from") and isinstance(value, int):
+        return datetime.fromtimestamp(value / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return text[:12] if len(text) == 64 and " " not in text else text
 

@@ -273,6 +273,7 @@ def _stamp(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mb": round(memory / 1e6, 1),
         "versions": {
+            **given.get("versions", {}),
             "python": ".".join(map(str, sys.version_info[:3])),
             **{name: version(name) for name in packages},
         },
