@@ -143,7 +143,8 @@ def _facts_table(section: str, values: Any) -> Any:
             text = ", ".join(map(_shown, value))
         else:
             text = _shown(value)
-        table.add_row(name.replace("_", " "), escape(text))
+        # Columns keep their names: filters and recipes use them as they are.
+        table.add_row(escape(name if section in ("texts", "fields") else name.replace("_", " ")), escape(text))
     return table
 
 
