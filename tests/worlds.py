@@ -143,6 +143,7 @@ def _world(sequences, texts, item_topics, user_topics, noise=0.0, type_names=("c
 def planted_topics(users=60, items=48, noise=0.1, topics=4, length=7, seed=0):
     """Users who each keep to one topic: each choice is a new item of the topic, with chance `noise` one of the others.
 
+    Two texts of one topic share at least two of its eight words, two of different topics share none.
     Within a topic nothing is preferred, so a ranking can know the topic but not more: `ideal_ndcg` follows.
     """
     rng = np.random.default_rng(seed)
@@ -151,7 +152,7 @@ def planted_topics(users=60, items=48, noise=0.1, topics=4, length=7, seed=0):
     texts = []
     for num, topic in enumerate(item_topics):
         vocabulary = TOPIC_WORDS[topic].split()
-        texts.append(" ".join([*rng.choice(vocabulary, 4, replace=False), f"number{num}"]))
+        texts.append(" ".join([*rng.choice(vocabulary, 5, replace=False), f"number{num}"]))
     sequences = []
     for topic in user_topics:
         left = set(range(items))

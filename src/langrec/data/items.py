@@ -124,20 +124,28 @@ class Items:
         return tuple(dict.fromkeys([*base, *sorted(extra)]))
 
     def field(self, name: str) -> npt.NDArray[Any]:
-        """(n,) values of a field: float64 with NaN for missing where numeric, else object with None for missing."""
+        """(n,) values of a field: float64 with NaN for missing where numeric, else object with None for missing.
+
+        Dates are strings in ISO form, which compare as dates do.
+        """
         if name not in self._columns:
             self._columns[name] = self._base_column(name)
         base = self._columns[name]
         if not self.changed:
             return base
-        values = np.empty(len(self), dtype=object)
+        fresh = {num: _field_of(item, name) for num, item in self.changed.items()}
+        if base.dtype.kind == "f" and all(isinstance(value, (int, float, type(None))) for value in fresh.values()):
+            numbers = np.full(len(self), np.nan)
+            numbers[: len(base)] = base
+            for num, value in fresh.items():
+                numbers[num] = np.nan if value is None else value
+            return numbers
+        values = np.full(len(self), None, dtype=object)
         values[: len(base)] = base
-        for num, item in self.changed.items():
-            values[num] = _field_of(item, name)
-        if base.dtype.kind == "f" and all(
-            isinstance(_field_of(item, name), (int, float, type(None))) for item in self.changed.values()
-        ):
-            return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        if base.dtype.kind == "f":
+            values[np.flatnonzero(np.isnan(base))] = None
+        for num, value in fresh.items():
+            values[num] = value
         return values
 
     def _base_column(self, name: str) -> npt.NDArray[Any]:
@@ -147,11 +155,18 @@ class Items:
         column = frame[name]
         if column.dtype.is_numeric() or column.dtype == pl.Boolean:
             return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return np.array(column.to_list(), dtype=object)
+        if column.dtype.is_temporal():
+            column = column.cast(pl.String)
+        # Filled rather than built: NumPy would make a matrix of lists of one length.
+        values = np.empty(len(column), dtype=object)
+        values[:] = column.to_list()
+        return values
 
 
 def _field_of(item: Item, name: str) -> Any:
-    if name in ("title", "image", "at"):
+    if name == "at":
+        return item.at if item.at >= 0 else None
+    if name in ("title", "image", "hidden"):
         return getattr(item, name)
     return item.fields.get(name, item.texts.get(name))
 
@@ -167,6 +182,14 @@ def item_text(item: Item, fields: Sequence[str]) -> str:
         elif name == "categories":
             parts.append(", ".join(item.categories))
         else:
-            value = item.fields.get(name, item.texts.get(name))
-            parts.append("" if value is None else str(value))
+            parts.append(_as_text(item.fields.get(name, item.texts.get(name))))
     return ". ".join(part for part in parts if part)
+
+
+def _as_text(value: Any) -> str:
+    """A field's value as Polars casts it to a string."""
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_as_text(part) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

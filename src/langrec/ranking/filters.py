@@ -74,7 +74,9 @@ def holds(items: Items, condition: Condition) -> Mask:
     if isinstance(wanted, (tuple, bool)):
         raise DataError(f"filters.where: {condition.op} on {condition.field} needs one value", field="where")
     if values.dtype == object and not isinstance(wanted, str):
-        values = np.array([value if isinstance(value, (int, float)) else np.nan for value in values], dtype=np.float64)
+        if any(isinstance(value, str) for value in values) and not any(_is_count(value) for value in values):
+            raise DataError(f"filters.where: {condition.field} holds text; {wanted!r} is a number", field="where")
+        values = np.array([value if _is_count(value) else np.nan for value in values], dtype=np.float64)
     if values.dtype.kind == "f":
         return _compare(values, condition.op, _number(condition.field, wanted))
     present = np.array([isinstance(value, str) for value in values], dtype=np.bool_)
@@ -87,19 +89,24 @@ def _is_one_of(values: npt.NDArray[Any], wanted: Sequence[Any]) -> Mask:
     if values.dtype.kind == "f":
         numbers = [float(value) for value in wanted if _is_number(value)]
         return np.isin(values, numbers)
-    choices = set(wanted) | {str(value) for value in wanted}
-    return np.array(
-        [
-            (not choices.isdisjoint(value)) if isinstance(value, list) else value is not None and value in choices
-            for value in values
-        ],
-        dtype=np.bool_,
-    )
+    as_numbers = {float(value) for value in wanted if _is_number(value)}
+    choices = {*wanted, *(str(value) for value in wanted), *as_numbers}
+    return np.array([_holds_one_of(value, choices) for value in values], dtype=np.bool_)
+
+
+def _holds_one_of(value: Any, choices: set[Any]) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_holds_one_of(part, choices) for part in value)
+    return isinstance(value, (str, int, float)) and value in choices
 
 
 def _compare(values: npt.NDArray[Any], op: str, wanted: Any) -> Mask:
     result: Mask = {"ge": np.greater_equal, "le": np.less_equal, "gt": np.greater, "lt": np.less}[op](values, wanted)
     return result
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
@@ -118,5 +125,5 @@ def _number(field: str, value: Any) -> float:
 
 def _all_but(n: int, nums: IntVector) -> Mask:
     mask = np.ones(n, dtype=np.bool_)
-    mask[nums[nums < n]] = False
+    mask[nums[(nums >= 0) & (nums < n)]] = False
     return mask

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from langrec.protocols import Scorer
-from langrec.ranking.mix import Mix, Signals
+from langrec.ranking.mix import Mix, Signals, log_features
 from langrec.types import FloatMatrix, QueryBlock
 
 
@@ -36,6 +36,8 @@ class Fusion:
         scorers: by name.
         signals: what enters the mix, in the order of its weights.
         mix: how they are added.
+        fallback: the signal that answers alone where only popularity speaks: a mix learned on people with a history
+            says little about people without one.
         n_items: width of the answer; scorers that know fewer items say NaN for the rest.
     """
 
@@ -43,6 +45,7 @@ class Fusion:
     signals: tuple[Signal, ...]
     mix: Mix
     n_items: int
+    fallback: str = "popular_decayed"
 
     def signal_scores(self, block: QueryBlock) -> Signals:
         """(s, q, n_items) raw scores of each signal."""
@@ -57,9 +60,22 @@ class Fusion:
         scorer: Any = self.scorers[signal.scorer]
         return scorer.with_params(**dict(signal.params)) if signal.params else scorer
 
+    def parts(self, signals: Signals) -> Signals:
+        """(s, q, n_items) what each signal adds to the score."""
+        parts = self.mix.parts(signals)
+        names = [signal.name for signal in self.signals]
+        personal = [s for s, name in enumerate(names) if not name.startswith("popular")]
+        if self.fallback in names and personal:
+            silent = np.isnan(signals[personal]).all(axis=(0, 2))
+            if silent.any():
+                alone = names.index(self.fallback)
+                parts[:, silent] = 0.0
+                parts[alone, silent] = log_features(signals[alone : alone + 1, silent])[0]
+        return parts
+
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) mixed scores; never NaN."""
-        return np.asarray(self.mix.parts(self.signal_scores(block)).sum(axis=0), dtype=np.float32)
+        return np.asarray(self.parts(self.signal_scores(block)).sum(axis=0), dtype=np.float32)
 
     def with_scorers(self, scorers: Mapping[str, Scorer], n_items: int) -> Self:
         """The same mix over other states of the scorers."""
@@ -78,10 +94,14 @@ class WithFallback:
         return self.scorer.n_items
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
-        """(q, n_items) the scorer's rows, and the fallback's where the scorer's are all NaN."""
+        """(q, n_items) the scorer's rows, and the fallback's where the scorer's are all NaN.
+
+        Items that the fallback does not know (they came after its training) stay NaN.
+        """
         scores = self.scorer.score_block(block)
         silent = np.flatnonzero(np.isnan(scores).all(axis=1))
         if len(silent):
             filled = self.fallback.score_block(block)
-            scores[silent] = filled[silent, : scores.shape[1]]
+            width = min(scores.shape[1], filled.shape[1])
+            scores[silent, :width] = filled[silent, :width]
         return scores

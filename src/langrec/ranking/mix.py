@@ -131,10 +131,14 @@ class MixSamples:
     def fit(self, l2: float = 1e-3, rows: npt.NDArray[np.intp] | None = None) -> Mix:
         """The linear mix by listwise softmax regression: minimises -log p(target), L-BFGS, ridge `l2`.
 
+        Without a question nothing can be learned, and all signals weigh 1.
+
         Args:
             rows: questions to learn from; None = all.
         """
         picked = range(len(self)) if rows is None else rows
+        if not len(picked):
+            return Mix(self.names, "linear", np.ones(len(self.names), dtype=np.float32))
         features = np.concatenate([self._features[i] for i in picked])
         offsets = np.concatenate([self._offsets[i] for i in picked])
         lengths = np.array([len(self._features[i]) for i in picked])

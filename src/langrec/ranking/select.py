@@ -9,7 +9,7 @@ from langrec.types import FloatMatrix, FloatVector, IntVector, ItemList
 
 def top_k(scores: FloatVector, k: int) -> IntVector:
     """Numbers of the k highest scores, best first, equal scores by number; NaN is never picked."""
-    valid = np.flatnonzero(~np.isnan(scores))
+    valid = np.flatnonzero(~np.isnan(scores)) if k > 0 else np.zeros(0, dtype=np.intp)
     if len(valid) > k:
         values = scores[valid]
         bar = np.partition(values, len(values) - k)[len(values) - k]
@@ -42,4 +42,4 @@ def diverse(candidates: ItemList, vectors: FloatMatrix, k: int, amount: float) -
         picked.append(best)
         left[best] = False
         nearest = np.maximum(nearest, vectors @ vectors[best])
-    return candidates.take(np.array(picked))
+    return candidates.take(np.array(picked, dtype=np.intp))

@@ -1,0 +1,174 @@
+"""BM25 and TF-IDF against plain Python, for words asked and for histories."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import worlds
+from langrec.retrieval.fitting import FitData
+from langrec.retrieval.lexical import BM25, TFIDF
+from langrec.retrieval.words import words
+from langrec.settings import RetrievalSettings
+
+TEXTS = (
+    "the whale and the ship",
+    "ship, ship, harbour",
+    "dough and butter in the oven",
+    "",
+    "the queen takes the bishop and the rook",
+    "鲸鱼和船",
+)
+both = pytest.mark.parametrize("kind", [BM25, TFIDF])
+
+
+def fit(kind, texts=TEXTS, **settings):
+    data = FitData(worlds.events([]), 0, len(texts), texts)
+    return kind.fit(data, RetrievalSettings(**settings))
+
+
+def asked(*texts):
+    return worlds.queries([[]] * len(texts), texts=texts)
+
+
+def idf_of(texts):
+    found = Counter(word for text in texts for word in set(words(text)))
+    return {word: math.log(1 + (len(texts) - df + 0.5) / (df + 0.5)) for word, df in found.items()}
+
+
+def slow_bm25(texts, query, k1, b):
+    """Robertson & Zaragoza 2009, a document at a time."""
+    documents = [words(text) for text in texts]
+    mean = sum(map(len, documents)) / len(documents)
+    idf = idf_of(texts)
+    scores = []
+    for document in documents:
+        total = 0.0
+        for word in query:
+            tf = document.count(word)
+            if tf:
+                total += idf[word] * tf * (k1 + 1) / (tf + k1 * (1 - b + b * len(document) / mean))
+        scores.append(total)
+    return scores
+
+
+def slow_tfidf(texts, query):
+    """The cosine of two (1 + log tf) * idf vectors."""
+    idf = idf_of(texts)
+
+    def vector(listed):
+        return {word: (1 + math.log(tf)) * idf[word] for word, tf in Counter(listed).items() if word in idf}
+
+    def size(weights):
+        return math.sqrt(sum(x * x for x in weights.values())) or 1.0
+
+    wanted = vector(query)
+    documents = [vector(words(text)) for text in texts]
+    return [
+        sum(x * wanted.get(word, 0) for word, x in document.items()) / size(document) / size(wanted)
+        for document in documents
+    ]
+
+
+def without_blank(scores):
+    return np.delete(np.asarray(scores, dtype=float), 3)
+
+
+@pytest.mark.parametrize("text", ["ship", "the whale, the oven", "harbour ship ship", "鲸鱼", "Ship’s unknown QUEEN"])
+@pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (2.0, 0.0)])
+def test_bm25_of_a_text_is_the_textbooks(text, k1, b):
+    got = fit(BM25, bm25_k1=k1, bm25_b=b).score_block(asked(text))[0]
+    np.testing.assert_allclose(without_blank(got), without_blank(slow_bm25(TEXTS, words(text), k1, b)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["ship", "the whale, the oven", "harbour ship ship", "鲸鱼", "unknown queen"])
+def test_tfidf_of_a_text_is_the_cosine(text):
+    got = fit(TFIDF).score_block(asked(text))[0]
+    np.testing.assert_allclose(without_blank(got), without_blank(slow_tfidf(TEXTS, words(text))), rtol=1e-5, atol=1e-7)
+
+
+def test_bm25_of_a_history_is_the_decayed_mean_over_its_items():
+    """An item in a history asks for each of its words once."""
+    fitted = fit(BM25).with_params(decay=0.5)
+    history = [2, 1]
+    weights = np.array([math.exp(-0.5), 1.0])
+    single = [slow_bm25(TEXTS, sorted(set(words(TEXTS[item]))), 1.2, 0.75) for item in history]
+    expected = weights @ np.array(single) / weights.sum()
+    got = fitted.score_block(worlds.queries([history]))[0]
+    np.testing.assert_allclose(without_blank(got), without_blank(expected), rtol=1e-5)
+
+
+def test_tfidf_of_a_history_is_the_decayed_mean_of_cosines():
+    fitted = fit(TFIDF).with_params(decay=0.5)
+    weights = np.array([math.exp(-0.5), 1.0])
+    expected = weights @ np.array([slow_tfidf(TEXTS, words(TEXTS[item])) for item in (2, 1)]) / weights.sum()
+    got = fitted.score_block(worlds.queries([[2, 1]]))[0]
+    np.testing.assert_allclose(without_blank(got), without_blank(expected), rtol=1e-5, atol=1e-7)
+
+
+@both
+def test_a_text_is_answered_by_its_words_whatever_the_history(kind):
+    scores = fit(kind).score_block(worlds.queries([[2], [], [2]], texts=["whale", "whale", None]))
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert np.nanargmax(scores[0]) == 0
+    assert np.nanargmax(scores[2]) == 2
+
+
+@both
+def test_a_text_without_a_known_word_cannot_be_scored(kind):
+    scores = fit(kind).score_block(worlds.queries([[2], [2], [2]], texts=["", "unheard of", "?!"]))
+    assert np.isnan(scores).all()
+
+
+@both
+def test_an_item_without_words_cannot_be_scored(kind):
+    scores = fit(kind).score_block(asked("ship"))[0]
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [3]
+
+
+@both
+def test_every_question_of_the_service_desk_finds_its_answer(kind):
+    faq = worlds.faq_paraphrases()
+    scores = fit(kind, faq.texts).score_block(asked(*faq.questions))
+    assert np.nanargmax(scores, axis=1).tolist() == list(faq.answers)
+
+
+@both
+def test_a_history_finds_the_items_of_its_topic(kind):
+    world = worlds.planted_topics()
+    scores = fit(kind, world.texts).score_block(worlds.queries([[item] for item in range(world.n_items)]))
+    for item, row in enumerate(scores):
+        own = world.item_topics == world.item_topics[item]
+        assert row[own].min() > row[~own].max()
+
+
+@both
+def test_matched_words_are_those_of_the_text_in_its_order(kind):
+    fitted = fit(kind)
+    assert fitted.matched("The SHIP, the whale; the anchor", 0) == ("the", "ship", "whale")
+    assert fitted.matched("oven", 0) == ()
+
+
+@both
+def test_a_word_that_came_after_the_fit_can_be_asked_for(kind):
+    grown = fit(kind).with_items(np.array([6], dtype=np.int32), ["a zeppelin over the ship"])
+    scores = grown.score_block(asked("zeppelin"))[0]
+    assert np.nanargmax(scores) == 6
+    assert (np.delete(scores, [3, 6]) == 0).all()
+
+
+@both
+def test_words_known_at_the_fit_keep_their_weight(kind):
+    fitted = fit(kind)
+    grown = fitted.with_items(np.array([6], dtype=np.int32), ["ship ship ship"])
+    np.testing.assert_array_equal(grown.idf[: len(fitted.idf)], fitted.idf)
+    assert grown.mean_length == fitted.mean_length
+
+
+@both
+def test_texts_alone_make_a_scorer(kind):
+    assert np.isnan(fit(kind, ("", "", "")).score_block(asked("ship"))).all()
+    assert fit(kind, ()).score_block(asked("ship")).shape == (1, 0)
