@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -24,7 +25,10 @@ def main() -> None:
 
     verbs.register(app)
     try:
-        app()
+        status = app(standalone_mode=False)
+        if status == 130:
+            print("stopped", file=sys.stderr)
+        sys.exit(status if isinstance(status, int) else 0)
     except LangrecError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -36,7 +40,19 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
+        if hasattr(error, "format_message"):
+            sys.exit(_wrong_usage(error))
         if os.environ.get("LANGREC_DEBUG"):
             raise
         print(f"langrec failed: {type(error).__name__}: {error} (LANGREC_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(1)
+
+
+def _wrong_usage(error: Any) -> int:
+    """Says in one line what is wrong with a command; a verb without any arguments shows its help instead."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        verb = error.ctx.command_path if getattr(error, "ctx", None) else "langrec"
+        print(f"{error.format_message().rstrip('.')} ({verb} --help shows how)", file=sys.stderr)
+    return 2

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from langrec.cli.options import AsJson, EventsPath, ItemsPath, Overrides, Recipe, bar, read, settings_of, with_cut
+from langrec.cli.options import (
+    AsJson,
+    EventsPath,
+    ItemsPath,
+    Overrides,
+    Recipe,
+    bar,
+    check_out,
+    read,
+    settings_of,
+    with_cut,
+)
 
 
 def evaluate(
@@ -36,6 +47,7 @@ def evaluate(
 
     seeds = [] if seed is None else [f"evaluate.seed={seed}", f"ranking.seed={seed}"]
     settings = with_cut(settings_of(recipe, [*(overrides or []), *seeds]), split, cut)
+    check_out(out)
     names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else ()
     with bar() as told:
         dataset = read(events, items, settings, out / "rejected.parquet", told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from langrec.data.dataset import Dataset
+from langrec.errors import DataError
 from langrec.settings import Settings, load_settings
 
 EventsPath = Annotated[Path, typer.Option("--events", help="Events: a file, or a folder with events and items.")]
@@ -71,6 +73,23 @@ def read(events: Path, items: Path | None, settings: Settings, rejected: Path | 
         where = f" (see {rejected})" if rejected else ""
         print(f"set aside {report.refused} rows{where}; `langrec data check` lists why", file=sys.stderr)
     return dataset
+
+
+def check_out(folder: Path) -> Path:
+    """The folder that results go to, made where it is absent: it is better to fail before hours of work than after.
+
+    Raises:
+        DataError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"--out {folder}: cannot be written to ({error.strerror}); choose another", field="out"
+        ) from error
+    return folder
 
 
 def with_cut(settings: Settings, split: str | None, cut: str | None) -> Settings:

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from langrec.cli.options import bar
+from langrec.cli.options import bar, check_out
 from langrec.errors import DataError
 from langrec.types import Query
 
@@ -35,6 +35,7 @@ def recommend(
 
     from langrec.bundle import Bundle
 
+    check_out(out.parent)
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
     events = pl.read_parquet(bundle.folder / "catalog" / "events.parquet")

@@ -25,7 +25,12 @@ def serve(
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
 ) -> None:
-    """Serves recommendations, search and the console until Ctrl-C."""
+    """Serve recommendations, search and the console until Ctrl-C.
+
+    Example: `langrec serve --releases releases`
+
+    Example: `langrec serve --releases releases --store sqlite:///shop.db --port 8080 --workers 2`
+    """
     settings = load_settings(recipe, set_ or [])
     given = {"store": store, "host": host, "port": port, "workers": workers}
     chosen = dataclasses.replace(settings.serve, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from langrec.cli.options import AsJson, EventsPath, ItemsPath, Overrides, Recipe, bar, read, settings_of
+from langrec.cli.options import AsJson, EventsPath, ItemsPath, Overrides, Recipe, bar, check_out, read, settings_of
 
 
 def train(
@@ -30,6 +30,7 @@ def train(
     from langrec.training import train as run
 
     settings = settings_of(recipe, overrides)
+    check_out(out)
     with bar() as told:
         dataset = read(events, items, settings, out / "rejected.parquet", told)
         folder, report = run(dataset, settings, out, progress=told)
