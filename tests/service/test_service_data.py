@@ -169,3 +169,14 @@ def test_type_ahead_finds_users_and_items(live):
     found = live.get("/api/items/suggest", q="moon cra", n=20)
     assert {one["id"] for one in found} == {"moon00", "moon06"}
     assert live.get("/api/items/suggest", q="100%_") == []
+
+
+def test_what_lies_before_the_history_is_still_seen(serve):
+    live = serve(history=3)
+    seen = {one["id"] for one in live.get("/api/user/sea-u0/history")}
+    assert len(seen) == 6
+    assert not seen & set(live.recommended("sea-u0", 48))
+    body = {"user": "sea-u0", "k": 48, "filters": {"seen_types": ["purchase"]}}
+    shown = {one["id"] for one in live.send("POST", "/api/recommend", body)["items"]}
+    bought = {one["id"] for one in live.get("/api/user/sea-u0/history") if one["type"] == "purchase"}
+    assert seen & shown == seen - bought

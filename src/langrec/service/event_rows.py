@@ -97,6 +97,12 @@ def history(connection: sa.Connection, user: str, n: int, now: int) -> list[tupl
     return [tuple(row) for row in connection.execute(_history, {"user": user, "now": now, "n": n})]
 
 
+def seen_items(connection: sa.Connection, user: str, now: int, types: Sequence[str] = ()) -> set[str]:
+    """Every item that the user has events with up to now, of some types or of all."""
+    query = sa.select(events.c.item_id).distinct().where(events.c.user_id == user, events.c.at <= now)
+    return set(connection.execute(query.where(events.c.type.in_(types)) if types else query).scalars())
+
+
 def find_events(
     connection: sa.Connection,
     *,

@@ -70,7 +70,7 @@ def import_release(
                     if part == "items":
                         put_items(
                             connection,
-                            [described(item, catalogue) for item in catalogue_items(catalogue, done, stop)],
+                            [StoredItem(item) for item in catalogue_items(catalogue, done, stop)],
                             source="release",
                         )
                     elif part == "users":
@@ -102,15 +102,6 @@ def catalogue_items(catalogue: Catalogue, start: int = 0, stop: int | None = Non
             hidden=bool(row.get("hidden")),
             fields={name: value for name in rest if (value := plain(row[name])) is not None},
         )
-
-
-def described(item: Item, catalogue: Catalogue) -> StoredItem:
-    """The item as a client of the Gorse API sees it: its texts and fields are labels, its title the comment."""
-    labels: dict[str, Any] = {name: text for name in catalogue.text_fields if (text := item.texts.get(name))}
-    labels |= item.fields
-    if item.image:
-        labels["image"] = item.image
-    return StoredItem(item, labels or None, item.title)
 
 
 def plain(value: Any) -> Any:
@@ -151,20 +142,20 @@ def _put_events(connection: sa.Connection, rows: pl.DataFrame) -> None:
     revision = next_number(connection)
     columns = [rows[name].to_list() for name in ("user_id", "item_id", "type", "value", "at")]
     new = [
-        {
-            "user_id": user,
-            "item_id": item,
-            "type": kind,
-            "at": at,
-            "value": None if value is None or math.isnan(value) else value,
-            "comment": "",
-            "revision": revision,
-        }
+        (user, item, kind, at, None if value is None or math.isnan(value) else value, "", revision)
         for user, item, kind, value, at in zip(*columns, strict=True)
         if user not in gone and (user, item, kind, at) not in removed
     ]
     if new:
-        connection.execute(upsert(connection, events).on_conflict_do_nothing(), new)
+        names = ("user_id", "item_id", "type", "at", "value", "comment", "revision")
+        if connection.dialect.name == "sqlite":
+            # Past the expression language: it would cost as much again as the writing.
+            marks = ", ".join("?" * len(names))
+            statement = f"INSERT OR IGNORE INTO events ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 - constants
+            connection.exec_driver_sql(statement, new)
+        else:
+            rows_of = [dict(zip(names, row, strict=True)) for row in new]
+            connection.execute(upsert(connection, events).on_conflict_do_nothing(), rows_of)
         set_number(connection, "events", revision)
 
 

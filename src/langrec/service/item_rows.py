@@ -18,12 +18,21 @@ from langrec.types import FloatMatrix, Item
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item with what the store knows beside: the labels and comment as they were sent, and its events' count."""
+    """An item with what the store knows beside.
+
+    Attributes:
+        item: the item.
+        labels: as a client of the Gorse API sent them; of a release's item they follow from the item itself.
+        comment: likewise.
+        n_events: how many events name the item.
+        source: api or release.
+    """
 
     item: Item
     labels: Any = None
     comment: str = ""
     n_events: int = 0
+    source: str = "api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,8 @@ def put_items(
         statement.on_conflict_do_update(index_elements=["item_id"], set_=changed, where=where),
         rows,
     )
-    _put_categories(connection, list(place))
+    written = set(connection.execute(sa.select(items.c.item_id).where(items.c.revision == revision)).scalars())
+    _put_categories(connection, [stored[i].item for name, i in place.items() if name in written])
     set_number(connection, "items", revision)
     return revision
 
@@ -205,24 +215,19 @@ def _row(one: StoredItem, revision: int, source: str, vectors: bytes | None, enc
     }
 
 
-def _put_categories(connection: sa.Connection, item_ids: Sequence[str]) -> None:
-    """Brings the category table in step with the rows as they are now."""
-    for start in range(0, len(item_ids), 500):
-        ids = item_ids[start : start + 500]
-        found = connection.execute(
-            sa.select(items.c.item_id, items.c.categories).where(
-                items.c.item_id.in_(ids), items.c.deleted == sa.false()
-            )
-        )
-        pairs = [{"category": c, "item_id": item_id} for item_id, names in found for c in dict.fromkeys(names)]
+def _put_categories(connection: sa.Connection, written: Sequence[Item]) -> None:
+    """Brings the category table in step with items that were just written."""
+    for start in range(0, len(written), 500):
+        ids = [item.id for item in written[start : start + 500]]
         connection.execute(item_categories.delete().where(item_categories.c.item_id.in_(ids)))
-        if pairs:
-            connection.execute(item_categories.insert(), pairs)
+    pairs = [{"category": name, "item_id": item.id} for item in written for name in dict.fromkeys(item.categories)]
+    if pairs:
+        connection.execute(item_categories.insert(), pairs)
 
 
 def stored_item(row: sa.RowMapping) -> StoredItem:
     """A row of `COLUMNS` as an item."""
-    return StoredItem(_item(row), row["labels"], row["comment"], row["n_events"])
+    return StoredItem(_item(row), row["labels"], row["comment"], row["n_events"], row["source"])
 
 
 def _item(row: sa.RowMapping) -> Item:

@@ -133,7 +133,7 @@ async def delete_item(request: Request, item: PathId) -> Answered:
 async def put_category(request: Request, item: PathId, category: PathId) -> Answered:
     def add(old: StoredItem) -> StoredItem:
         names = tuple(dict.fromkeys([*old.item.categories, category]))
-        return replace(old, item=replace(old.item, categories=names))
+        return replace(shapes.as_sent(old), source="api", item=replace(old.item, categories=names))
 
     return await _change_item(request, item, add)
 
@@ -142,7 +142,7 @@ async def put_category(request: Request, item: PathId, category: PathId) -> Answ
 async def delete_category(request: Request, item: PathId, category: PathId) -> Answered:
     def remove(old: StoredItem) -> StoredItem:
         names = tuple(name for name in old.item.categories if name != category)
-        return replace(old, item=replace(old.item, categories=names))
+        return replace(shapes.as_sent(old), source="api", item=replace(old.item, categories=names))
 
     return await _change_item(request, item, remove)
 

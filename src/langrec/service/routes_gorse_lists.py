@@ -199,7 +199,7 @@ def _categories(path: str, query: list[str] | None) -> tuple[str, ...]:
 def _seen(connection: sa.Connection, user: str) -> set[str]:
     if not user:
         return set()
-    return {row[0] for row in event_rows.history(connection, user, 100_000, now_ms())}
+    return event_rows.seen_items(connection, user, now_ms())
 
 
 def _known_neighbours(name: str) -> None:

@@ -69,8 +69,8 @@ events = sa.Table(
     sa.Column("value", sa.Float),
     sa.Column("comment", sa.Text, nullable=False, default=""),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.UniqueConstraint("user_id", "item_id", "type", "at", name="events_key"),
-    sa.Index("events_user", "user_id", "at"),
+    # The time stands second, so that one index is both the key and the way to a user's newest events.
+    sa.UniqueConstraint("user_id", "at", "item_id", "type", name="events_key"),
     sa.Index("events_item", "item_id", "at"),
     sqlite_autoincrement=True,
 )

@@ -107,6 +107,11 @@ class Service:
         if not rows:
             # Without this the release would answer from what it was trained on, deleted users included.
             return replace(query, user=None, history=(), history_at=(), history_types=())
+        if len(rows) == self.settings.history and query.filters.drop_seen:
+            # What lies before the newest events shapes the list no more, but it is still seen.
+            seen = event_rows.seen_items(connection, query.user, now, query.filters.seen_types)
+            older = seen.difference(row[0] for row in rows)
+            query = replace(query, filters=replace(query.filters, exclude=(*query.filters.exclude, *sorted(older))))
         return replace(
             query,
             history=tuple(row[0] for row in rows),

@@ -102,8 +102,18 @@ def scores(found: Recommendation) -> list[dict[str, Any]]:
     return [{"Id": item_id, "Score": number(score) or 0.0} for item_id, score in found]
 
 
+def as_sent(stored: StoredItem) -> StoredItem:
+    """The item with labels and comment as a client would have sent them; a release's have none of their own."""
+    if stored.source != "release":
+        return stored
+    item = stored.item
+    labels = {**item.texts, **item.fields} | ({"image": item.image} if item.image else {})
+    return replace(stored, labels=labels or None, comment=item.title)
+
+
 def gorse_item(stored: StoredItem) -> dict[str, Any]:
     """Gorse's item."""
+    stored = as_sent(stored)
     item = stored.item
     return {
         "ItemId": item.id,
@@ -155,6 +165,7 @@ def item_from(body: GorseItem, text_fields: Sequence[str]) -> StoredItem:
 
 def item_patched(stored: StoredItem, patch: GorseItemPatch, text_fields: Sequence[str]) -> StoredItem:
     """The item with the patch's fields; what the patch leaves out stays."""
+    stored = as_sent(stored)
     item, labels, comment = stored.item, stored.labels, stored.comment
     if patch.Labels is not None or patch.Comment is not None:
         labels = labels if patch.Labels is None else patch.Labels
@@ -173,6 +184,7 @@ def item_patched(stored: StoredItem, patch: GorseItemPatch, text_fields: Sequenc
     }
     return replace(
         stored,
+        source="api",
         item=replace(item, **{name: value for name, value in given.items() if value is not None}),
         labels=labels,
         comment=comment,
