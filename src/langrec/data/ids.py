@@ -19,7 +19,7 @@ class Ids:
         names: the ids in the order of their numbers.
 
     Raises:
-        DataError: an id occurs twice.
+        DataError: at the first look-up: an id occurs twice.
     """
 
     def __init__(self, names: Sequence[str] | npt.NDArray[np.object_], base: Ids | None = None) -> None:
@@ -30,7 +30,8 @@ class Ids:
     def _numbers(self) -> dict[str, int]:
         numbers = {name: num for num, name in enumerate(self._names)}
         if len(numbers) != len(self._names):
-            raise DataError("ids must be distinct; an id occurs twice")
+            twice = next(name for num, name in enumerate(self._names) if numbers[name] != num)
+            raise DataError(f"ids must be distinct; {twice!r} occurs twice")
         return numbers
 
     def __len__(self) -> int:

@@ -105,16 +105,18 @@ def per_user(before: Events, asked: Events, n_users: int) -> Targets:
 def target_ranks(scores: npt.NDArray[np.float32], targets: Targets) -> npt.NDArray[np.int64]:
     """(q,) rank of each query's single target among all items that are not in its history, 1 = best.
 
-    Items of one score rank by their number; a score of NaN ranks behind every other.
+    Items of one score rank by their number; items that cannot be scored (NaN) rank behind every other, by number too.
     """
     n = scores.shape[1]
     filled = np.where(np.isnan(scores), -np.inf, scores)
-    filled[targets.block.rows(), np.minimum(targets.block.items, n - 1)] = -np.inf
     target = targets.items.astype(np.int64)
-    own = scores[np.arange(len(target)), target]
-    own = np.where(np.isnan(own), -np.inf, own)[:, None]
+    own = filled[np.arange(len(target)), target][:, None]
+    # NaN equals nothing and is above nothing: items of the history are counted nowhere.
+    known = targets.block.items < n
+    filled[targets.block.rows()[known], targets.block.items[known]] = np.nan
     before = np.arange(n)[None, :] < target[:, None]
-    return 1 + (filled > own).sum(axis=1) + ((filled == own) & before).sum(axis=1)
+    ranks: npt.NDArray[np.int64] = 1 + (filled > own).sum(axis=1) + ((filled == own) & before).sum(axis=1)
+    return ranks
 
 
 def _first_of_pair(users: IntVector, items: IntVector) -> npt.NDArray[np.bool_]:
