@@ -121,7 +121,7 @@ class Bundle:
         return Recommender(
             items=items,
             users=self.users(),
-            fusion=Fusion(scorers, signals, mix, len(items)),
+            fusion=Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback),
             encoders=encoders,
             ranking=self.settings.ranking,
             text_fields=tuple(self.settings.encoder.fields),

@@ -157,7 +157,7 @@ class Recommender:
         asked = [self._number(query) for query in queries]
         block = self._block(queries, asked)
         signals = self.fusion.signal_scores(block)
-        parts = self.fusion.mix.parts(signals)
+        parts = self.fusion.parts(signals)
         ms = 1000.0 * (time.perf_counter() - start) / max(len(queries), 1)
         hidden = self.items.hidden()
         spoken = (
@@ -349,7 +349,7 @@ class Recommender:
             raise DataError(f"item {item_id!r} is not in the catalogue", field="item")
         asked = self._number(query)
         block = self._block([query], [asked])
-        features = self.fusion.mix.parts(self.fusion.signal_scores(block))[:, 0]
+        features = self.fusion.parts(self.fusion.signal_scores(block))[:, 0]
         spoken = self._spoken([query], block).get(0) if query.text or query.vector is not None else None
         parts = self._parts(query, features, spoken)
         scores = _total(parts)

@@ -85,8 +85,8 @@ class EncoderSettings:
     """
 
     name: str = "minilm"
-    runtime: Literal["auto", "onnx-fp32", "onnx-int8", "openvino", "torch-fp32", "torch-bf16"] = "auto"
-    fields: tuple[str, ...] = ("title", "*text", "categories")
+    runtime: Literal["auto", "onnx-fp32", "onnx-int8", "openvino", "openvino-int8", "torch-fp32", "torch-bf16"] = "auto"
+    fields: tuple[str, ...] = ("title", "release_year", "*text", "categories")
     max_tokens: int = 256
     token_budget: int = 512
     threads: int = 0

@@ -214,7 +214,7 @@ def fit(dataset: Dataset, events: Events, reading: Reading, chosen: Chosen, sett
     scorers = {
         name: _fit_one(name, data, settings, fit_).with_params(**run) for name, (fit_, run) in chosen.params.items()
     }
-    return Fusion(scorers, signals(scorers, settings), chosen.mix, len(dataset.catalogue))
+    return Fusion(scorers, signals(scorers, settings), chosen.mix, len(dataset.catalogue), settings.ranking.fallback)
 
 
 def fit_data(dataset: Dataset, events: Events, reading: Reading) -> FitData:
@@ -338,7 +338,8 @@ def _learn_mix(
             raw = fusion.signal_scores(part.block)
             rows = held[start : start + len(part)]
             for kind, mix in (("rrf", fused), ("linear", trial)):
-                ranks = target_ranks(mix.parts(raw.copy()).sum(axis=0), part)
+                mixed = dataclasses.replace(fusion, mix=mix).parts(raw).sum(axis=0)
+                ranks = target_ranks(mixed, part)
                 gains[kind].append(_gain(ranks)[rows])
         scores = {kind: float(np.concatenate(found).mean()) for kind, found in gains.items()}
     kind = settings.ranking.mix

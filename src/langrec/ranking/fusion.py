@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -28,7 +29,7 @@ class Signal:
         return "@".join([self.scorer, *(f"{value:g}" for _, value in self.params)])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Fusion:
     """Scores by the mix of its scorers' signals.
 
@@ -51,14 +52,21 @@ class Fusion:
         """(s, q, n_items) raw scores of each signal."""
         out = np.full((len(self.signals), len(block), self.n_items), np.nan, dtype=np.float32)
         for s, signal in enumerate(self.signals):
-            scores = self.at(signal).score_block(block)
+            scores = self._bound[signal].score_block(block)
             out[s, :, : scores.shape[1]] = scores
         return out
 
     def at(self, signal: Signal) -> Any:
         """The scorer of a signal, with the signal's own settings."""
-        scorer: Any = self.scorers[signal.scorer]
-        return scorer.with_params(**dict(signal.params)) if signal.params else scorer
+        return self._bound[signal]
+
+    @cached_property
+    def _bound(self) -> dict[Signal, Any]:
+        bound: dict[Signal, Any] = {}
+        for signal in self.signals:
+            scorer: Any = self.scorers[signal.scorer]
+            bound[signal] = scorer.with_params(**dict(signal.params)) if signal.params else scorer
+        return bound
 
     def parts(self, signals: Signals) -> Signals:
         """(s, q, n_items) what each signal adds to the score."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from langrec.types import FloatMatrix, QueryBlock
 CHUNK = 512
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ALS:
     """iALS with the frequency-scaled ridge of Rendle et al. 2022 ("iALS revisited", equations 1-4).
 
@@ -71,9 +72,14 @@ class ALS:
         """(q, n_items) inner products; NaN for items without training and for queries without known items."""
         history = history_matrix(block, self.n_items, self.decay)
         scores = np.asarray(_half_step(history, self.factors, self.alpha, self.reg) @ self.factors.T)
-        scores[:, ~self.factors.any(axis=1)] = np.nan
+        scores[:, self._untrained] = np.nan
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores.astype(np.float32)
+
+    @cached_property
+    def _untrained(self) -> npt.NDArray[np.bool_]:
+        untrained: npt.NDArray[np.bool_] = np.all(self.factors == 0, axis=1)
+        return untrained
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from langrec.data.events import DAY_MS
 from langrec.errors import BundleError
@@ -17,7 +19,7 @@ from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock, TimeVector
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Popular:
     """Gains per item up to the query's "now".
 
@@ -85,29 +87,49 @@ class Popular:
 
     def _windows(self, scores: FloatMatrix, starts: TimeVector, stops: TimeVector) -> None:
         """Fills rows with window counts; queries that see the same events are counted once."""
-        total = self._count(0, len(self.at))
-        tie = (total / (total.max(initial=0.0) + 1.0)).astype(np.float32) * np.float32(1e-3)
+        tie = (self._total / (self._total.max(initial=0.0) + 1.0)).astype(np.float32) * np.float32(1e-3)
         bounds, which = np.unique(np.stack([starts, stops], axis=1), axis=0, return_inverse=True)
         for row, (start, stop) in enumerate(bounds):
             scores[which.ravel() == row] = self._count(int(start), int(stop)) + tie
 
     def _fading(self, scores: FloatMatrix, stops: TimeVector) -> None:
         """Fills rows with sums of exp(-age / efold) by one sweep over the queries in time order."""
-        efold = float(self.efold_days or 1.0) * DAY_MS
-        state = np.zeros(self.n_items, dtype=np.float64)
-        done, clock = 0, float(self.at[0]) if len(self.at) else 0.0
+        state, done, clock = np.zeros(self.n_items, dtype=np.float64), 0, None
         for row in np.argsort(stops, kind="stable"):
             stop = int(stops[row])
+            if stop == len(self.at):
+                scores[row] = self._faded
+                continue
             if stop > done:
-                now = float(self.at[stop - 1])
-                state *= np.exp((clock - now) / efold)
-                fresh = self.gains[done:stop] * np.exp((self.at[done:stop] - now) / efold)
-                state += np.bincount(self.items[done:stop], fresh, minlength=self.n_items)
-                done, clock = stop, now
+                state, clock = self._fade(state, done, stop, clock)
+                done = stop
             # Not faded further to the query's time: one factor for all items, which would underflow years later.
             scores[row] = state
 
+    @cached_property
+    def _total(self) -> FloatVector:
+        """(n,) gains of all time."""
+        counted = np.bincount(self.items, self.gains, minlength=self.n_items)
+        return counted.astype(np.float32)
+
+    @cached_property
+    def _faded(self) -> FloatVector:
+        """(n,) fading gains after the last event, where nearly every request of a running system stands."""
+        return self._fade(np.zeros(self.n_items, dtype=np.float64), 0, len(self.at), None)[0].astype(np.float32)
+
+    def _fade(
+        self, state: npt.NDArray[np.float64], start: int, stop: int, clock: float | None
+    ) -> tuple[npt.NDArray[np.float64], float]:
+        """The state after events start:stop, and the time it stands at; `clock` is the time it stood at before."""
+        efold = float(self.efold_days or 1.0) * DAY_MS
+        now = float(self.at[stop - 1]) if stop else 0.0
+        fresh = self.gains[start:stop] * np.exp((self.at[start:stop] - now) / efold)
+        before = state * np.exp((clock - now) / efold) if clock is not None else state
+        return before + np.bincount(self.items[start:stop], fresh, minlength=self.n_items), now
+
     def _count(self, start: int, stop: int) -> FloatVector:
+        if start == 0 and stop == len(self.at):
+            return self._total
         counted = np.bincount(self.items[start:stop], self.gains[start:stop], minlength=self.n_items)
         return counted.astype(np.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class UserKNN:
     """Vector neighbours: sim(query, u) = <decayed history * idf, x_u> / |x_u|, the nearest users vote.
 
@@ -53,19 +54,30 @@ class UserKNN:
         history = history_matrix(block, self.n_items, self.decay)
         asked = sparse.csr_array(history.multiply(self.idf[None, :]))
         scores = np.asarray((self._near(asked) @ self.matrix).toarray(), dtype=np.float32)
-        scores[:, self._untrained()] = np.nan
+        scores[:, self._untrained] = np.nan
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores
 
     def _near(self, asked: sparse.csr_array) -> sparse.csr_array:
         """(q, n_users) similarities of the nearest users alone."""
-        norms = np.sqrt(np.maximum(np.bincount(_rows(self.matrix), self.matrix.data**2, self.matrix.shape[0]), 1e-9))
-        near = np.asarray((asked @ self.matrix.T).toarray() / norms, dtype=np.float32)
+        near = np.asarray((asked @ self._by_item).toarray() / self._norms, dtype=np.float32)
         k = min(self.neighbours, near.shape[1])
         bar = -np.partition(-near, k - 1, axis=1)[:, k - 1 : k]
         near[near < np.maximum(bar, 1e-12)] = 0.0
         return sparse.csr_array(near)
 
+    @cached_property
+    def _by_item(self) -> sparse.csr_array:
+        """(n, n_users): turned once, so that few items are looked up without a pass over all users."""
+        return sparse.csr_array(self.matrix.T)
+
+    @cached_property
+    def _norms(self) -> FloatVector:
+        rows = np.repeat(np.arange(self.matrix.shape[0]), np.diff(self.matrix.indptr))
+        squares = np.bincount(rows, self.matrix.data**2, self.matrix.shape[0])
+        return np.sqrt(np.maximum(squares, 1e-9)).astype(np.float32)
+
+    @cached_property
     def _untrained(self) -> npt.NDArray[np.bool_]:
         untrained: npt.NDArray[np.bool_] = np.bincount(self.matrix.indices, minlength=self.n_items) == 0
         return untrained
@@ -104,7 +116,3 @@ class UserKNN:
             return cls(matrix, idf, **params)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as user neighbours ({error})") from error
-
-
-def _rows(matrix: sparse.csr_array) -> npt.NDArray[Any]:
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from langrec.errors import BundleError
 from langrec.retrieval.fitting import FitData
@@ -18,7 +20,7 @@ from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Vectors:
     """Cosine of the encoder's vectors after their common mean is taken off.
 
@@ -61,8 +63,13 @@ class Vectors:
         silent |= ~asked.any(axis=1)
         scores = np.asarray(asked @ self.vectors.T, dtype=np.float32)
         scores[silent] = np.nan
-        scores[:, ~self.vectors.any(axis=1)] = np.nan
+        scores[:, self._blank] = np.nan
         return scores
+
+    @cached_property
+    def _blank(self) -> npt.NDArray[np.bool_]:
+        blank: npt.NDArray[np.bool_] = np.all(self.vectors == 0, axis=1)
+        return blank
 
     def contributions(self, block: QueryBlock, num: int) -> FloatVector:
         """(h,) what each history row adds to the score of item `num`; zeros where a query vector asked."""
@@ -78,7 +85,7 @@ class Vectors:
     def neighbours(self, num: int) -> FloatVector:
         """(n,) cosine of each item to item `num`; NaN for items without text."""
         scores: FloatVector = self.vectors @ self.vectors[num]
-        scores[~self.vectors.any(axis=1)] = np.nan
+        scores[self._blank] = np.nan
         return scores
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
@@ -127,7 +134,5 @@ def _centred(vectors: FloatMatrix, mean: FloatVector) -> FloatMatrix:
 
 class Tokens(Vectors):
     """Cosine of averaged word vectors from the encoder's own token table: the cheapest reader of text."""
-
-    __slots__ = ()
 
     space: ClassVar[str] = "tokens"
