@@ -15,49 +15,61 @@ const main = document.getElementById("main");
 let open = null; // {name, page}: page.show(place) draws, page.close() ends timers
 
 async function show({ focus = true } = {}) {
-  const place = here();
-  frame(PAGES, place.page, restart);
-  if (open?.name !== place.page) {
-    open?.page.close?.();
-    open = null;
-    if (!PAGES.includes(place.page)) {
-      fill(main, empty(t("page.unknown"), t("page.unknown.hint"), el("a", { class: "button", href: "#/recommend" }, t("nav.recommend"))));
-      return;
-    }
-    try {
-      const module = await import(`./pages/${place.page}.js`);
-      if (here().page !== place.page) return;
-      open = { name: place.page, page: module.page(fill(main)) };
-    } catch (error) {
-      fill(main, problem(error, () => location.reload()));
-      return;
-    }
-  }
-  document.title = `${t(`nav.${place.page}`)} · langrec`;
-  open.page.show(place);
-  if (focus) main.focus({ preventScroll: true });
+	const place = here();
+	frame(PAGES, place.page, restart);
+	if (open?.name !== place.page) {
+		open?.page.close?.();
+		open = null;
+		if (!PAGES.includes(place.page)) {
+			fill(main, empty(t("page.unknown"), t("page.unknown.hint"), el("a", { class: "button", href: "#/recommend" }, t("nav.recommend"))));
+			return;
+		}
+		try {
+			const module = await import(`./pages/${place.page}.js`);
+			if (here().page !== place.page) return;
+			open = { name: place.page, page: module.page(fill(main)) };
+		} catch (error) {
+			fill(
+				main,
+				problem(error, () => location.reload()),
+			);
+			return;
+		}
+	}
+	document.title = `${t(`nav.${place.page}`)} · langrec`;
+	open.page.show(place);
+	if (focus) main.focus({ preventScroll: true });
 }
 
 /** Draws everything anew, in another language or after the server came back. */
 function restart() {
-  open?.page.close?.();
-  open = null;
-  document.getElementById("skip").textContent = t("skip");
-  show({ focus: false });
-  showRelease();
+	open?.page.close?.();
+	open = null;
+	document.getElementById("skip").textContent = t("skip");
+	show({ focus: false });
+	showRelease();
 }
 
 function banner(down) {
-  const box = document.getElementById("banner");
-  box.hidden = !down;
-  box.textContent = down ? t("banner.down") : "";
+	const box = document.getElementById("banner");
+	box.hidden = !down;
+	box.textContent = down ? t("banner.down") : "";
 }
 
 await loadWords();
 onKeyNeeded(askForKey);
 listen(showKeys);
 weather.addEventListener("down", () => banner(true));
-weather.addEventListener("up", () => { banner(false); restart(); });
-window.addEventListener("hashchange", () => { window.scrollTo(0, 0); show(); });
-document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+weather.addEventListener("up", () => {
+	banner(false);
+	restart();
+});
+window.addEventListener("hashchange", () => {
+	window.scrollTo(0, 0);
+	show();
+});
+document.getElementById("skip").addEventListener("click", (event) => {
+	event.preventDefault();
+	main.focus();
+});
 restart();

@@ -9,18 +9,18 @@ let down = false;
 
 /** A failed call: the API's code, message, field and request id, or code `no_answer`. */
 export class ApiError extends Error {
-  constructor(status, body, requestId) {
-    super(body.message || `HTTP ${status}`);
-    this.status = status;
-    this.code = body.code || `http_${status}`;
-    this.field = body.field || null;
-    this.requestId = body.request_id || requestId || "";
-  }
+	constructor(status, body, requestId) {
+		super(body.message || `HTTP ${status}`);
+		this.status = status;
+		this.code = body.code || `http_${status}`;
+		this.field = body.field || null;
+		this.requestId = body.request_id || requestId || "";
+	}
 }
 
 /** Sets who is asked for an API key when the server wants one. */
 export function onKeyNeeded(ask) {
-  askForKey = ask;
+	askForKey = ask;
 }
 
 export const get = (path, query = {}, signal = undefined) => call("GET", path, { query, signal });
@@ -32,70 +32,70 @@ export const remove = (path) => call("DELETE", path);
 export const address = (...parts) => `/api/${parts.map(encodeURIComponent).join("/")}`;
 
 async function call(method, path, options = {}) {
-  const answer = await send(method, path, options);
-  if (answer.status === 401 && (await newKey())) return read(await send(method, path, options));
-  return read(answer);
+	const answer = await send(method, path, options);
+	if (answer.status === 401 && (await newKey())) return read(await send(method, path, options));
+	return read(answer);
 }
 
 async function send(method, path, { query = {}, body, signal }) {
-  const headers = {};
-  const key = storedKey();
-  if (key) headers["X-API-Key"] = key;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  try {
-    const answer = await fetch(path + tail(query), {
-      method,
-      headers,
-      signal,
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-    tell(false);
-    return answer;
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    tell(true);
-    throw new ApiError(0, { code: "no_answer", message: "" });
-  }
+	const headers = {};
+	const key = storedKey();
+	if (key) headers["X-API-Key"] = key;
+	if (body !== undefined) headers["Content-Type"] = "application/json";
+	try {
+		const answer = await fetch(path + tail(query), {
+			method,
+			headers,
+			signal,
+			body: body === undefined ? undefined : JSON.stringify(body),
+		});
+		tell(false);
+		return answer;
+	} catch (error) {
+		if (error.name === "AbortError") throw error;
+		tell(true);
+		throw new ApiError(0, { code: "no_answer", message: "" });
+	}
 }
 
 async function read(answer) {
-  const id = answer.headers.get("X-Request-Id");
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new ApiError(answer.status, body ?? {}, id);
-  return body;
+	const id = answer.headers.get("X-Request-Id");
+	const body = await answer.json().catch(() => ({}));
+	if (!answer.ok) throw new ApiError(answer.status, body ?? {}, id);
+	return body;
 }
 
 function tail(query) {
-  const pairs = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    for (const one of Array.isArray(value) ? value : [value]) {
-      if (one !== undefined && one !== null && one !== "") pairs.append(name, one);
-    }
-  }
-  const text = pairs.toString();
-  return text ? `?${text}` : "";
+	const pairs = new URLSearchParams();
+	for (const [name, value] of Object.entries(query)) {
+		for (const one of Array.isArray(value) ? value : [value]) {
+			if (one !== undefined && one !== null && one !== "") pairs.append(name, one);
+		}
+	}
+	const text = pairs.toString();
+	return text ? `?${text}` : "";
 }
 
 function newKey() {
-  asking ??= askForKey(Boolean(storedKey())).finally(() => (asking = null));
-  return asking.then((key) => {
-    if (key) sessionStorage.setItem(KEY, key);
-    return key;
-  });
+	asking ??= askForKey(Boolean(storedKey())).finally(() => (asking = null));
+	return asking.then((key) => {
+		if (key) sessionStorage.setItem(KEY, key);
+		return key;
+	});
 }
 
 function storedKey() {
-  return sessionStorage.getItem(KEY);
+	return sessionStorage.getItem(KEY);
 }
 
 function tell(isDown) {
-  if (down === isDown) return;
-  down = isDown;
-  weather.dispatchEvent(new Event(isDown ? "down" : "up"));
-  if (isDown) setTimeout(knock, 2000);
+	if (down === isDown) return;
+	down = isDown;
+	weather.dispatchEvent(new Event(isDown ? "down" : "up"));
+	if (isDown) setTimeout(knock, 2000);
 }
 
 async function knock() {
-  await send("GET", "/api/health/live", {}).catch(() => null);
-  if (down) setTimeout(knock, 2000);
+	await send("GET", "/api/health/live", {}).catch(() => null);
+	if (down) setTimeout(knock, 2000);
 }

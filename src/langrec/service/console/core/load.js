@@ -10,26 +10,30 @@ const PATIENCE = 150;
  * With `keep`, a long wait only dims the box (a list that is about to change its order).
  */
 export async function load(box, { work, draw, skeleton, keep = false }) {
-  const turn = Symbol("turn");
-  box.turn = turn; // a later load of the same box wins
-  const timer = setTimeout(() => {
-    box.setAttribute("aria-busy", "true");
-    if (keep && box.childElementCount) box.classList.add("dim");
-    else fill(box, skeleton());
-  }, PATIENCE);
-  const done = () => {
-    clearTimeout(timer);
-    if (box.turn !== turn) return false;
-    box.removeAttribute("aria-busy");
-    box.classList.remove("dim");
-    return true;
-  };
-  try {
-    const value = await work();
-    if (done()) draw(value);
-  } catch (error) {
-    if (error.name === "AbortError") return void done();
-    if (done()) fill(box, problem(error, () => load(box, { work, draw, skeleton, keep })));
-    if (error.name !== "Error" && !("requestId" in error)) throw error;
-  }
+	const turn = Symbol("turn");
+	box.turn = turn; // a later load of the same box wins
+	const timer = setTimeout(() => {
+		box.setAttribute("aria-busy", "true");
+		if (keep && box.childElementCount) box.classList.add("dim");
+		else fill(box, skeleton());
+	}, PATIENCE);
+	const done = () => {
+		clearTimeout(timer);
+		if (box.turn !== turn) return false;
+		box.removeAttribute("aria-busy");
+		box.classList.remove("dim");
+		return true;
+	};
+	try {
+		const value = await work();
+		if (done()) draw(value);
+	} catch (error) {
+		if (error.name === "AbortError") return void done();
+		if (done())
+			fill(
+				box,
+				problem(error, () => load(box, { work, draw, skeleton, keep })),
+			);
+		if (error.name !== "Error" && !("requestId" in error)) throw error;
+	}
 }

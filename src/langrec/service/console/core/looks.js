@@ -7,21 +7,27 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", () => looks.dispatchEvent(new Event("change")));
 
 export function look() {
-  return document.documentElement.dataset.look || "system";
+	return document.documentElement.dataset.look || "system";
 }
 
 /** Goes from system to light to dark and back. */
 export function nextLook() {
-  const next = { system: "light", light: "dark", dark: "system" }[look()];
-  if (next === "system") delete document.documentElement.dataset.look;
-  else document.documentElement.dataset.look = next;
-  localStorage.setItem(LOOK, next);
-  looks.dispatchEvent(new Event("change"));
-  return next;
+	const next = { system: "light", light: "dark", dark: "system" }[look()];
+	if (next === "system") delete document.documentElement.dataset.look;
+	else document.documentElement.dataset.look = next;
+	localStorage.setItem(LOOK, next);
+	looks.dispatchEvent(new Event("change"));
+	return next;
 }
 
 /** Whether the person asked for less motion. */
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** The present value of a CSS variable, for what is drawn outside CSS. */
-export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** The present colour behind a CSS variable, for what is drawn outside CSS: the browser picks between light and dark. */
+export function colour(name) {
+	const probe = document.body.appendChild(document.createElement("i"));
+	probe.style.color = `var(${name})`;
+	const value = getComputedStyle(probe).color;
+	probe.remove();
+	return value;
+}

@@ -7,69 +7,76 @@ export let language = "en";
 
 /** Loads the chosen language: what was stored, else what the browser prefers. */
 export async function loadWords() {
-  language = stored() || (navigator.language || "").slice(0, 2).toLowerCase();
-  if (!LANGUAGES.includes(language)) language = "en";
-  const answer = await fetch(`/console/words/${language}.json`);
-  table = await answer.json();
-  document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
+	language = stored() || (navigator.language || "").slice(0, 2).toLowerCase();
+	if (!LANGUAGES.includes(language)) language = "en";
+	const answer = await fetch(`/console/words/${language}.json`);
+	table = await answer.json();
+	document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
 }
 
 /** Chooses a language for this and later visits. */
 export async function speak(name) {
-  localStorage.setItem(CHOSEN, name);
-  await loadWords();
+	localStorage.setItem(CHOSEN, name);
+	await loadWords();
 }
 
 /** The sentence behind a key, its `{places}` filled; `key.one` is taken where `n` is 1 and it exists. */
 export function t(key, places = {}) {
-  const text = (places.n === 1 && table[`${key}.one`]) || table[key] || key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => {
-    const value = places[name];
-    if (value === undefined) return whole;
-    return typeof value === "number" ? number(value) : String(value);
-  });
+	const text = (places.n === 1 && table[`${key}.one`]) || table[key] || key;
+	return text.replace(/\{(\w+)\}/g, (whole, name) => {
+		const value = places[name];
+		if (value === undefined) return whole;
+		return typeof value === "number" ? number(value) : String(value);
+	});
 }
 
 /** Whether the language has a key: for codes that may be new to this console. */
 export const known = (key) => key in table;
 
 export function number(value, digits = undefined) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  const options = digits === undefined ? { maximumFractionDigits: 1 } : { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return new Intl.NumberFormat(language, options).format(value);
+	if (value === null || value === undefined || Number.isNaN(value)) return "–";
+	const options = digits === undefined ? { maximumFractionDigits: 1 } : { minimumFractionDigits: digits, maximumFractionDigits: digits };
+	return new Intl.NumberFormat(language, options).format(value);
 }
 
 export function bytes(value) {
-  if (value === null || value === undefined) return "–";
-  const step = value > 0 ? Math.min(4, Math.floor(Math.log10(value) / 3)) : 0;
-  return `${number(value / 1000 ** step, step && value / 1000 ** step < 100 ? 1 : 0)} ${["B", "kB", "MB", "GB", "TB"][step]}`;
+	if (value === null || value === undefined) return "–";
+	const step = value > 0 ? Math.min(4, Math.floor(Math.log10(value) / 3)) : 0;
+	return `${number(value / 1000 ** step, step && value / 1000 ** step < 100 ? 1 : 0)} ${["B", "kB", "MB", "GB", "TB"][step]}`;
 }
 
 /** How long ago, in the largest fitting unit. */
 export function ago(seconds) {
-  if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "–";
-  const steps = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-  const [unit, size] = steps.find(([, length]) => seconds >= length) || ["second", 1];
-  return new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" }).format(-Math.floor(Math.max(0, seconds) / size), unit);
+	if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "–";
+	const steps = [
+		["year", 31557600],
+		["month", 2629800],
+		["day", 86400],
+		["hour", 3600],
+		["minute", 60],
+		["second", 1],
+	];
+	const [unit, size] = steps.find(([, length]) => seconds >= length) || ["second", 1];
+	return new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" }).format(-Math.floor(Math.max(0, seconds) / size), unit);
 }
 
 /** Epoch milliseconds from a number of milliseconds or an ISO date; NaN where there is none. */
 export function time(value) {
-  if (value === null || value === undefined || value === "" || value === -1) return NaN;
-  return typeof value === "number" ? value : Date.parse(value);
+	if (value === null || value === undefined || value === "" || value === -1) return NaN;
+	return typeof value === "number" ? value : Date.parse(value);
 }
 
 /** How long ago a moment was. */
 export function since(value) {
-  return ago((Date.now() - time(value)) / 1000);
+	return ago((Date.now() - time(value)) / 1000);
 }
 
 export function date(value) {
-  const at = time(value);
-  if (Number.isNaN(at)) return "–";
-  return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(at);
+	const at = time(value);
+	if (Number.isNaN(at)) return "–";
+	return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(at);
 }
 
 function stored() {
-  return localStorage.getItem(CHOSEN);
+	return localStorage.getItem(CHOSEN);
 }

@@ -7,129 +7,193 @@ import { load } from "../core/load.js";
 import { link, remember } from "../core/place.js";
 import { number, since, t, time } from "../core/words.js";
 import { bones } from "../parts/bones.js";
+import { categoryChoice } from "../parts/categories.js";
 import { newItem } from "../parts/newitem.js";
 import { empty } from "../parts/problem.js";
 import { tile } from "../parts/tile.js";
 import { itemPage } from "./item.js";
 
 const ROWS = 25;
-const COLUMNS = [["title", "asc", ""], ["events", "desc", "right"], ["at", "desc", "wide-only"]];
+const COLUMNS = [
+	["title", "asc", ""],
+	["events", "desc", "right"],
+	["at", "desc", "wide-only"],
+];
 
 export function page(root) {
-  let state = {};
-  let parts = null;
+	let state = {};
+	let parts = null;
 
-  function show(place) {
-    if (place.rest.length) {
-      parts = null;
-      itemPage(fill(root), place.rest[0]);
-      return;
-    }
-    state = {
-      q: place.params.get("q") || "",
-      category: place.params.get("category") || "",
-      sort: place.params.get("sort") || "events",
-      order: place.params.get("order") || "desc",
-      page: Math.max(1, Number(place.params.get("page")) || 1),
-    };
-    parts ??= build();
-    parts.field.value = state.q;
-    parts.category.value = state.category;
-    run();
-  }
+	function show(place) {
+		if (place.rest.length) {
+			parts = null;
+			itemPage(fill(root), place.rest[0]);
+			return;
+		}
+		state = {
+			q: place.params.get("q") || "",
+			category: place.params.get("category") || "",
+			sort: place.params.get("sort") || "events",
+			order: place.params.get("order") || "desc",
+			page: Math.max(1, Number(place.params.get("page")) || 1),
+		};
+		parts ??= build();
+		parts.field.value = state.q;
+		parts.category.show(state.category);
+		run();
+	}
 
-  function build() {
-    const field = el("input", { class: "field", type: "search", placeholder: t("catalogue.filter"), "aria-label": t("catalogue.filter"), autocomplete: "off", data: { search: "" }, oninput: calm(() => change({ q: field.value.trim(), page: 1 }), 220) });
-    const category = el("select", { class: "field", "aria-label": t("category.label"), onchange: () => change({ category: category.value, page: 1 }) }, el("option", { value: "" }, t("category.all")));
-    const box = el("div");
-    fill(
-      root,
-      el("div", { class: "page-head" }, el("h1", {}, t("nav.catalogue")), el("div", { class: "end" }, el("button", { type: "button", class: "button main-action", onclick: newItem }, icon("plus"), t("catalogue.add")))),
-      el("section", { class: "panel", "aria-label": t("nav.catalogue") }, el("div", { class: "panel-head" }, el("div", { css: { flex: "1 1 240px", "max-width": "400px" } }, field), el("div", { css: { flex: "0 1 200px" } }, category)), box),
-    );
-    offerCategories(category, () => state.category);
-    return { field, category, box };
-  }
+	function build() {
+		const field = el("input", {
+			class: "field",
+			type: "search",
+			placeholder: t("catalogue.filter"),
+			"aria-label": t("catalogue.filter"),
+			autocomplete: "off",
+			data: { search: "" },
+			oninput: calm(() => change({ q: field.value.trim(), page: 1 }), 220),
+		});
+		const category = categoryChoice({ value: state.category, choose: (name) => change({ category: name, page: 1 }) });
+		const box = el("div");
+		fill(
+			root,
+			el(
+				"div",
+				{ class: "page-head" },
+				el("h1", {}, t("nav.catalogue")),
+				el("div", { class: "end" }, el("button", { class: "button main-action", onclick: newItem }, icon("plus"), t("catalogue.add"))),
+			),
+			el(
+				"section",
+				{ class: "panel", "aria-label": t("nav.catalogue") },
+				el(
+					"div",
+					{ class: "panel-head" },
+					el("div", { css: { flex: "1 1 240px", "max-width": "400px" } }, field),
+					el("div", { css: { flex: "0 1 200px" } }, category),
+				),
+				box,
+			),
+		);
+		return { field, category, box };
+	}
 
-  function change(patch) {
-    state = { ...state, ...patch };
-    remember({ q: state.q, category: state.category, sort: state.sort === "events" ? "" : state.sort, order: state.order === "desc" ? "" : state.order, page: state.page > 1 ? state.page : "" }, { step: "page" in patch && !("q" in patch) });
-    run();
-  }
+	function change(patch) {
+		state = { ...state, ...patch };
+		remember(
+			{
+				q: state.q,
+				category: state.category,
+				sort: state.sort === "events" ? "" : state.sort,
+				order: state.order === "desc" ? "" : state.order,
+				page: state.page > 1 ? state.page : "",
+			},
+			{ step: "page" in patch && !("q" in patch) },
+		);
+		run();
+	}
 
-  function run() {
-    const { q, category, sort, order } = state;
-    load(parts.box, {
-      work: () => get("/api/catalogue", { q, category, sort, order, n: ROWS, offset: (state.page - 1) * ROWS }),
-      draw, skeleton: () => bones(8), keep: true,
-    });
-  }
+	function run() {
+		const { q, category, sort, order } = state;
+		load(parts.box, {
+			work: () => get("/api/catalogue", { q, category, sort, order, n: ROWS, offset: (state.page - 1) * ROWS }),
+			draw,
+			skeleton: () => bones(8),
+			keep: true,
+		});
+	}
 
-  function draw(answer) {
-    if (!answer.items.length) {
-      const filtered = state.q || state.category;
-      fill(parts.box, empty(t(filtered ? "catalogue.none" : "catalogue.empty"), t(filtered ? "catalogue.none.hint" : "catalogue.empty.hint"), el("button", { type: "button", class: "button", onclick: newItem }, t("catalogue.add"))));
-      return;
-    }
-    fill(
-      parts.box,
-      el(
-        "div",
-        { class: "table-box" },
-        el("table", {}, el("caption", { class: "unseen" }, t("nav.catalogue")), el("thead", {}, el("tr", {}, el("td", { class: "wide-only" }), COLUMNS.slice(0, 1).map(header), el("th", { scope: "col", class: "wide-only" }, t("catalogue.categories")), COLUMNS.slice(1).map(header))), el("tbody", {}, answer.items.map(row))),
-      ),
-      pager(answer.total),
-    );
-  }
+	function draw(answer) {
+		if (!answer.items.length) {
+			const filtered = state.q || state.category;
+			fill(
+				parts.box,
+				empty(
+					t(filtered ? "catalogue.none" : "catalogue.empty"),
+					t(filtered ? "catalogue.none.hint" : "catalogue.empty.hint"),
+					el("button", { class: "button", onclick: newItem }, t("catalogue.add")),
+				),
+			);
+			return;
+		}
+		fill(
+			parts.box,
+			el(
+				"div",
+				{ class: "table-box" },
+				el(
+					"table",
+					{},
+					el("caption", { class: "unseen" }, t("nav.catalogue")),
+					el(
+						"thead",
+						{},
+						el(
+							"tr",
+							{},
+							el("td", { class: "wide-only" }),
+							COLUMNS.slice(0, 1).map(header),
+							el("th", { scope: "col", class: "wide-only" }, t("catalogue.categories")),
+							COLUMNS.slice(1).map(header),
+						),
+					),
+					el("tbody", {}, answer.items.map(row)),
+				),
+			),
+			pager(answer.total),
+		);
+	}
 
-  function header([name, first, kind]) {
-    const active = state.sort === name;
-    const turned = state.order === "asc" ? "desc" : "asc";
-    return el(
-      "th",
-      { scope: "col", class: kind, "aria-sort": active ? (state.order === "asc" ? "ascending" : "descending") : undefined },
-      el("button", { type: "button", class: "sort", data: { sort: name }, onclick: () => sortBy(name, active ? turned : first) }, t(`catalogue.${name}`), el("span", { "aria-hidden": "true" }, active ? (state.order === "asc" ? "↑" : "↓") : "")),
-    );
-  }
+	function header([name, first, kind]) {
+		const active = state.sort === name;
+		const turned = state.order === "asc" ? "desc" : "asc";
+		return el(
+			"th",
+			{ scope: "col", class: kind, "aria-sort": active ? (state.order === "asc" ? "ascending" : "descending") : undefined },
+			el(
+				"button",
+				{ class: "sort", data: { sort: name }, onclick: () => sortBy(name, active ? turned : first) },
+				t(`catalogue.${name}`),
+				el("span", { "aria-hidden": "true" }, active ? (state.order === "asc" ? "↑" : "↓") : ""),
+			),
+		);
+	}
 
-  function sortBy(sort, order) {
-    change({ sort, order, page: 1 });
-    requestAnimationFrame(() => parts.box.querySelector(`[data-sort="${sort}"]`)?.focus());
-  }
+	function sortBy(sort, order) {
+		change({ sort, order, page: 1 });
+		requestAnimationFrame(() => parts.box.querySelector(`[data-sort="${sort}"]`)?.focus());
+	}
 
-  function pager(total) {
-    const pages = Math.max(1, Math.ceil(total / ROWS));
-    const from = (state.page - 1) * ROWS;
-    return el(
-      "div",
-      { class: "pager" },
-      el("span", { class: "count numbers" }, t("catalogue.range", { from: from + 1, to: Math.min(total, from + ROWS), total })),
-      el("button", { type: "button", class: "button", disabled: state.page <= 1, onclick: () => change({ page: state.page - 1 }) }, t("previous")),
-      el("button", { type: "button", class: "button", disabled: state.page >= pages, onclick: () => change({ page: state.page + 1 }) }, t("next")),
-    );
-  }
+	function pager(total) {
+		const pages = Math.max(1, Math.ceil(total / ROWS));
+		const from = (state.page - 1) * ROWS;
+		return el(
+			"div",
+			{ class: "pager" },
+			el("span", { class: "count numbers" }, t("catalogue.range", { from: from + 1, to: Math.min(total, from + ROWS), total })),
+			el("button", { class: "button", disabled: state.page <= 1, onclick: () => change({ page: state.page - 1 }) }, t("previous")),
+			el("button", { class: "button", disabled: state.page >= pages, onclick: () => change({ page: state.page + 1 }) }, t("next")),
+		);
+	}
 
-  return { show };
+	return { show };
 }
 
 function row(item) {
-  return el(
-    "tr",
-    { data: { rowBox: "", id: item.id } },
-    el("td", { class: "wide-only", css: { width: "64px" } }, tile(item, "little")),
-    el("th", { scope: "row" }, el("a", { class: "title-button", href: link("catalogue", [item.id]), data: { row: "" } }, item.title || item.id), " ", item.hidden && el("span", { class: "chip" }, t("item.hidden")), el("div", { class: "muted small mono" }, item.id)),
-    el("td", { class: "muted wide-only" }, (item.categories || []).join(" · ")),
-    el("td", { class: "right" }, number(item.n_events)),
-    el("td", { class: "muted wide-only" }, Number.isNaN(time(item.at)) ? "–" : since(item.at)),
-  );
-}
-
-async function offerCategories(choice, current) {
-  try {
-    const all = await get("/api/categories");
-    choice.append(...all.map((one) => el("option", { value: one.name }, `${one.name} (${one.n})`)));
-    choice.value = current();
-  } catch {
-    // The table below reports a server that fails.
-  }
+	return el(
+		"tr",
+		{ data: { rowBox: "", id: item.id } },
+		el("td", { class: "wide-only", css: { width: "64px" } }, tile(item, "little")),
+		el(
+			"th",
+			{ scope: "row" },
+			el("a", { class: "title-button", href: link("catalogue", [item.id]), data: { row: "" } }, item.title || item.id),
+			" ",
+			item.hidden && el("span", { class: "chip" }, t("item.hidden")),
+			el("div", { class: "muted small mono" }, item.id),
+		),
+		el("td", { class: "muted wide-only" }, (item.categories || []).join(" · ")),
+		el("td", { class: "right" }, number(item.n_events)),
+		el("td", { class: "muted wide-only" }, Number.isNaN(time(item.at)) ? "–" : since(item.at)),
+	);
 }

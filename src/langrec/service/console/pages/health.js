@@ -7,89 +7,120 @@ import { colour } from "../core/looks.js";
 import { number, since, t, time } from "../core/words.js";
 import { bones } from "../parts/bones.js";
 import { chart } from "../parts/chart.js";
+import { panel } from "../parts/panel.js";
 
 const EVERY = 15000; // the server's own buckets are as long
 const PICTURES = [
-  ["health.requests", [["requests", "--accent"], ["errors", "--bad"]]],
-  ["health.latency", [["p50_ms", "--accent"], ["p99_ms", "--source-vectors"]]],
-  ["health.memory", [["memory_mb", "--source-itemknn"]]],
+	[
+		"health.requests",
+		[
+			["requests", "--accent"],
+			["errors", "--bad"],
+		],
+	],
+	[
+		"health.latency",
+		[
+			["p50_ms", "--accent"],
+			["p99_ms", "--source-vectors"],
+		],
+	],
+	["health.memory", [["memory_mb", "--source-itemknn"]]],
 ];
 
 export function page(root) {
-  const body = el("div", { class: "stack" });
-  const figures = el("div", { class: "tiles" });
-  const freshness = el("div", { class: "tiles" });
-  let stats = null;
-  let charts = [];
-  fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.health")), el("p", {}, t("health.text"))), body);
+	const body = el("div", { class: "stack" });
+	const figures = el("div", { class: "tiles" });
+	const freshness = el("div", { class: "tiles" });
+	let stats = null;
+	let charts = [];
+	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.health")), el("p", {}, t("health.text"))), body);
 
-  const timer = setInterval(async () => {
-    if (document.hidden || !stats) return;
-    try {
-      stats = await get("/api/health/stats");
-      drawFigures();
-      for (const one of charts) one.redraw();
-    } catch {
-      // The banner says that nobody answers; the last picture stays.
-    }
-  }, EVERY);
+	const timer = setInterval(async () => {
+		if (document.hidden || !stats) return;
+		try {
+			stats = await get("/api/health/stats");
+			drawFigures();
+			for (const one of charts) one.redraw();
+		} catch {
+			// The banner says that nobody answers; the last picture stays.
+		}
+	}, EVERY);
 
-  function show() {
-    load(body, { work: () => get("/api/health/stats"), draw, skeleton: () => bones(3, "chart") });
-  }
+	function show() {
+		load(body, { work: () => get("/api/health/stats"), draw, skeleton: () => bones(3, "chart") });
+	}
 
-  function draw(told) {
-    stats = told;
-    drawFigures();
-    charts = PICTURES.map(([title, series]) => lines(title, series));
-    fill(body, figures, freshness, PICTURES.map(([title, series], i) => panel(title, series, charts[i])));
-  }
+	function draw(told) {
+		stats = told;
+		drawFigures();
+		charts = PICTURES.map(([title, series]) => lines(title, series));
+		fill(
+			body,
+			figures,
+			freshness,
+			PICTURES.map(([title, series], i) => picturePanel(title, series, charts[i])),
+		);
+	}
 
-  function drawFigures() {
-    const last = stats.series.slice(-20); // five minutes
-    const asked = last.reduce((sum, one) => sum + one.requests, 0);
-    const failed = last.reduce((sum, one) => sum + one.errors, 0);
-    const looked = (stats.cache?.hits || 0) + (stats.cache?.misses || 0);
-    const fresh = stats.freshness || {};
-    fill(
-      figures,
-      figure("health.per_minute", number(asked / Math.max(1, last.length / 4), 0)),
-      figure("health.failed", number(failed)),
-      figure("health.p99", `${number(Math.max(0, ...last.map((one) => one.p99_ms || 0)))} ms`),
-      figure("health.cache", looked ? `${number((100 * stats.cache.hits) / looked, 0)} %` : "–"),
-      figure("health.queue", number(stats.queue)),
-      figure("health.shed", number(stats.shed)),
-    );
-    fill(
-      freshness,
-      figure("health.event", age(fresh.event_at)),
-      figure("health.item", age(fresh.item_at)),
-      figure("health.release", age(fresh.release_at)),
-    );
-  }
+	function drawFigures() {
+		const last = stats.series.slice(-20); // five minutes
+		const asked = last.reduce((sum, one) => sum + one.requests, 0);
+		const failed = last.reduce((sum, one) => sum + one.errors, 0);
+		const looked = (stats.cache?.hits || 0) + (stats.cache?.misses || 0);
+		const fresh = stats.freshness || {};
+		fill(
+			figures,
+			figure("health.per_minute", number(asked / Math.max(1, last.length / 4), 0)),
+			figure("health.failed", number(failed)),
+			figure("health.p99", `${number(Math.max(0, ...last.map((one) => one.p99_ms || 0)))} ms`),
+			figure("health.cache", looked ? `${number((100 * stats.cache.hits) / looked, 0)} %` : "–"),
+			figure("health.queue", number(stats.queue)),
+			figure("health.shed", number(stats.shed)),
+		);
+		fill(
+			freshness,
+			figure("health.event", age(fresh.event_at)),
+			figure("health.item", age(fresh.item_at)),
+			figure("health.release", age(fresh.release_at)),
+		);
+	}
 
-  function lines(title, series) {
-    return chart(t(title), () => ({
-      traces: series.map(([name, tint]) => ({
-        type: "scatter",
-        mode: stats.series.length > 1 ? "lines" : "markers",
-        name: t(`health.line.${name}`),
-        x: stats.series.map((one) => new Date(one.at)),
-        y: stats.series.map((one) => one[name]),
-        line: { color: colour(tint), width: 2 },
-        marker: { color: colour(tint), size: 8 },
-        hovertemplate: "%{y}",
-      })),
-      layout: { height: 208, hovermode: "x unified", yaxis: { rangemode: "tozero", nticks: 5 }, xaxis: { type: "date", nticks: 5, tickangle: 0, tickformat: "%H:%M", range: [Date.now() - 3600000, Date.now()] } },
-    }), "small-chart");
-  }
+	function lines(title, series) {
+		return chart(
+			t(title),
+			() => ({
+				traces: series.map(([name, tint]) => ({
+					type: "scatter",
+					mode: stats.series.length > 1 ? "lines" : "markers",
+					name: t(`health.line.${name}`),
+					x: stats.series.map((one) => new Date(one.at)),
+					y: stats.series.map((one) => one[name]),
+					line: { color: colour(tint), width: 2 },
+					marker: { color: colour(tint), size: 8 },
+					hovertemplate: "%{y}",
+				})),
+				layout: {
+					height: 208,
+					hovermode: "x unified",
+					yaxis: { rangemode: "tozero", nticks: 5 },
+					xaxis: { type: "date", nticks: 5, tickangle: 0, tickformat: "%H:%M", range: [Date.now() - 3600000, Date.now()] },
+				},
+			}),
+			"small-chart",
+		);
+	}
 
-  return { show, close: () => clearInterval(timer) };
+	return { show, close: () => clearInterval(timer) };
 }
 
-function panel(title, series, picture) {
-  const names = el("span", { class: "legend end" }, series.map(([name, tint]) => el("span", {}, el("span", { class: "swatch", css: { background: `var(${tint})` } }), t(`health.line.${name}`))));
-  return el("section", { class: "panel", "aria-label": t(title) }, el("div", { class: "panel-head" }, el("h2", {}, t(title)), series.length > 1 && names), el("div", { class: "panel-body" }, picture));
+function picturePanel(title, series, picture) {
+	const names = el(
+		"span",
+		{ class: "legend" },
+		series.map(([name, tint]) => el("span", {}, el("span", { class: "swatch", css: { background: `var(${tint})` } }), t(`health.line.${name}`))),
+	);
+	return panel(t(title), series.length > 1 && names, el("div", { class: "panel-body" }, picture));
 }
 
 const figure = (key, value) => el("div", { class: "figure" }, el("div", { class: "value" }, value), el("div", { class: "name" }, t(key)));

@@ -13,75 +13,130 @@ import { compareReleases } from "../parts/compare.js";
 import { bars, costs, ordered, small } from "../parts/figures.js";
 import { metricTable } from "../parts/metrictable.js";
 import { twoLists } from "../parts/lists.js";
+import { panel } from "../parts/panel.js";
 import { empty } from "../parts/problem.js";
 
 export function page(root) {
-  const body = el("div", { class: "stack" });
-  fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.measure")), el("p", {}, t("measure.text"))), body);
+	const body = el("div", { class: "stack" });
+	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.measure")), el("p", {}, t("measure.text"))), body);
 
-  function show(place) {
-    load(body, {
-      work: () => measured(place.params.get("release")),
-      draw: (told) => draw(told, place.params),
-      skeleton: () => bones(2, "chart"),
-    });
-  }
+	function show(place) {
+		load(body, {
+			work: () => measured(place.params.get("release")),
+			draw: (told) => draw(told, place.params),
+			skeleton: () => bones(2, "chart"),
+		});
+	}
 
-  function draw(told, params) {
-    if (!told.metrics.length) {
-      fill(body, empty(t("measure.empty"), told.problem || t("measure.empty.hint")));
-      return;
-    }
-    const metrics = [...new Set(told.metrics.map((row) => row.metric))];
-    const usual = metrics.includes("ndcg@10") ? "ndcg@10" : metrics[0];
-    const metric = metrics.includes(params.get("metric")) ? params.get("metric") : usual;
-    const choice = el("select", { class: "field", css: { width: "auto" }, "aria-label": t("measure.metric"), onchange: () => { remember({ metric: choice.value === usual ? "" : choice.value }); params.set("metric", choice.value); draw(told, params); body.querySelector("select").focus(); } }, metrics.map((name) => el("option", { value: name }, name)));
-    choice.value = metric;
-    const models = ordered(told, metric);
-    fill(
-      body,
-      panel(
-        t("measure.models", { metric }),
-        choice,
-        el("div", { class: "panel-body" }, chart(t("measure.models", { metric }), () => bars(told, metric, models)), el("p", { class: "muted small" }, t("measure.intervals", { chosen: told.chosen }))),
-        el("details", {}, el("summary", {}, t("measure.numbers")), metricTable(told, metric, models)),
-      ),
-      stamp(told.protocol),
-      slices(told, metric, models),
-      panel(t("measure.cost"), null, el("div", { class: "panel-body" }, chart(t("measure.cost"), () => costs(told, metric, models)), el("p", { class: "muted small" }, t("measure.cost.hint")))),
-      twoLists(told, params),
-      compareReleases(told, metric, params),
-    );
-  }
+	function draw(told, params) {
+		if (!told.metrics.length) {
+			fill(body, empty(t("measure.empty"), told.problem || t("measure.empty.hint")));
+			return;
+		}
+		const metrics = [...new Set(told.metrics.map((row) => row.metric))];
+		const usual = metrics.includes("ndcg@10") ? "ndcg@10" : metrics[0];
+		const metric = metrics.includes(params.get("metric")) ? params.get("metric") : usual;
+		const choice = el(
+			"select",
+			{
+				class: "field",
+				css: { width: "auto" },
+				"aria-label": t("measure.metric"),
+				onchange: () => {
+					remember({ metric: choice.value === usual ? "" : choice.value });
+					params.set("metric", choice.value);
+					draw(told, params);
+					body.querySelector("select").focus();
+				},
+			},
+			metrics.map((name) => el("option", { value: name }, name)),
+		);
+		choice.value = metric;
+		const models = ordered(told, metric);
+		fill(
+			body,
+			panel(
+				t("measure.models", { metric }),
+				choice,
+				el(
+					"div",
+					{ class: "panel-body" },
+					chart(t("measure.models", { metric }), () => bars(told, metric, models)),
+					el("p", { class: "muted small" }, t("measure.intervals", { chosen: told.chosen })),
+				),
+				el("details", {}, el("summary", {}, t("measure.numbers")), metricTable(told, metric, models)),
+			),
+			stamp(told.protocol),
+			slices(told, metric, models),
+			panel(
+				t("measure.cost"),
+				null,
+				el(
+					"div",
+					{ class: "panel-body" },
+					chart(t("measure.cost"), () => costs(told, metric, models)),
+					el("p", { class: "muted small" }, t("measure.cost.hint")),
+				),
+			),
+			twoLists(told, params),
+			compareReleases(told, metric, params),
+		);
+	}
 
-  return { show };
+	return { show };
 }
 
 /** What the server measured; a release without measures is a state to explain, not an error. */
 function measured(release) {
-  return get("/api/measure", { release }).catch((error) => (error.code === "bad_bundle" ? { metrics: [], problem: error.message } : Promise.reject(error)));
-}
-
-function panel(title, end, ...content) {
-  return el("section", { class: "panel", "aria-label": title }, el("div", { class: "panel-head" }, el("h2", {}, title), end && el("span", { class: "end" }, end)), content);
+	return get("/api/measure", { release }).catch((error) =>
+		error.code === "bad_bundle" ? { metrics: [], problem: error.message } : Promise.reject(error),
+	);
 }
 
 function slices(told, metric, models) {
-  const names = [...new Set(told.metrics.map((row) => row.slice))].filter((name) => name !== "all");
-  if (!names.length) return null;
-  return panel(t("measure.slices", { metric }), null, el("div", { class: "small-multiples" }, names.map((name) => small(told, metric, name, models.slice(0, 6)))));
+	const names = [...new Set(told.metrics.map((row) => row.slice))].filter((name) => name !== "all");
+	if (!names.length) return null;
+	return panel(
+		t("measure.slices", { metric }),
+		null,
+		el(
+			"div",
+			{ class: "small-multiples" },
+			names.map((name) => small(told, metric, name, models.slice(0, 6))),
+		),
+	);
 }
 
 function stamp(protocol) {
-  const line = oneLine(protocol);
-  return panel(
-    t("measure.protocol"),
-    el("a", { class: "small", href: link("releases") }, t("nav.releases")),
-    el("div", { class: "panel-body" }, el("div", { class: "stamp-line" }, el("code", { tabindex: "0" }, line), el("button", { type: "button", class: "icon-button text", onclick: () => copy(line) }, icon("copy"), t("copy"))), el("p", { class: "muted small", css: { "margin-top": "8px" } }, t("measure.protocol.hint"))),
-  );
+	const line = oneLine(protocol);
+	return panel(
+		t("measure.protocol"),
+		el("a", { class: "small", href: link("releases") }, t("nav.releases")),
+		el(
+			"div",
+			{ class: "panel-body" },
+			el(
+				"div",
+				{ class: "stamp-line" },
+				el("code", { tabindex: "0" }, line),
+				el("button", { class: "icon-button text", onclick: () => copy(line) }, icon("copy"), t("copy")),
+			),
+			el("p", { class: "muted small", css: { "margin-top": "8px" } }, t("measure.protocol.hint")),
+		),
+	);
 }
 
 function oneLine(protocol) {
-  const said = (value) => (value !== null && typeof value === "object" ? (Array.isArray(value) ? value.join(",") : Object.entries(value).map(([name, one]) => `${name} ${said(one)}`).join(" ")) : String(value));
-  return Object.entries(protocol || {}).filter(([name]) => name !== "seconds").map(([name, value]) => `${name}=${said(value)}`).join(" · ");
+	const said = (value) =>
+		value !== null && typeof value === "object"
+			? Array.isArray(value)
+				? value.join(",")
+				: Object.entries(value)
+						.map(([name, one]) => `${name} ${said(one)}`)
+						.join(" ")
+			: String(value);
+	return Object.entries(protocol || {})
+		.filter(([name]) => name !== "seconds")
+		.map(([name, value]) => `${name}=${said(value)}`)
+		.join(" · ");
 }

@@ -9,6 +9,7 @@ import { say, toast } from "../core/say.js";
 import { t } from "../core/words.js";
 import { bones } from "../parts/bones.js";
 import { card } from "../parts/card.js";
+import { categoryChoice } from "../parts/categories.js";
 import { dialog } from "../parts/dialog.js";
 import { explanation } from "../parts/explain.js";
 import { compare, glide, stands, tell } from "../parts/move.js";
@@ -21,267 +22,307 @@ const SHOWN = 50; // history events in view
 const VISITOR = "langrec.visitor";
 
 export function page(root) {
-  const whoBox = el("div", { class: "who" });
-  const historyBox = el("div", { class: "foldable" });
-  const historyHead = el("div", { class: "panel-head" });
-  const historyPanel = el("section", { class: "panel folded", "aria-label": t("history.title") }, historyHead, historyBox); // folded on a phone only
-  const listBox = el("div");
-  const listHead = el("div", { class: "panel-head" });
-  let state = read(here());
-  let answer = null; // the list in view
-  let events = []; // the history in view
+	const whoBox = el("div", { class: "who" });
+	const historyBox = el("div", { class: "foldable" });
+	const historyHead = el("div", { class: "panel-head" });
+	const historyPanel = el("section", { class: "panel folded", "aria-label": t("history.title") }, historyHead, historyBox); // folded on a phone only
+	const listBox = el("div");
+	const listHead = el("div", { class: "panel-head" });
+	let state = read(here());
+	let answer = null; // the list in view
+	let events = []; // the history in view
 
-  fill(
-    root,
-    el("div", { class: "page-head" }, el("h1", {}, t("nav.recommend"))),
-    whoBox,
-    el(
-      "div",
-      { class: "two" },
-      historyPanel,
-      el("section", { class: "panel", "aria-label": t("recommend.list") }, listHead, listBox),
-    ),
-  );
+	fill(
+		root,
+		el("div", { class: "page-head" }, el("h1", {}, t("nav.recommend"))),
+		whoBox,
+		el("div", { class: "two" }, historyPanel, el("section", { class: "panel", "aria-label": t("recommend.list") }, listHead, listBox)),
+	);
 
-  async function show(place) {
-    const before = state;
-    state = read(place);
-    drawWho();
-    if (!answer || before.user !== state.user || before.category !== state.category) answer = null;
-    await Promise.all([loadHistory(), answer ? null : loadList()]);
-    if (state.why && !document.querySelector("dialog[open]")) explain(answer?.items.find((item) => item.id === state.why) || { id: state.why });
-  }
+	async function show(place) {
+		const before = state;
+		state = read(place);
+		drawWho();
+		if (!answer || before.user !== state.user || before.category !== state.category) answer = null;
+		await Promise.all([loadHistory(), answer ? null : loadList()]);
+		if (state.why && !document.querySelector("dialog[open]")) explain(answer?.items.find((item) => item.id === state.why) || { id: state.why });
+	}
 
-  function drawWho() {
-    const picker = userPicker({ search: true, value: state.newcomer ? "" : state.user, choose: (user) => meet(user) });
-    fill(
-      whoBox,
-      picker,
-      el("button", { type: "button", class: "button", "aria-pressed": String(state.newcomer), onclick: () => meet(newVisitor()) }, icon("person"), t("recommend.new_visitor")),
-      el("button", { type: "button", class: "button", onclick: surprise }, icon("dice"), t("recommend.surprise")),
-    );
-  }
+	function drawWho() {
+		const picker = userPicker({ search: true, value: state.newcomer ? "" : state.user, choose: (user) => meet(user) });
+		fill(
+			whoBox,
+			picker,
+			el(
+				"button",
+				{ class: "button", "aria-pressed": String(state.newcomer), onclick: () => meet(newVisitor()) },
+				icon("person"),
+				t("recommend.new_visitor"),
+			),
+			el("button", { class: "button", onclick: surprise }, icon("dice"), t("recommend.surprise")),
+		);
+	}
 
-  function meet(user) {
-    location.hash = link("recommend", [], { user, category: state.category });
-  }
+	function meet(user) {
+		location.hash = link("recommend", [], { user, category: state.category });
+	}
 
-  async function surprise() {
-    try {
-      const digit = String(1 + Math.floor(Math.random() * 9));
-      let some = await get("/api/users/suggest", { q: digit, n: 50 });
-      if (!some.length) some = await get("/api/users/suggest", { q: "", n: 50 });
-      if (some.length) meet(some[Math.floor(Math.random() * some.length)].id);
-      else toast(t("recommend.no_users"));
-    } catch (error) {
-      fill(listBox, problem(error, surprise));
-    }
-  }
+	async function surprise() {
+		try {
+			const digit = String(1 + Math.floor(Math.random() * 9));
+			let some = await get("/api/users/suggest", { q: digit, n: 50 });
+			if (!some.length) some = await get("/api/users/suggest", { q: "", n: 50 });
+			if (some.length) meet(some[Math.floor(Math.random() * some.length)].id);
+			else toast(t("recommend.no_users"));
+		} catch (error) {
+			fill(listBox, problem(error, surprise));
+		}
+	}
 
-  // History
+	// History
 
-  const loadHistory = () =>
-    load(historyBox, {
-      work: () => (state.user ? get(address("user", state.user, "history"), { n: SHOWN }).catch((error) => (error.status === 404 ? [] : Promise.reject(error))) : []),
-      draw: drawHistory,
-      skeleton: () => bones(6),
-      keep: true,
-    });
+	const loadHistory = () =>
+		load(historyBox, {
+			work: () =>
+				state.user
+					? get(address("user", state.user, "history"), { n: SHOWN }).catch((error) => (error.status === 404 ? [] : Promise.reject(error)))
+					: [],
+			draw: drawHistory,
+			skeleton: () => bones(6),
+			keep: true,
+		});
 
-  function drawHistory(found) {
-    events = found;
-    const off = new Set(state.without);
-    fill(
-      historyHead,
-      el("h2", {}, t("history.title")),
-      el("span", { class: "chip numbers" }, events.length >= SHOWN ? t("history.newest", { n: SHOWN }) : t("events", { n: events.length })),
-      off.size > 0 && el("button", { type: "button", class: "link end", data: { allOn: "" }, onclick: () => whatIf([]) }, t("history.all_on")),
-      foldButton(),
-    );
-    const adder = itemPicker({ label: t("history.add"), choose: (id, title) => act("click", { id, title }) });
-    fill(
-      historyBox,
-      el("div", { class: "panel-body", css: { "padding-bottom": "0" } }, adder),
-      events.length ? timeline(events, off, (id, on) => whatIf(on ? state.without.filter((one) => one !== id) : [...state.without, id])) : empty(t("history.empty"), t("history.empty.hint")),
-    );
-  }
+	function drawHistory(found) {
+		events = found;
+		const off = new Set(state.without);
+		fill(
+			historyHead,
+			el("h2", {}, t("history.title")),
+			el("span", { class: "chip numbers" }, events.length >= SHOWN ? t("history.newest", { n: SHOWN }) : t("events", { n: events.length })),
+			off.size > 0 && el("button", { class: "link end", data: { allOn: "" }, onclick: () => whatIf([]) }, t("history.all_on")),
+			foldButton(),
+		);
+		const adder = itemPicker({ label: t("history.add"), choose: (id, title) => act("click", { id, title }) });
+		fill(
+			historyBox,
+			el("div", { class: "panel-body", css: { "padding-bottom": "0" } }, adder),
+			events.length
+				? timeline(events, off, (id, on) => whatIf(on ? state.without.filter((one) => one !== id) : [...state.without, id]))
+				: empty(t("history.empty"), t("history.empty.hint")),
+		);
+	}
 
-  function foldButton() {
-    const open = !historyPanel.classList.contains("folded");
-    return el("button", { type: "button", class: "link end narrow-only", "aria-expanded": String(open), onclick: () => { historyPanel.classList.toggle("folded"); const fresh = foldButton(); historyHead.lastElementChild.replaceWith(fresh); fresh.focus(); } }, t(open ? "fold" : "unfold"));
-  }
+	function foldButton() {
+		const open = !historyPanel.classList.contains("folded");
+		return el(
+			"button",
+			{
+				class: "link end narrow-only",
+				"aria-expanded": String(open),
+				onclick: () => {
+					historyPanel.classList.toggle("folded");
+					const fresh = foldButton();
+					historyHead.lastElementChild.replaceWith(fresh);
+					fresh.focus();
+				},
+			},
+			t(open ? "fold" : "unfold"),
+		);
+	}
 
-  async function whatIf(without) {
-    state.without = without;
-    remember({ without });
-    const button = historyHead.querySelector("[data-all-on]");
-    if (!without.length || !button) {
-      const focused = document.activeElement?.closest?.("li")?.dataset.id;
-      drawHistory(events);
-      historyBox.querySelector(`li[data-id="${CSS.escape(focused || "")}"] .switch`)?.focus();
-    }
-    await loadList({ told: t(without.length ? "history.left_out" : "history.back", { n: without.length }) });
-  }
+	async function whatIf(without) {
+		state.without = without;
+		remember({ without });
+		const button = historyHead.querySelector("[data-all-on]");
+		if (!without.length || !button) {
+			const focused = document.activeElement?.closest?.("li")?.dataset.id;
+			drawHistory(events);
+			historyBox.querySelector(`li[data-id="${CSS.escape(focused || "")}"] .switch`)?.focus();
+		}
+		await loadList({ told: t(without.length ? "history.left_out" : "history.back", { n: without.length }) });
+	}
 
-  // List
+	// List
 
-  function ask() {
-    // A hidden item is out of the list and must not speak for its likes either.
-    const hidden = events.filter((event) => event.type === "hide").map((event) => event.id);
-    return post("/api/recommend", {
-      user: state.user || undefined,
-      k: state.k,
-      filters: state.category ? { categories: [state.category] } : undefined,
-      without: [...new Set([...state.without, ...hidden])],
-      explain: true,
-    });
-  }
+	function ask() {
+		// A hidden item is out of the list and must not speak for its likes either.
+		const hidden = events.filter((event) => event.type === "hide").map((event) => event.id);
+		return post("/api/recommend", {
+			user: state.user || undefined,
+			k: state.k,
+			filters: state.category ? { categories: [state.category] } : undefined,
+			without: [...new Set([...state.without, ...hidden])],
+			explain: true,
+		});
+	}
 
-  const loadList = ({ told = null } = {}) =>
-    load(listBox, { work: ask, draw: (found) => drawList(found, told), skeleton: () => bones(state.k, "tall"), keep: told !== null });
+	const loadList = ({ told = null } = {}) =>
+		load(listBox, { work: ask, draw: (found) => drawList(found, told), skeleton: () => bones(state.k, "tall"), keep: told !== null });
 
-  function drawList(found, told) {
-    const before = answer && told !== null ? answer.items.map((item) => item.id) : null;
-    const old = listBox.querySelector("ol");
-    const stood = before && old ? stands(old) : new Map();
-    const focusAt = old ? [...old.children].findIndex((row) => row.contains(document.activeElement)) : -1;
-    const focusId = focusAt >= 0 ? old.children[focusAt].dataset.id : null;
-    answer = found;
-    drawListHead();
-    if (!found.items.length) {
-      fill(listBox, empty(t("recommend.empty"), t("recommend.empty.hint"), state.category && el("button", { type: "button", class: "button", onclick: () => pickCategory("") }, t("category.all"))));
-      return;
-    }
-    const moves = before ? compare(before, found.items.map((item) => item.id)) : null;
-    const longest = longestBar(found.items);
-    const list = el("ol", { class: "list" }, found.items.map((item, i) => card(item, i + 1, { longest, step: moves?.steps.get(item.id), act, open })));
-    fill(listBox, list, more(found));
-    if (moves) {
-      glide(list, stood);
-      say(`${told} ${tell(moves)}`);
-      for (const note of listHead.querySelectorAll("[data-moves]")) note.textContent = tell(moves);
-    }
-    if (focusAt >= 0) {
-      const row = list.querySelector(`[data-id="${CSS.escape(focusId)}"]`) || list.children[Math.min(focusAt, list.children.length - 1)];
-      row.querySelector("[data-row]").focus({ preventScroll: true });
-    }
-  }
+	function drawList(found, told) {
+		const before = answer && told !== null ? answer.items.map((item) => item.id) : null;
+		const old = listBox.querySelector("ol");
+		const stood = before && old ? stands(old) : new Map();
+		const focusAt = old ? [...old.children].findIndex((row) => row.contains(document.activeElement)) : -1;
+		const focusId = focusAt >= 0 ? old.children[focusAt].dataset.id : null;
+		answer = found;
+		drawListHead();
+		if (!found.items.length) {
+			fill(
+				listBox,
+				empty(
+					t("recommend.empty"),
+					t("recommend.empty.hint"),
+					state.category && el("button", { class: "button", onclick: () => pickCategory("") }, t("category.all")),
+				),
+			);
+			return;
+		}
+		const moves = before
+			? compare(
+					before,
+					found.items.map((item) => item.id),
+				)
+			: null;
+		const longest = longestBar(found.items);
+		const list = el(
+			"ol",
+			{ class: "list" },
+			found.items.map((item, i) => card(item, i + 1, { longest, step: moves?.steps.get(item.id), act, open })),
+		);
+		fill(listBox, list, more(found));
+		if (moves) {
+			glide(list, stood);
+			say(`${told} ${tell(moves)}`);
+			for (const note of listHead.querySelectorAll("[data-moves]")) note.textContent = tell(moves);
+		}
+		if (focusAt >= 0) {
+			const row = list.querySelector(`[data-id="${CSS.escape(focusId)}"]`) || list.children[Math.min(focusAt, list.children.length - 1)];
+			row.querySelector("[data-row]").focus({ preventScroll: true });
+		}
+	}
 
-  function drawListHead() {
-    const choice = el("select", { class: "field", "aria-label": t("category.label"), css: { width: "auto", "max-width": "184px" }, onchange: () => pickCategory(choice.value) }, el("option", { value: "" }, t("category.all")), state.category && el("option", { value: state.category }, state.category));
-    choice.value = state.category;
-    choice.addEventListener("focus", () => offerCategories(choice, state.category), { once: true });
-    fill(
-      listHead,
-      el("h2", {}, t("recommend.list")),
-      el("span", { class: "muted small", data: { moves: "" } }, why(answer.trace)),
-      el("span", { class: "end" }, choice),
-      el("div", { css: { "flex-basis": "100%" } }, legend(answer.items)),
-    );
-  }
+	function drawListHead() {
+		fill(
+			listHead,
+			el("h2", {}, t("recommend.list")),
+			el("span", { class: "muted small", data: { moves: "" } }, why(answer.trace)),
+			el("span", { class: "end" }, categoryChoice({ value: state.category, choose: pickCategory })),
+			el("div", { css: { "flex-basis": "100%" } }, legend(answer.items)),
+		);
+	}
 
-  function pickCategory(category) {
-    state.category = category;
-    answer = null;
-    remember({ category }, { step: true });
-    loadList();
-  }
+	function pickCategory(category) {
+		state.category = category;
+		answer = null;
+		remember({ category }, { step: true });
+		loadList();
+	}
 
-  function more(found) {
-    return found.items.length >= state.k && state.k < 50 && el("div", { class: "pager" }, el("button", { type: "button", class: "button", onclick: () => { state.k = Math.min(50, state.k + 10); remember({ k: state.k }); loadList({ told: "" }); } }, t("more")));
-  }
+	function more(found) {
+		return (
+			found.items.length >= state.k &&
+			state.k < 50 &&
+			el(
+				"div",
+				{ class: "pager" },
+				el(
+					"button",
+					{
+						class: "button",
+						onclick: () => {
+							state.k = Math.min(50, state.k + 10);
+							remember({ k: state.k });
+							loadList({ told: "" });
+						},
+					},
+					t("more"),
+				),
+			)
+		);
+	}
 
-  // Actions
+	// Actions
 
-  async function act(type, item) {
-    if (!state.user) {
-      state.user = newVisitor();
-      state.newcomer = true;
-      remember({ user: state.user });
-    }
-    const title = item.title || item.id;
-    const user = state.user;
-    try {
-      await post("/api/feedback", [{ FeedbackType: type, UserId: user, ItemId: item.id, Timestamp: new Date().toISOString(), Value: 1 }]);
-    } catch (error) {
-      listBox.prepend(problem(error));
-      return;
-    }
-    toast(t(`act.${type}.done`, { title }), { label: t("undo"), run: () => undo(type, user, item.id, title) });
-    await refresh(t(`act.${type}.done`, { title }));
-  }
+	async function act(type, item) {
+		if (!state.user) {
+			state.user = newVisitor();
+			state.newcomer = true;
+			remember({ user: state.user });
+		}
+		const title = item.title || item.id;
+		const user = state.user;
+		try {
+			await post("/api/feedback", [{ FeedbackType: type, UserId: user, ItemId: item.id, Timestamp: new Date().toISOString(), Value: 1 }]);
+		} catch (error) {
+			listBox.prepend(problem(error));
+			return;
+		}
+		toast(t(`act.${type}.done`, { title }), { label: t("undo"), run: () => undo(type, user, item.id, title) });
+		await refresh(t(`act.${type}.done`, { title }));
+	}
 
-  async function undo(type, user, id, title) {
-    try {
-      await remove(address("feedback", type, user, id));
-    } catch (error) {
-      listBox.prepend(problem(error));
-      return;
-    }
-    if (user === state.user) await refresh(t("act.undone", { title }));
-  }
+	async function undo(type, user, id, title) {
+		try {
+			await remove(address("feedback", type, user, id));
+		} catch (error) {
+			listBox.prepend(problem(error));
+			return;
+		}
+		if (user === state.user) await refresh(t("act.undone", { title }));
+	}
 
-  async function refresh(told) {
-    await loadHistory();
-    await loadList({ told });
-  }
+	async function refresh(told) {
+		await loadHistory();
+		await loadList({ told });
+	}
 
-  // Explanation
+	// Explanation
 
-  function open(item) {
-    explain(item);
-  }
+	function open(item) {
+		explain(item);
+	}
 
-  async function explain(item) {
-    remember({ why: item.id });
-    const box = el("div");
-    const shown = dialog(item.title || item.id, () => box, { drawer: true });
-    load(box, {
-      work: () => get(address("explain", state.user || newVisitor(), item.id), { without: state.without }),
-      draw: (told) => {
-        box.closest("dialog").querySelector("h2").textContent = told.title || item.title || item.id; // a deep link knows the id only
-        fill(box, explanation(told, item, answer?.trace));
-      },
-      skeleton: () => bones(6, ""),
-    });
-    await shown;
-    if (here().page === "recommend") remember({ why: "" });
-    listBox.querySelector(`[data-id="${CSS.escape(item.id)}"] [data-row]`)?.focus();
-  }
+	async function explain(item) {
+		remember({ why: item.id });
+		const box = el("div");
+		const shown = dialog(item.title || item.id, () => box, { drawer: true });
+		load(box, {
+			work: () => get(address("explain", state.user || newVisitor(), item.id), { without: state.without }),
+			draw: (told) => {
+				box.closest("dialog").querySelector("h2").textContent = told.title || item.title || item.id; // a deep link knows the id only
+				fill(box, explanation(told, item, answer?.trace));
+			},
+			skeleton: () => bones(6, ""),
+		});
+		await shown;
+		if (here().page === "recommend") remember({ why: "" });
+		listBox.querySelector(`[data-id="${CSS.escape(item.id)}"] [data-row]`)?.focus();
+	}
 
-  return { show };
+	return { show };
 }
 
 function read(place) {
-  const user = place.params.get("user") || "";
-  const visitor = sessionStorage.getItem(VISITOR);
-  return {
-    user,
-    newcomer: !user || user === visitor,
-    category: place.params.get("category") || "",
-    without: place.params.getAll("without"),
-    k: Number(place.params.get("k")) || 10,
-    why: place.params.get("why") || "",
-  };
+	const user = place.params.get("user") || "";
+	const visitor = sessionStorage.getItem(VISITOR);
+	return {
+		user,
+		newcomer: !user || user === visitor,
+		category: place.params.get("category") || "",
+		without: place.params.getAll("without"),
+		k: Number(place.params.get("k")) || 10,
+		why: place.params.get("why") || "",
+	};
 }
 
 // A visitor needs a name of their own for what they do to be kept.
 function newVisitor() {
-  const name = `visitor-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
-  sessionStorage.setItem(VISITOR, name);
-  return name;
+	const name = `visitor-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
+	sessionStorage.setItem(VISITOR, name);
+	return name;
 }
 
 function why(trace) {
-  return t(`answer.${trace.reason}`);
-}
-
-async function offerCategories(choice, now) {
-  try {
-    const all = await get("/api/categories");
-    fill(choice, el("option", { value: "" }, t("category.all")), all.map((one) => el("option", { value: one.name }, `${one.name} (${one.n})`)));
-    choice.value = now;
-  } catch {
-    // The choice stays as it was.
-  }
+	return t(`answer.${trace.reason}`);
 }

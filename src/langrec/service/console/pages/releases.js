@@ -13,95 +13,118 @@ import { showRelease } from "../parts/frame.js";
 import { empty, problem } from "../parts/problem.js";
 
 export function page(root) {
-  const body = el("div", { class: "stack" });
-  fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.releases")), el("p", {}, t("releases.text"))), body);
+	const body = el("div", { class: "stack" });
+	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.releases")), el("p", {}, t("releases.text"))), body);
 
-  function show() {
-    return load(body, { work: () => Promise.all([get("/api/releases"), get("/api/release")]), draw, skeleton: () => bones(3, "tall") });
-  }
+	function show() {
+		return load(body, { work: () => Promise.all([get("/api/releases"), get("/api/release")]), draw, skeleton: () => bones(3, "tall") });
+	}
 
-  function draw([all, now]) {
-    if (!all.length) {
-      fill(body, empty(t("releases.empty"), t("releases.empty.hint")));
-      return;
-    }
-    fill(body, el("ol", { class: "stack" }, all.map((one, i) => card(one, all[i + 1], now, back))));
-  }
+	function draw([all, now]) {
+		if (!all.length) {
+			fill(body, empty(t("releases.empty"), t("releases.empty.hint")));
+			return;
+		}
+		fill(
+			body,
+			el(
+				"ol",
+				{ class: "stack" },
+				all.map((one, i) => card(one, all[i + 1], now, back)),
+			),
+		);
+	}
 
-  async function back(one, now, place) {
-    const sure = await confirm(t("releases.back.title", { stamp: one.stamp }), [t("releases.back.what", { stamp: one.stamp, now: now.stamp }), t("releases.back.events"), t("releases.back.undo")], t("releases.back"));
-    if (!sure) return;
-    try {
-      await post("/api/releases/rollback", { stamp: one.stamp });
-      const note = t("releases.back.done", { stamp: one.stamp });
-      toast(note);
-      say(note);
-      showRelease();
-      await show();
-    } catch (error) {
-      place.append(problem(error));
-    }
-  }
+	async function back(one, now, place) {
+		const sure = await confirm(
+			t("releases.back.title", { stamp: one.stamp }),
+			[t("releases.back.what", { stamp: one.stamp, now: now.stamp }), t("releases.back.events"), t("releases.back.undo")],
+			t("releases.back"),
+		);
+		if (!sure) return;
+		try {
+			await post("/api/releases/rollback", { stamp: one.stamp });
+			const note = t("releases.back.done", { stamp: one.stamp });
+			toast(note);
+			say(note);
+			showRelease();
+			await show();
+		} catch (error) {
+			place.append(problem(error));
+		}
+	}
 
-  return { show };
+	return { show };
 }
 
 function card(one, before, now, back) {
-  const admin = now.console_role === "admin";
-  const main = headline(one);
-  const box = el("li", { class: "panel release-card", data: { stamp: one.stamp } });
-  fill(
-    box,
-    el(
-      "div",
-      { class: "head" },
-      icon("releases"),
-      el("h2", { class: "mono" }, one.stamp),
-      one.current && el("span", { class: "chip good" }, t("releases.current")),
-      !one.ok && el("span", { class: "chip bad" }, t("releases.damaged")),
-      el(
-        "span",
-        { class: "end row" },
-        el("a", { class: "button", href: link("measure", [], { release: one.current ? "" : one.stamp }) }, t("nav.measure")),
-        !one.current && one.ok && el("button", { type: "button", class: "button", disabled: !admin, title: admin ? undefined : t("releases.admin"), onclick: () => back(one, now, box) }, icon("undo"), t("releases.back")),
-      ),
-    ),
-    one.problem && el("p", { class: "small", css: { color: "var(--bad)" } }, one.problem),
-    el(
-      "dl",
-      {},
-      pair(t("releases.made"), `${date(one.made_at)} (${since(one.made_at)})`),
-      main && pair(main.name, number(main.value, 4)),
-      pair(t("releases.users"), number(one.data?.n_users)),
-      pair(t("releases.items"), number(one.data?.n_items)),
-      pair(t("releases.events"), number(one.data?.n_events)),
-      pair(t("releases.size"), bytes(one.size_bytes)),
-    ),
-    before && changes(one, before),
-  );
-  return box;
+	const admin = now.console_role === "admin";
+	const main = headline(one);
+	const box = el("li", { class: "panel release-card", data: { stamp: one.stamp } });
+	fill(
+		box,
+		el(
+			"div",
+			{ class: "head" },
+			icon("releases"),
+			el("h2", { class: "mono" }, one.stamp),
+			one.current && el("span", { class: "chip good" }, t("releases.current")),
+			!one.ok && el("span", { class: "chip bad" }, t("releases.damaged")),
+			el(
+				"span",
+				{ class: "end row" },
+				el("a", { class: "button", href: link("measure", [], { release: one.current ? "" : one.stamp }) }, t("nav.measure")),
+				!one.current &&
+					one.ok &&
+					el(
+						"button",
+						{ class: "button", disabled: !admin, title: admin ? undefined : t("releases.admin"), onclick: () => back(one, now, box) },
+						icon("undo"),
+						t("releases.back"),
+					),
+			),
+		),
+		one.problem && el("p", { class: "small", css: { color: "var(--bad)" } }, one.problem),
+		el(
+			"dl",
+			{},
+			pair(t("releases.made"), `${date(one.made_at)} (${since(one.made_at)})`),
+			main && pair(main.name, number(main.value, 4)),
+			pair(t("releases.users"), number(one.data?.n_users)),
+			pair(t("releases.items"), number(one.data?.n_items)),
+			pair(t("releases.events"), number(one.data?.n_events)),
+			pair(t("releases.size"), bytes(one.size_bytes)),
+		),
+		before && changes(one, before),
+	);
+	return box;
 }
 
 const pair = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
 /** The first metric of the served model on the whole test. */
 function headline(one) {
-  const all = (one.metrics || []).filter((row) => row.slice === "all");
-  const row = all.find((found) => found.model === "mix" && found.metric === "ndcg@10") || all.find((found) => found.metric === "ndcg@10") || all[0];
-  return row ? { name: `${row.metric}, ${row.model}`, value: row.value } : null;
+	const all = (one.metrics || []).filter((row) => row.slice === "all");
+	const row = all.find((found) => found.model === "mix" && found.metric === "ndcg@10") || all.find((found) => found.metric === "ndcg@10") || all[0];
+	return row ? { name: `${row.metric}, ${row.model}`, value: row.value } : null;
 }
 
 function changes(one, before) {
-  const steps = [];
-  for (const name of ["users", "items", "events"]) {
-    const by = (one.data?.[`n_${name}`] ?? 0) - (before.data?.[`n_${name}`] ?? 0);
-    if (by) steps.push(`${t(`releases.${name}`)} ${signed(by, 0)}`);
-  }
-  const [now, was] = [headline(one), headline(before)];
-  if (now && was && now.name === was.name) steps.push(`${now.name} ${signed(now.value - was.value, 4)}`);
-  const size = (one.size_bytes ?? 0) - (before.size_bytes ?? 0);
-  if (size) steps.push(`${t("releases.size")} ${size < 0 ? "−" : "+"}${bytes(Math.abs(size))}`);
-  return el("div", { class: "row" }, el("span", { class: "muted small" }, t("releases.changed", { stamp: before.stamp })), steps.length ? steps.map((step) => el("span", { class: "chip numbers" }, step)) : el("span", { class: "chip" }, t("releases.same")));
+	const steps = [];
+	for (const name of ["users", "items", "events"]) {
+		const by = (one.data?.[`n_${name}`] ?? 0) - (before.data?.[`n_${name}`] ?? 0);
+		if (by) steps.push(`${t(`releases.${name}`)} ${signed(by, 0)}`);
+	}
+	const [now, was] = [headline(one), headline(before)];
+	if (now && was && now.name === was.name) steps.push(`${now.name} ${signed(now.value - was.value, 4)}`);
+	const size = (one.size_bytes ?? 0) - (before.size_bytes ?? 0);
+	if (size) steps.push(`${t("releases.size")} ${size < 0 ? "−" : "+"}${bytes(Math.abs(size))}`);
+	return el(
+		"div",
+		{ class: "row" },
+		el("span", { class: "muted small" }, t("releases.changed", { stamp: before.stamp })),
+		steps.length ? steps.map((step) => el("span", { class: "chip numbers" }, step)) : el("span", { class: "chip" }, t("releases.same")),
+	);
 }
 
 const signed = (value, digits) => `${value < 0 ? "−" : "+"}${number(Math.abs(value), digits)}`;

@@ -1,13 +1,14 @@
 // Search: one field; what was understood as chips; matched words marked; sliders from words to meaning and from everyone to one user.
 
 import { get } from "../core/api.js";
-import { calm, el, fill } from "../core/dom.js";
+import { calm, el, fill, literal } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { load } from "../core/load.js";
 import { here, remember } from "../core/place.js";
 import { say } from "../core/say.js";
 import { number, t } from "../core/words.js";
 import { bones } from "../parts/bones.js";
+import { categoryChoice } from "../parts/categories.js";
 import { hit } from "../parts/hit.js";
 import { userPicker } from "../parts/people.js";
 import { empty } from "../parts/problem.js";
@@ -17,149 +18,241 @@ import { longestBar } from "../parts/sources.js";
 const STEP = 20;
 
 export function page(root) {
-  const field = el("input", { class: "field", type: "search", placeholder: t("search.placeholder"), "aria-label": t("nav.search"), autocomplete: "off", spellcheck: "false", enterkeyhint: "search", data: { search: "" } });
-  const controls = el("div", { class: "controls" });
-  const found = el("div", { class: "found" });
-  const results = el("section", { class: "panel", "aria-label": t("search.results") });
-  let state = {};
-  let cursor = null;
+	const field = el("input", {
+		class: "field",
+		type: "search",
+		placeholder: t("search.placeholder"),
+		"aria-label": t("nav.search"),
+		autocomplete: "off",
+		spellcheck: "false",
+		enterkeyhint: "search",
+		data: { search: "" },
+	});
+	const controls = el("div", { class: "controls" });
+	const found = el("div", { class: "found" });
+	const results = el("section", { class: "panel", "aria-label": t("search.results") });
+	let state = {};
+	let cursor = null;
 
-  const form = el("form", { class: "search-box", role: "search", onsubmit: (event) => { event.preventDefault(); change({ q: field.value.trim() }); } }, icon("search"), field);
-  fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.search"))), form, controls, found, results);
-  field.addEventListener("input", calm(() => change({ q: field.value.trim() }), 220));
+	const form = el(
+		"form",
+		{
+			class: "search-box",
+			role: "search",
+			onsubmit: (event) => {
+				event.preventDefault();
+				change({ q: field.value.trim() });
+			},
+		},
+		icon("search"),
+		field,
+	);
+	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.search"))), form, controls, found, results);
+	field.addEventListener(
+		"input",
+		calm(() => change({ q: field.value.trim() }), 220),
+	);
 
-  function show(place) {
-    state = read(place);
-    field.value = state.q;
-    drawControls();
-    run();
-  }
+	function show(place) {
+		state = read(place);
+		field.value = state.q;
+		drawControls();
+		run();
+	}
 
-  function change(patch) {
-    const before = JSON.stringify(state);
-    state = { ...state, ...patch };
-    if (JSON.stringify(state) === before) return;
-    remember({ q: state.q, category: state.category, where: state.where, user: state.user, meaning: state.meaning === 0.5 ? "" : state.meaning, personal: state.personal || "" });
-    run();
-  }
+	function change(patch) {
+		const before = JSON.stringify(state);
+		state = { ...state, ...patch };
+		if (JSON.stringify(state) === before) return;
+		remember({
+			q: state.q,
+			category: state.category,
+			where: state.where,
+			user: state.user,
+			meaning: state.meaning === 0.5 ? "" : state.meaning,
+			personal: state.personal || "",
+		});
+		run();
+	}
 
-  function drawControls() {
-    const category = el("select", { class: "field", onchange: () => { if (category.value) change({ category: [...new Set([...state.category, category.value])] }); category.value = ""; } }, el("option", { value: "" }, t("category.add")));
-    category.addEventListener("focus", () => offer(category), { once: true });
-    const person = userPicker({
-      value: state.user,
-      label: t("search.for_user"),
-      choose: (user) => { change({ user, personal: state.personal || 0.5 }); drawControls(); },
-    });
-    fill(
-      controls,
-      slider({ name: t("search.meaning"), from: t("search.words"), to: t("search.meaning"), value: state.meaning, change: (meaning) => change({ meaning }) }),
-      slider({ name: t("search.personal"), from: t("search.everyone"), to: state.user ? t("search.user", { user: state.user }) : t("search.this_user"), value: state.personal, change: (personal) => { change({ personal }); if (!state.user && personal > 0) person.field.focus(); } }),
-      person,
-      el("label", { class: "label" }, el("span", { class: "unseen" }, t("category.label")), category),
-    );
-  }
+	function drawControls() {
+		const category = categoryChoice({
+			none: t("category.add"),
+			choose: (name) => {
+				category.value = "";
+				if (name) change({ category: [...new Set([...state.category, name])] });
+			},
+		});
+		const person = userPicker({
+			value: state.user,
+			label: t("search.for_user"),
+			choose: (user) => {
+				change({ user, personal: state.personal || 0.5 });
+				drawControls();
+			},
+		});
+		fill(
+			controls,
+			slider({
+				name: t("search.meaning"),
+				from: t("search.words"),
+				to: t("search.meaning"),
+				value: state.meaning,
+				change: (meaning) => change({ meaning }),
+			}),
+			slider({
+				name: t("search.personal"),
+				from: t("search.everyone"),
+				to: state.user ? t("search.user", { user: state.user }) : t("search.this_user"),
+				value: state.personal,
+				change: (personal) => {
+					change({ personal });
+					if (!state.user && personal > 0) person.field.focus();
+				},
+			}),
+			person,
+			el("div", { class: "label" }, category),
+		);
+	}
 
-  function ask(next = null) {
-    return get("/api/search", { q: state.q, k: STEP, cursor: next, meaning: state.meaning, user: state.user, personal: state.user ? state.personal : "", category: state.category, where: state.where });
-  }
+	function ask(next = null) {
+		return get("/api/search", {
+			q: state.q,
+			k: STEP,
+			cursor: next,
+			meaning: state.meaning,
+			user: state.user,
+			personal: state.user ? state.personal : "",
+			category: state.category,
+			where: state.where,
+		});
+	}
 
-  function run() {
-    if (!state.q) {
-      fill(found);
-      fill(results, empty(t("search.start"), t("search.start.hint")));
-      return;
-    }
-    load(results, { work: () => ask(), draw, skeleton: () => bones(6), keep: true });
-  }
+	function run() {
+		if (!state.q) {
+			fill(found);
+			fill(results, empty(t("search.start"), t("search.start.hint")));
+			return;
+		}
+		load(results, { work: () => ask(), draw, skeleton: () => bones(6), keep: true });
+	}
 
-  function draw(answer) {
-    cursor = answer.cursor;
-    drawFound(answer);
-    if (!answer.items.length) {
-      fill(results, empty(t("search.none"), t("search.none.hint"), state.category.length > 0 && el("button", { type: "button", class: "button", onclick: () => change({ category: [], where: [] }) }, t("search.no_filters"))));
-      say(t("search.none"));
-      return;
-    }
-    const list = el("ol", { class: "list" }, rows(answer));
-    fill(results, list, pager(list));
-    say(t("search.count", { n: answer.total }));
-  }
+	function draw(answer) {
+		cursor = answer.cursor;
+		drawFound(answer);
+		if (!answer.items.length) {
+			fill(
+				results,
+				empty(
+					t("search.none"),
+					t("search.none.hint"),
+					state.category.length > 0 && el("button", { class: "button", onclick: () => change({ category: [], where: [] }) }, t("search.no_filters")),
+				),
+			);
+			say(t("search.none"));
+			return;
+		}
+		const list = el("ol", { class: "list" }, rows(answer));
+		fill(results, list, pager(list));
+		say(t("search.count", { n: answer.total }));
+	}
 
-  function rows(answer) {
-    const longest = longestBar(answer.items);
-    return answer.items.map((item) => hit(item, longest));
-  }
+	function rows(answer) {
+		const longest = longestBar(answer.items);
+		return answer.items.map((item) => hit(item, longest));
+	}
 
-  function pager(list) {
-    if (!cursor) return null;
-    const button = el("button", { type: "button", class: "button", onclick: async () => {
-      button.disabled = true;
-      const holder = el("div");
-      list.after(holder);
-      await load(holder, { work: () => ask(cursor), skeleton: () => bones(3), draw: (answer) => {
-        cursor = answer.cursor;
-        const fresh = rows(answer);
-        list.append(...fresh);
-        fresh[0]?.querySelector("[data-row]").focus({ preventScroll: true });
-        holder.remove();
-        box.replaceWith(pager(list) || "");
-      } });
-      button.disabled = false;
-    } }, t("more"));
-    const box = el("div", { class: "pager" }, button);
-    return box;
-  }
+	function pager(list) {
+		if (!cursor) return null;
+		const button = el(
+			"button",
+			{
+				class: "button",
+				onclick: async () => {
+					button.disabled = true;
+					const holder = el("div");
+					list.after(holder);
+					await load(holder, {
+						work: () => ask(cursor),
+						skeleton: () => bones(3),
+						draw: (answer) => {
+							cursor = answer.cursor;
+							const fresh = rows(answer);
+							list.append(...fresh);
+							fresh[0]?.querySelector("[data-row]").focus({ preventScroll: true });
+							holder.remove();
+							box.replaceWith(pager(list) || "");
+						},
+					});
+					button.disabled = false;
+				},
+			},
+			t("more"),
+		);
+		const box = el("div", { class: "pager" }, button);
+		return box;
+	}
 
-  function drawFound(answer) {
-    const words = answer.understood?.words || [];
-    fill(
-      found,
-      el("span", { class: "numbers" }, t("search.count", { n: answer.total }), " · ", `${number(answer.ms)} ms`),
-      el(
-        "span",
-        { class: "chips" },
-        words.map((word) => chip(word, "", () => change({ q: without(state.q, word) }))),
-        state.category.map((name) => chip(name, "accent", () => change({ category: state.category.filter((one) => one !== name) }))),
-        (answer.understood?.categories || []).filter((name) => !state.category.includes(name)).map((name) => chip(name, "accent", () => change({ q: without(state.q, name) }))),
-        state.where.map((one) => chip(one.replace(/:/g, " "), "accent", () => change({ where: state.where.filter((other) => other !== one) }))),
-      ),
-    );
-  }
+	function drawFound(answer) {
+		const words = answer.understood?.words || [];
+		fill(
+			found,
+			el("span", { class: "numbers" }, t("search.count", { n: answer.total }), " · ", `${number(answer.ms)} ms`),
+			el(
+				"span",
+				{ class: "chips" },
+				words.map((word) => chip(word, "", () => change({ q: without(state.q, word) }))),
+				state.category.map((name) => chip(name, "accent", () => change({ category: state.category.filter((one) => one !== name) }))),
+				(answer.understood?.categories || [])
+					.filter((name) => !state.category.includes(name))
+					.map((name) => chip(name, "accent", () => change({ q: without(state.q, name) }))),
+				state.where.map((one) => chip(one.replace(/:/g, " "), "accent", () => change({ where: state.where.filter((other) => other !== one) }))),
+			),
+		);
+	}
 
-  function chip(text, kind, drop) {
-    return el("button", { type: "button", class: `chip ${kind}`, "aria-label": t("search.drop", { text }), onclick: () => { drop(); field.value = state.q; field.focus(); } }, text, icon("close"));
-  }
+	function chip(text, kind, drop) {
+		return el(
+			"button",
+			{
+				class: `chip ${kind}`,
+				"aria-label": t("search.drop", { text }),
+				onclick: () => {
+					drop();
+					field.value = state.q;
+					field.focus();
+				},
+			},
+			text,
+			icon("close"),
+		);
+	}
 
-  return { show };
+	return { show };
 }
 
 function read(place = here()) {
-  const { params } = place;
-  const share = (name, usual) => (params.has(name) ? Math.min(1, Math.max(0, Number(params.get(name)) || 0)) : usual);
-  return {
-    q: params.get("q") || "",
-    category: params.getAll("category"),
-    where: params.getAll("where"),
-    user: params.get("user") || "",
-    meaning: share("meaning", 0.5),
-    personal: share("personal", 0),
-  };
+	const { params } = place;
+	const share = (name, usual) => (params.has(name) ? Math.min(1, Math.max(0, Number(params.get(name)) || 0)) : usual);
+	return {
+		q: params.get("q") || "",
+		category: params.getAll("category"),
+		where: params.getAll("where"),
+		user: params.get("user") || "",
+		meaning: share("meaning", 0.5),
+		personal: share("personal", 0),
+	};
 }
 
 /** The query without one understood word, in whatever form it was typed. */
 function without(q, word) {
-  const low = word.toLowerCase();
-  const kept = q.split(/\s+/).filter((one) => one.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "") !== low);
-  const shorter = kept.join(" ");
-  return shorter === q ? q.split(new RegExp(word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "iu")).join(" ").trim() : shorter;
-}
-
-async function offer(choice) {
-  try {
-    const all = await get("/api/categories");
-    choice.append(...all.map((one) => el("option", { value: one.name }, `${one.name} (${one.n})`)));
-  } catch {
-    // The choice stays empty.
-  }
+	const low = word.toLowerCase();
+	const kept = q.split(/\s+/).filter((one) => one.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "") !== low);
+	const shorter = kept.join(" ");
+	return shorter === q
+		? q
+				.split(new RegExp(literal(word), "iu"))
+				.join(" ")
+				.trim()
+		: shorter;
 }

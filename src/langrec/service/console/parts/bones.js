@@ -5,10 +5,10 @@ import { t } from "../core/words.js";
 
 /** `n` grey lines of a kind: "", "tall" or "chart". */
 export function bones(n = 5, kind = "tall") {
-  return el(
-    "div",
-    { class: "bones" },
-    el("span", { class: "unseen" }, t("loading")),
-    Array.from({ length: n }, () => el("div", { class: `bone ${kind}`, "aria-hidden": "true" })),
-  );
+	return el(
+		"div",
+		{ class: "bones" },
+		el("span", { class: "unseen" }, t("loading")),
+		Array.from({ length: n }, () => el("div", { class: `bone ${kind}`, "aria-hidden": "true" })),
+	);
 }

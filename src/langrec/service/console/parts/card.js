@@ -7,37 +7,61 @@ import { reason } from "./reason.js";
 import { scoreBar } from "./sources.js";
 import { tile } from "./tile.js";
 
-const ACTS = [["click", "c"], ["like", "l"], ["hide", "x"]];
+const ACTS = [
+	["click", "c"],
+	["like", "l"],
+	["hide", "x"],
+];
 
 /** `step` is how far it moved up, "new", or undefined; `act(type, item)` and `open(item)` are what the buttons do. */
 export function card(item, place, { longest, step, act, open }) {
-  return el(
-    "li",
-    { class: "card", data: { id: item.id, rowBox: "" } },
-    el("div", { class: "place" }, el("span", {}, place), moved(step)),
-    tile(item),
-    el(
-      "div",
-      {},
-      el("button", { type: "button", class: "title", data: { row: "" }, "aria-haspopup": "dialog", onclick: () => open(item) }, item.title || item.id),
-      el("p", { class: "cats" }, (item.categories || []).join(" · ") || t("item.no_categories")),
-      el("p", { class: "because" }, reason(item.reason)),
-    ),
-    el("div", { class: "side" }, el("div", { class: "score" }, scoreBar(item.sources || {}, longest), el("span", { class: "value" }, number(item.score, 3))), el("div", { class: "acts" }, ACTS.map(([type, key]) => action(type, key, item, act)))),
-  );
+	return el(
+		"li",
+		{ class: "card", data: { id: item.id, rowBox: "" } },
+		el("div", { class: "place" }, el("span", {}, place), moved(step)),
+		tile(item),
+		el(
+			"div",
+			{},
+			el("button", { class: "title", data: { row: "" }, "aria-haspopup": "dialog", onclick: () => open(item) }, item.title || item.id),
+			el("p", { class: "cats" }, (item.categories || []).join(" · ") || t("item.no_categories")),
+			el("p", { class: "because" }, reason(item.reason)),
+		),
+		el(
+			"div",
+			{ class: "side" },
+			el("div", { class: "score" }, scoreBar(item.sources || {}, longest), el("span", { class: "value" }, number(item.score, 3))),
+			el(
+				"div",
+				{ class: "acts" },
+				ACTS.map(([type, key]) => action(type, key, item, act)),
+			),
+		),
+	);
 }
 
 function action(type, key, item, act) {
-  return el(
-    "button",
-    { type: "button", class: "icon-button", title: `${t(`act.${type}`)} (${key})`, "aria-label": t(`act.${type}.of`, { title: item.title || item.id }), data: { key, act: type }, onclick: () => act(type, item) },
-    icon(type),
-  );
+	return el(
+		"button",
+		{
+			class: "icon-button",
+			title: `${t(`act.${type}`)} (${key})`,
+			"aria-label": t(`act.${type}.of`, { title: item.title || item.id }),
+			data: { key, act: type },
+			onclick: () => act(type, item),
+		},
+		icon(type),
+	);
 }
 
 function moved(step) {
-  if (step === undefined || step === 0) return null;
-  if (step === "new") return el("span", { class: "moved new" }, t("move.new"));
-  const name = step > 0 ? "up" : "down";
-  return el("span", { class: `moved ${name}`, title: t(`move.${name}`, { n: Math.abs(step) }) }, el("span", { "aria-hidden": "true" }, `${step > 0 ? "▲" : "▼"}${Math.abs(step)}`), el("span", { class: "unseen" }, t(`move.${name}`, { n: Math.abs(step) })));
+	if (step === undefined || step === 0) return null;
+	if (step === "new") return el("span", { class: "moved new" }, t("move.new"));
+	const name = step > 0 ? "up" : "down";
+	return el(
+		"span",
+		{ class: `moved ${name}`, title: t(`move.${name}`, { n: Math.abs(step) }) },
+		el("span", { "aria-hidden": "true" }, `${step > 0 ? "▲" : "▼"}${Math.abs(step)}`),
+		el("span", { class: "unseen" }, t(`move.${name}`, { n: Math.abs(step) })),
+	);
 }

@@ -6,50 +6,64 @@ import { t } from "../core/words.js";
 
 /** Opens a dialog; `build(close)` gives its content. Resolves with what `close` was called with, null otherwise. */
 export function dialog(title, build, { drawer = false } = {}) {
-  return new Promise((resolve) => {
-    let result = null;
-    const name = freshId("dialog");
-    const box = el("dialog", { class: drawer ? "drawer" : "", "aria-labelledby": name, data: { modal: "" } });
-    const close = (value = null) => {
-      result = value;
-      box.close();
-    };
-    box.append(
-      el("div", { class: "dialog-head" }, el("h2", { id: name }, title), el("button", { type: "button", class: "icon-button", "aria-label": t("close"), onclick: () => close() }, icon("close"))),
-      el("div", { class: "dialog-body" }, build(close)),
-    );
-    box.addEventListener("close", () => { box.remove(); resolve(result); });
-    box.addEventListener("click", (event) => event.target === box && close());
-    window.addEventListener("hashchange", () => box.isConnected && close(), { once: true });
-    document.body.append(box);
-    box.showModal();
-  });
+	return new Promise((resolve) => {
+		let result = null;
+		const name = freshId("dialog");
+		const box = el("dialog", { class: drawer ? "drawer" : "", "aria-labelledby": name, data: { modal: "" } });
+		const close = (value = null) => {
+			result = value;
+			box.close();
+		};
+		box.append(
+			el(
+				"div",
+				{ class: "dialog-head" },
+				el("h2", { id: name }, title),
+				el("button", { class: "icon-button", "aria-label": t("close"), onclick: () => close() }, icon("close")),
+			),
+			el("div", { class: "dialog-body" }, build(close)),
+		);
+		box.addEventListener("close", () => {
+			box.remove();
+			resolve(result);
+		});
+		box.addEventListener("click", (event) => event.target === box && close());
+		window.addEventListener("hashchange", () => box.isConnected && close(), { once: true });
+		document.body.append(box);
+		box.showModal();
+	});
 }
 
 /** Asks before something that changes what others see; resolves with true or false. */
 export async function confirm(title, lines, action) {
-  const sure = await dialog(title, (close) => [
-    lines.map((line) => el("p", {}, line)),
-    el(
-      "div",
-      { class: "dialog-foot" },
-      el("button", { type: "button", class: "button", onclick: () => close(false) }, t("cancel")),
-      el("button", { type: "button", class: "button danger", onclick: () => close(true) }, action),
-    ),
-  ]);
-  return sure === true;
+	const sure = await dialog(title, (close) => [
+		lines.map((line) => el("p", {}, line)),
+		el(
+			"div",
+			{ class: "dialog-foot" },
+			el("button", { class: "button", onclick: () => close(false) }, t("cancel")),
+			el("button", { class: "button danger", onclick: () => close(true) }, action),
+		),
+	]);
+	return sure === true;
 }
 
 /** Asks for the API key; resolves with the key or null. */
 export function askForKey(refused) {
-  return dialog(t("key.title"), (close) => {
-    const field = el("input", { class: "field", type: "password", autocomplete: "off", required: true, name: "key" });
-    return el(
-      "form",
-      { class: "form", onsubmit: (event) => { event.preventDefault(); close(field.value.trim()); } },
-      el("p", {}, t(refused ? "key.refused" : "key.text")),
-      el("label", { class: "label" }, t("key.label"), field),
-      el("div", { class: "dialog-foot" }, el("button", { type: "submit", class: "button main-action" }, t("key.use"))),
-    );
-  });
+	return dialog(t("key.title"), (close) => {
+		const field = el("input", { class: "field", type: "password", autocomplete: "off", required: true, name: "key" });
+		return el(
+			"form",
+			{
+				class: "form",
+				onsubmit: (event) => {
+					event.preventDefault();
+					close(field.value.trim());
+				},
+			},
+			el("p", {}, t(refused ? "key.refused" : "key.text")),
+			el("label", { class: "label" }, t("key.label"), field),
+			el("div", { class: "dialog-foot" }, el("button", { type: "submit", class: "button main-action" }, t("key.use"))),
+		);
+	});
 }

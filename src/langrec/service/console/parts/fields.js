@@ -5,20 +5,26 @@ import { number, t } from "../core/words.js";
 
 /** The longest text among the fields, empty where there is none. */
 export function longText(fields) {
-  const texts = Object.values(fields || {}).filter((value) => typeof value === "string" && /\s/.test(value));
-  return texts.sort((a, b) => b.length - a.length)[0] || "";
+	const texts = Object.values(fields || {}).filter((value) => typeof value === "string" && /\s/.test(value));
+	return texts.sort((a, b) => b.length - a.length)[0] || "";
 }
 
 /** A definition list of all fields that hold something. */
 export function fieldList(fields) {
-  const rows = Object.entries(fields || {}).filter(([, value]) => value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length));
-  if (!rows.length) return el("p", { class: "muted" }, t("item.no_fields"));
-  return el("dl", { class: "fields" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, said(value))]));
+	const rows = Object.entries(fields || {}).filter(
+		([, value]) => value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length),
+	);
+	if (!rows.length) return el("p", { class: "muted" }, t("item.no_fields"));
+	return el(
+		"dl",
+		{ class: "fields" },
+		rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, said(value))]),
+	);
 }
 
 function said(value) {
-  if (typeof value === "boolean") return t(value ? "yes" : "no");
-  if (typeof value === "number") return number(value, Number.isInteger(value) ? 0 : 2);
-  if (Array.isArray(value)) return value.map(said).join(", ");
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+	if (typeof value === "boolean") return t(value ? "yes" : "no");
+	if (typeof value === "number") return number(value, Number.isInteger(value) ? 0 : 2);
+	if (Array.isArray(value)) return value.map(said).join(", ");
+	return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

@@ -14,51 +14,73 @@ const release = el("a", { class: "release", href: link("releases") });
 
 /** Draws both for the page in view; `restart` draws the page anew in another language. */
 export function frame(pages, current, restart) {
-  const nav = document.getElementById("nav");
-  nav.setAttribute("aria-label", t("nav.label"));
-  fill(
-    nav,
-    el("a", { class: "brand", href: link("recommend") }, el("img", { src: "/console/icon.svg", alt: "" }), "langrec"),
-    el("ul", {}, pages.map((page) => el("li", {}, el("a", { href: link(page), "aria-current": page === current ? "page" : undefined }, icon(ICONS[page]), el("span", {}, t(`nav.${page}`)))))),
-  );
-  const top = document.getElementById("top");
-  if (top.dataset.language === language) return;
-  top.dataset.language = language;
-  fill(top, release, languages(restart), lookButton(), el("button", { type: "button", class: "icon-button", "aria-label": t("keys.title"), title: `${t("keys.title")} (?)`, onclick: showKeys }, icon("keys")));
+	const nav = document.getElementById("nav");
+	nav.setAttribute("aria-label", t("nav.label"));
+	fill(
+		nav,
+		el("a", { class: "brand", href: link("recommend") }, el("img", { src: "/console/icon.svg", alt: "" }), "langrec"),
+		el(
+			"ul",
+			{},
+			pages.map((page) =>
+				el(
+					"li",
+					{},
+					el("a", { href: link(page), "aria-current": page === current ? "page" : undefined }, icon(ICONS[page]), el("span", {}, t(`nav.${page}`))),
+				),
+			),
+		),
+	);
+	const top = document.getElementById("top");
+	if (top.dataset.language === language) return;
+	top.dataset.language = language;
+	fill(
+		top,
+		release,
+		languages(restart),
+		lookButton(),
+		el("button", { class: "icon-button", "aria-label": t("keys.title"), title: `${t("keys.title")} (?)`, onclick: showKeys }, icon("keys")),
+	);
 }
 
 /** Asks which release is in use and shows it. */
 export async function showRelease() {
-  try {
-    const now = await get("/api/release");
-    fill(
-      release,
-      el("span", { class: "dot", "aria-hidden": "true" }),
-      el("span", { class: "unseen" }, t("release.in_use")),
-      el("span", { class: "stamp" }, now.stamp),
-      el("span", { class: "age" }, ago(now.age_seconds)),
-    );
-  } catch {
-    fill(release); // the page below says what is wrong; the top line stays quiet
-  }
+	try {
+		const now = await get("/api/release");
+		fill(
+			release,
+			el("span", { class: "dot", "aria-hidden": "true" }),
+			el("span", { class: "unseen" }, t("release.in_use")),
+			el("span", { class: "stamp" }, now.stamp),
+			el("span", { class: "age" }, ago(now.age_seconds)),
+		);
+	} catch {
+		fill(release); // the page below says what is wrong; the top line stays quiet
+	}
 }
 
 function languages(restart) {
-  const change = async (name) => {
-    await speak(name);
-    restart();
-  };
-  const other = language === "en" ? { name: "zh", text: "中文", tag: "zh-Hans" } : { name: "en", text: "English", tag: "en" };
-  return el("button", { type: "button", class: "icon-button text", lang: other.tag, data: { language: other.name }, onclick: () => change(other.name) }, other.text);
+	const change = async (name) => {
+		await speak(name);
+		restart();
+	};
+	const other = language === "en" ? { name: "zh", text: "中文", tag: "zh-Hans" } : { name: "en", text: "English", tag: "en" };
+	return el("button", { class: "icon-button text", lang: other.tag, data: { language: other.name }, onclick: () => change(other.name) }, other.text);
 }
 
 function lookButton() {
-  const button = el("button", { type: "button", class: "icon-button", onclick: () => { draw(nextLook()); say(t(`look.${look()}`)); } });
-  const draw = (now) => {
-    fill(button, icon({ system: "system", light: "sun", dark: "moon" }[now]));
-    button.setAttribute("aria-label", t(`look.${now}`));
-    button.title = t(`look.${now}`);
-  };
-  draw(look());
-  return button;
+	const button = el("button", {
+		class: "icon-button",
+		onclick: () => {
+			draw(nextLook());
+			say(t(`look.${look()}`));
+		},
+	});
+	const draw = (now) => {
+		fill(button, icon({ system: "system", light: "sun", dark: "moon" }[now]));
+		button.setAttribute("aria-label", t(`look.${now}`));
+		button.title = t(`look.${now}`);
+	};
+	draw(look());
+	return button;
 }

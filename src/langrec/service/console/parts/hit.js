@@ -9,19 +9,24 @@ import { scoreBar } from "./sources.js";
 import { tile } from "./tile.js";
 
 export function hit(item, longest) {
-  const words = item.matched || [];
-  const text = longText(item.fields);
-  return el(
-    "li",
-    { class: "hit", data: { id: item.id, rowBox: "" } },
-    tile(item),
-    el(
-      "div",
-      {},
-      el("a", { class: "title", href: link("catalogue", [item.id]), data: { row: "" } }, marked(item.title || item.id, words)),
-      el("p", { class: "muted small" }, marked((item.categories || []).join(" · "), words)),
-      text && el("p", { class: "text" }, marked(around(text, words), words)),
-    ),
-    el("div", { class: "score" }, scoreBar(item.sources || {}, longest), el("span", { class: "numbers" }, words.length ? number(item.score, 3) : t("search.by_meaning"))),
-  );
+	const words = item.matched || [];
+	const text = longText(item.fields);
+	return el(
+		"li",
+		{ class: "hit", data: { id: item.id, rowBox: "" } },
+		tile(item),
+		el(
+			"div",
+			{},
+			el("a", { class: "title", href: link("catalogue", [item.id]), data: { row: "" } }, marked(item.title || item.id, words)),
+			el("p", { class: "muted small" }, marked((item.categories || []).join(" · "), words)),
+			text && el("p", { class: "text" }, marked(around(text, words), words)),
+		),
+		el(
+			"div",
+			{ class: "score" },
+			scoreBar(item.sources || {}, longest),
+			el("span", { class: "numbers" }, words.length ? number(item.score, 3) : t("search.by_meaning")),
+		),
+	);
 }

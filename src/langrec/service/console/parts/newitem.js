@@ -8,61 +8,71 @@ import { dialog } from "./dialog.js";
 import { problem } from "./problem.js";
 
 export function newItem() {
-  return dialog(t("new.title"), (close) => {
-    const id = input("id", `item-${Date.now().toString(36)}`, true);
-    const title = input("title", "", true);
-    const text = el("textarea", { class: "field", name: "text", rows: 4 });
-    const categories = input("categories");
-    const trouble = el("div");
-    const submit = el("button", { type: "submit", class: "button main-action" }, t("new.add"));
-    const send = async (event) => {
-      event.preventDefault();
-      submit.disabled = true;
-      const names = categories.value.split(/[,，、]/).map((name) => name.trim()).filter(Boolean);
-      try {
-        await post("/api/item", { ItemId: id.value.trim(), IsHidden: false, Categories: names, Labels: labels(title.value.trim(), text.value.trim()), Timestamp: new Date().toISOString(), Comment: title.value.trim() });
-        fill(form, done(id.value.trim(), title.value.trim(), close));
-        form.querySelector("a").focus();
-      } catch (error) {
-        fill(trouble, problem(error));
-        submit.disabled = false;
-      }
-    };
-    const form = el(
-      "form",
-      { class: "form", onsubmit: send },
-      label("new.name", title),
-      label("new.text", text, "new.text.hint"),
-      label("new.categories", categories, "new.categories.hint"),
-      label("new.id", id),
-      trouble,
-      el("div", { class: "dialog-foot" }, el("button", { type: "button", class: "button", onclick: () => close() }, t("cancel")), submit),
-    );
-    requestAnimationFrame(() => title.focus());
-    return form;
-  });
+	return dialog(t("new.title"), (close) => {
+		const id = input("id", `item-${Date.now().toString(36)}`, true);
+		const title = input("title", "", true);
+		const text = el("textarea", { class: "field", name: "text", rows: 4 });
+		const categories = input("categories");
+		const trouble = el("div");
+		const submit = el("button", { type: "submit", class: "button main-action" }, t("new.add"));
+		const send = async (event) => {
+			event.preventDefault();
+			submit.disabled = true;
+			const names = categories.value
+				.split(/[,，、]/)
+				.map((name) => name.trim())
+				.filter(Boolean);
+			try {
+				await post("/api/item", {
+					ItemId: id.value.trim(),
+					IsHidden: false,
+					Categories: names,
+					Labels: labels(title.value.trim(), text.value.trim()),
+					Timestamp: new Date().toISOString(),
+					Comment: title.value.trim(),
+				});
+				fill(form, done(id.value.trim(), title.value.trim(), close));
+				form.querySelector("a").focus();
+			} catch (error) {
+				fill(trouble, problem(error));
+				submit.disabled = false;
+			}
+		};
+		const form = el(
+			"form",
+			{ class: "form", onsubmit: send },
+			label("new.name", title),
+			label("new.text", text, "new.text.hint"),
+			label("new.categories", categories, "new.categories.hint"),
+			label("new.id", id),
+			trouble,
+			el("div", { class: "dialog-foot" }, el("button", { class: "button", onclick: () => close() }, t("cancel")), submit),
+		);
+		requestAnimationFrame(() => title.focus());
+		return form;
+	});
 }
 
 function labels(title, text) {
-  return text ? { title, description: text } : { title };
+	return text ? { title, description: text } : { title };
 }
 
 function input(name, value = "", required = false) {
-  return el("input", { class: "field", name, value, required, autocomplete: "off" });
+	return el("input", { class: "field", name, value, required, autocomplete: "off" });
 }
 
 function label(key, field, hint = null) {
-  return el("label", { class: "label" }, t(key), field, hint && el("span", { class: "hint" }, t(hint)));
+	return el("label", { class: "label" }, t(key), field, hint && el("span", { class: "hint" }, t(hint)));
 }
 
 function done(id, title, close) {
-  return [
-    el("p", { role: "status" }, t("new.done", { title })),
-    el(
-      "div",
-      { class: "dialog-foot" },
-      el("a", { class: "button", href: link("catalogue", [id]), onclick: () => close() }, t("new.open")),
-      el("a", { class: "button main-action", href: link("search", [], { q: title }), onclick: () => close() }, t("new.find")),
-    ),
-  ];
+	return [
+		el("p", { role: "status" }, t("new.done", { title })),
+		el(
+			"div",
+			{ class: "dialog-foot" },
+			el("a", { class: "button", href: link("catalogue", [id]), onclick: () => close() }, t("new.open")),
+			el("a", { class: "button main-action", href: link("search", [], { q: title }), onclick: () => close() }, t("new.find")),
+		),
+	];
 }

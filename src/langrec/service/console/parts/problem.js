@@ -7,24 +7,32 @@ import { t } from "../core/words.js";
 
 /** A card with the API's message, code, field and request id, a copy button, and a way to try again. */
 export function problem(error, retry = null) {
-  const message = error.code === "no_answer" ? t("problem.no_answer") : error.message || String(error);
-  const rows = [["problem.code", error.code || error.name], ["problem.field", error.field], ["problem.request", error.requestId]].filter(([, value]) => value);
-  const text = [message, ...rows.map(([key, value]) => `${t(key)}: ${value}`)].join("\n");
-  return el(
-    "div",
-    { class: "problem", role: "alert" },
-    el("strong", {}, message),
-    el("dl", {}, rows.map(([key, value]) => [el("dt", {}, t(key)), el("dd", { class: "mono" }, value)])),
-    el(
-      "div",
-      { class: "row" },
-      retry && el("button", { type: "button", class: "button", onclick: retry }, t("problem.retry")),
-      el("button", { type: "button", class: "button", onclick: () => copy(text) }, icon("copy"), t("copy")),
-    ),
-  );
+	const message = error.code === "no_answer" ? t("problem.no_answer") : error.message || String(error);
+	const rows = [
+		["problem.code", error.code || error.name],
+		["problem.field", error.field],
+		["problem.request", error.requestId],
+	].filter(([, value]) => value);
+	const text = [message, ...rows.map(([key, value]) => `${t(key)}: ${value}`)].join("\n");
+	return el(
+		"div",
+		{ class: "problem", role: "alert" },
+		el("strong", {}, message),
+		el(
+			"dl",
+			{},
+			rows.map(([key, value]) => [el("dt", {}, t(key)), el("dd", { class: "mono" }, value)]),
+		),
+		el(
+			"div",
+			{ class: "row" },
+			retry && el("button", { class: "button", onclick: retry }, t("problem.retry")),
+			el("button", { class: "button", onclick: () => copy(text) }, icon("copy"), t("copy")),
+		),
+	);
 }
 
 /** Nothing is here: what it means, and what to do next. */
 export function empty(title, hint, ...actions) {
-  return el("div", { class: "empty" }, el("strong", {}, title), hint && el("p", {}, hint), el("div", { class: "row" }, actions));
+	return el("div", { class: "empty" }, el("strong", {}, title), hint && el("p", {}, hint), el("div", { class: "row" }, actions));
 }

@@ -3,10 +3,10 @@
 import { known, t } from "../core/words.js";
 
 export function reason(why) {
-  if (!why?.kind) return "";
-  const titles = (why.items || []).map((item) => item.title || item.id);
-  const stem = `reason.${why.kind}`;
-  if (titles.length >= 2 && known(`${stem}.two`)) return t(`${stem}.two`, { a: titles[0], b: titles[1] });
-  if (titles.length >= 1 && known(`${stem}.item`)) return t(`${stem}.item`, { a: titles[0] });
-  return known(stem) ? t(stem) : why.kind;
+	if (!why?.kind) return "";
+	const titles = (why.items || []).map((item) => item.title || item.id);
+	const stem = `reason.${why.kind}`;
+	if (titles.length >= 2 && known(`${stem}.two`)) return t(`${stem}.two`, { a: titles[0], b: titles[1] });
+	if (titles.length >= 1 && known(`${stem}.item`)) return t(`${stem}.item`, { a: titles[0] });
+	return known(stem) ? t(stem) : why.kind;
 }

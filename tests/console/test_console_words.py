@@ -1,0 +1,94 @@
+"""The console's files: both languages are whole, nothing inline, nothing from elsewhere, light."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import langrec.service
+
+FOLDER = Path(langrec.service.__file__).parent / "console"
+SCRIPTS = sorted(FOLDER.rglob("*.js"))
+CODE = "\n".join(path.read_text("utf-8") for path in SCRIPTS)
+# Keys built at run time: a template such as t(`act.${type}.done`) stands for every key that fits it.
+TEMPLATES = [re.sub(r"\\\$\\\{.*?\\\}", "[^.]+", re.escape(found)) for found in re.findall(r"`([a-z][\w.]*\.\$\{[^`]*)`", CODE)]
+
+
+def words(language: str) -> dict[str, str]:
+    return dict(json.loads((FOLDER / "words" / f"{language}.json").read_text("utf-8")))
+
+
+def test_both_languages_have_every_key() -> None:
+    assert set(words("en")) == set(words("zh"))
+
+
+def test_both_languages_fill_the_same_places() -> None:
+    english, chinese = words("en"), words("zh")
+    places = {key: set(re.findall(r"\{\w+\}", text)) for key, text in english.items()}
+    assert places == {key: set(re.findall(r"\{\w+\}", text)) for key, text in chinese.items()}
+
+
+def test_chinese_is_chinese() -> None:
+    untranslated = [key for key, text in words("zh").items() if not re.search(r"[\u4e00-\u9fff]", text)]
+    assert untranslated == []
+
+
+def test_every_key_that_the_code_names_exists() -> None:
+    named = set(re.findall(r"""\bt\(\s*"([^"]+)\"""", CODE)) | set(re.findall(r'\bt\(\w+ \? "([^"]+)" : "[^"]+"', CODE))
+    assert named - set(words("en")) == set()
+    assert len(named) > 100
+
+
+def test_every_key_is_used() -> None:
+    unused = [key for key in words("en") if f'"{key}"' not in CODE and not made_at_run_time(key)]
+    assert unused == []
+
+
+def made_at_run_time(key: str) -> bool:
+    stem = key.rsplit(".", 1)[0]
+    if key.endswith(".one"):
+        return f'"{stem}"' in CODE
+    if key.startswith("reason."):
+        return True  # reason.<kind of the API>, .item and .two
+    return any(re.fullmatch(template, key) for template in TEMPLATES)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(FOLDER).as_posix())
+def test_a_script_opens_with_a_sentence_and_stays_small(path: Path) -> None:
+    text = path.read_text("utf-8")
+    first = text.splitlines()[0]
+    assert first.startswith("// ") and first.rstrip().endswith((".", ","))
+    assert len(text.splitlines()) < 400
+
+
+def test_data_never_becomes_markup_or_code() -> None:
+    for forbidden in (r"innerHTML", r"outerHTML", r"insertAdjacentHTML", r"document\.write", r"\beval\(", r"new Function"):
+        assert not re.search(forbidden, CODE), forbidden
+
+
+def test_nothing_is_inline() -> None:
+    page = (FOLDER / "index.html").read_text("utf-8")
+    assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    namespaces = {"http://www.w3.org/2000/svg"}
+    for path in FOLDER.rglob("*"):
+        if path.is_file():
+            found = set(re.findall(r"(?:https?:)?//[a-z0-9-]+\.[\w./-]+", path.read_text("utf-8")))
+            assert found <= namespaces, path
+
+
+def test_no_script_is_orphaned() -> None:
+    imported = {name.rsplit("/", 1)[-1] for name in re.findall(r'from "([^"]+)"', CODE)}
+    pages = {path.name for path in (FOLDER / "pages").iterdir()}
+    assert {path.name for path in SCRIPTS} - imported - pages == {"early.js", "main.js"}
+
+
+def test_all_pages_in_one_language_weigh_less_than_150_kilobytes() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file() and path.name != "zh.json"]
+    assert sum(path.stat().st_size for path in files) < 150 * 1024
