@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -21,17 +20,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from langrec.bundle import write_release
 from langrec.data.catalogue import Catalogue
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.data.ids import Ids
-from langrec.encoders.hashing import HashingEncoder
-from langrec.ranking.fusion import Fusion, Signal
-from langrec.ranking.mix import Mix
-from langrec.registry import find
-from langrec.retrieval.fitting import FitData
-from langrec.settings import EncoderSettings, ServeSettings, Settings
+from langrec.settings import EncoderSettings, EvaluateSettings, RetrievalSettings, ServeSettings, Settings
+from langrec.training import train
 
 TOPICS = {
     "sea": "ship harbour sailor whale anchor tide",
@@ -90,7 +84,7 @@ def two_releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_planted(folder: Path, frame: pl.DataFrame) -> Path:
-    """A release of the planted world: popularity, neighbours, words and vectors, mixed by hand."""
+    """A release trained on the planted world."""
     items, _ = planted()
     catalogue = Catalogue(items, ("description",))
     users = Ids(frame["user_id"].unique(maintain_order=True).to_numpy())
@@ -105,65 +99,15 @@ def write_planted(folder: Path, frame: pl.DataFrame) -> Path:
         rows=np.arange(frame.height),
         type_names=kinds,
     )
-    settings = Settings(encoder=EncoderSettings(name="hashing"))
-    encoder = HashingEncoder()
-    texts = catalogue.texts()
-    data = FitData(events, len(users), len(catalogue), texts, {"vectors": encoder.encode(texts)})
-    kind_of = {"popular": "popular", "itemknn": "itemknn", "bm25": "bm25", "vectors": "vectors"}
-    fitted = {name: find("scorers", kind).fit(data, settings.retrieval) for name, kind in kind_of.items()}
-    weights = {"popular": 0.1, "itemknn": 1.0, "bm25": 0.3, "vectors": 0.5}
-    mix = Mix(tuple(weights), "linear", np.array(list(weights.values()), dtype=np.float32))
-    fusion = Fusion(fitted, tuple(Signal(name) for name in weights), mix, len(catalogue))
-    return write_release(
-        folder,
-        Dataset(users, catalogue, events),
-        settings,
-        fusion,
-        {name: {"kind": kind, "params": {}} for name, kind in kind_of.items()},
-        {"vectors": encoder},
-        _metrics(),
-        _measured(folder.parent / f"measured-{frame.height}", users),
-        {"chosen": "mix"},
+    settings = Settings(
+        encoder=EncoderSettings(name="hashing"),
+        retrieval=RetrievalSettings(
+            scorers=("popular", "popular_decayed", "itemknn", "ease", "bm25", "vectors"), decay=(0.0, 0.1)
+        ),
+        evaluate=EvaluateSettings(bootstrap=50),
     )
-
-
-def _metrics() -> list[dict[str, Any]]:
-    return [
-        {
-            "model": model,
-            "slice": part,
-            "metric": "ndcg@10",
-            "value": value,
-            "low": value - 0.01,
-            "high": value + 0.01,
-            "n": 40,
-        }
-        for model, value in (("popular", 0.05), ("mix", 0.2))
-        for part in ("all", "cold")
-    ]
-
-
-def _measured(folder: Path, users: Ids) -> Path:
-    (folder / "lists").mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps(_metrics()))
-    (folder / "protocol.json").write_text(
-        json.dumps({"split": "time", "seed": 0, "seconds": {"popular": 0.1, "mix": 0.4}})
-    )
-    for model, first in (("popular", "sea"), ("mix", "moon")):
-        rows = [
-            {
-                "user_id": user,
-                "at": START,
-                "event": None,
-                "item_id": f"{first}{r:02d}",
-                "rank": r + 1,
-                "score": 1 / (r + 1),
-            }
-            for user in users
-            for r in range(10)
-        ]
-        pl.DataFrame(rows, schema_overrides={"event": pl.Int64}).write_parquet(folder / "lists" / f"{model}.parquet")
-    return folder
+    made, _ = train(Dataset(users, catalogue, events), settings, folder, steps=folder.parent / "steps")
+    return made
 
 
 @pytest.fixture

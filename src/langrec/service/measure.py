@@ -62,7 +62,8 @@ def _chosen(manifest: dict[str, Any]) -> str:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        # A slice without users has no value: files say NaN, which JSON does not know.
+        return json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
     except FileNotFoundError as error:
         raise BundleError(f"{path}: is missing; this release was not measured") from error
     except (OSError, ValueError) as error:

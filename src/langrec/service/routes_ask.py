@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, BackgroundTasks, Depends, Request
 from fastapi import Query as Param
+from starlette.concurrency import run_in_threadpool
 
 from langrec.service import shapes
 from langrec.service.answers import Answered, check_count, service_of
@@ -36,7 +37,8 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
     answer = await service.recommend(query, history_known=body.history is None)
     items = shapes.list_items(answer)
     if body.explain:
-        reasons = await service.call(lambda *_: _reasons(answer))
+        # Not in the scorer's thread: reasons of one list should not hold up the lists of others.
+        reasons = await run_in_threadpool(_reasons, answer)
         items = [item | {"reason": reason} for item, reason in zip(items, reasons, strict=True)]
     after.add_task(service.log_impression, request.state.request_id, "recommend", body.user, answer)
     shown = {"items": items, "trace": shapes.trace(answer.list.trace), "request_id": request.state.request_id}

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from langrec.errors import BundleError, DataError
 from langrec.service import browse_rows, measure, schema, shapes
 from langrec.service.answers import Answered, check_count, service_of
-from langrec.service.bodies import Count, Id, RollbackBody, now_ms, parse_time
+from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
 from langrec.service.guard import NotFound, needs
 from langrec.service.service import Service
 
@@ -113,7 +113,7 @@ def releases(request: Request) -> Answered:
                 "current": one.stamp == service.snapshot.stamp,
                 "made_at": manifest.get("made_at"),
                 "data": manifest.get("data", {}),
-                "metrics": manifest.get("metrics", []),
+                "metrics": clean_json(manifest.get("metrics", [])),
                 "size_bytes": one.size_bytes,
                 "ok": one.problem is None,
                 "problem": one.problem,
