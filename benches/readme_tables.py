@@ -1,0 +1,186 @@
+"""Writes the measured tables of README.md and README.zh.md from benches/results/*.json.
+
+`python benches/readme_tables.py` replaces what stands between `<!-- table:NAME -->` and `<!-- /table -->` by what
+results/NAME.json says, and `--check` only looks. A table without its file says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+PAGES = {"README.md": "en", "README.zh.md": "zh"}
+BLOCK = re.compile(r"(<!-- table:([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
+
+Rows = list[list[str]]
+Result = dict[str, Any]
+
+CHINESE = {
+    "not measured yet": "尚未测量",
+    "model": "模型",
+    "interval": "置信区间",
+    "Recall@10": "Recall@10",
+    "tail": "长尾",
+    "rare": "稀有物品",
+    "questions": "个问题",
+    "users": "个用户",
+    "items": "件物品",
+    "events": "条事件",
+    "install": "安装",
+    "base": "基础安装",
+    "packages": "软件包数",
+    "process": "进程",
+    "served process, release loaded": "服务进程，载入发布包后",
+    "served process, after {n} requests": "服务进程，处理 {n} 个请求后",
+    "release": "发布包",
+    "seconds": "秒",
+    "memory, GB": "内存（GB）",
+    "reader": "读取方",
+    "Polars alone: read, unique, sort": "仅用 Polars：读取、去重、排序",
+    "langrec: read, number, clean, sort, split": "langrec：读取、编号、清洗、排序、切分",
+    "figure": "指标",
+    "value": "值",
+    "cores": "核",
+}
+
+
+def main() -> int:
+    check = "--check" in sys.argv
+    stale = []
+    for name, language in PAGES.items():
+        path = ROOT / name
+        before = path.read_text("utf-8")
+        after = page(before, language)
+        if after == before:
+            continue
+        stale.append(name)
+        if not check:
+            path.write_text(after, "utf-8")
+    for name in stale:
+        print(f"{name}: {'out of step; run python benches/readme_tables.py' if check else 'written'}")
+    return int(check and bool(stale))
+
+
+def page(text: str, language: str, results: Path = RESULTS) -> str:
+    """A page with every table as its result file says it."""
+
+    def filled(found: re.Match[str]) -> str:
+        return f"{found[1]}{block(found[2], language, results)}{found[4]}"
+
+    return BLOCK.sub(filled, text)
+
+
+def block(name: str, language: str, results: Path = RESULTS) -> str:
+    """The lines of one table, its machine and date below it."""
+    say = _words(language)
+    path = results / f"{name}.json"
+    if not path.exists():
+        return f"*{say('not measured yet')}*\n"
+    result = json.loads(path.read_text("utf-8"))
+    kind = "evaluate" if name.startswith("evaluate-") else name
+    head, *rows = TABLES[kind](result, say)
+    lines = [_line(head), _line(["---"] + ["---:"] * (len(head) - 1)), *map(_line, rows)]
+    return "\n".join([*lines, "", f"*{'; '.join([*_notes(kind, result, say), _machine(result, say)])}*", ""])
+
+
+def evaluation_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """One line per model, best first."""
+    found = {(row["model"], row["slice"], row["metric"]): row for row in result["metrics"]}
+    models = [model for model, part, metric in found if part == "all" and metric == "ndcg@10"]
+    models.sort(key=lambda model: -found[model, "all", "ndcg@10"]["value"])
+    parts = [part for part in ("tail", "rare") if any((model, part, "ndcg@10") in found for model in models)]
+    rows = [
+        [say("model"), "NDCG@10", say("interval"), "Recall@10", *(f"NDCG@10, {say(part)}" for part in parts)],
+    ]
+    for model in models:
+        row = found[model, "all", "ndcg@10"]
+        others = [found.get((model, part, "ndcg@10"), {}).get("value") for part in parts]
+        recall = found.get((model, "all", "recall@10"), {}).get("value")
+        name = f"**{model}**" if model == "mix" else model
+        interval = f"{row['low']:.4f} – {row['high']:.4f}"
+        rows.append([name, f"{row['value']:.4f}", interval, *(_digits(value) for value in (recall, *others))])
+    return rows
+
+
+def sizes_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """Both installs, the release, and the process that serves it."""
+    rows = [["", "MB", say("packages")]]
+    for name, install in result["installs"].items():
+        shown = say("base") if name == "base" else f"`langrec[{name}]`"
+        rows.append([shown, str(install["mb"]), str(install["packages"])])
+    served = result["served"]
+    rows.append([f"{say('release')} ({served['data']})", f"{served['release_mb']:g}", ""])
+    rows.append([say("served process, release loaded"), str(served["mb_loaded"]), ""])
+    after = say("served process, after {n} requests").format(n=served["requests"])
+    rows.append([after, str(served["mb_after"]), ""])
+    return rows
+
+
+def data_scale_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """langrec beside Polars alone."""
+    names = {
+        "polars": say("Polars alone: read, unique, sort"),
+        "langrec": say("langrec: read, number, clean, sort, split"),
+    }
+    rows = [[say("reader"), say("seconds"), say("memory, GB")]]
+    rows += [
+        [shown, f"{result['best'][name]['seconds']:.1f}", f"{result['best'][name]['peak_gb']:.2f}"]
+        for name, shown in names.items()
+    ]
+    return rows
+
+
+def plain_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """A result's own table (`table`: its head and its rows), else its plain figures by name."""
+    if "table" in result:
+        return [[str(cell) for cell in row] for row in result["table"]]
+    figures = {name: value for name, value in result.items() if isinstance(value, (int, float, str))}
+    return [[say("figure"), say("value")], *([name.replace("_", " "), f"{value}"] for name, value in figures.items())]
+
+
+TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
+    "evaluate": evaluation_table,
+    "sizes": sizes_table,
+    "data_scale": data_scale_table,
+    "encode": plain_table,
+    "serve": plain_table,
+}
+
+
+def _notes(kind: str, result: Result, say: Callable[[str], str]) -> list[str]:
+    if kind != "evaluate":
+        return []
+    protocol = result["protocol"]
+    sizes = {"questions": "questions", "n_users": "users", "n_items": "items", "n_events": "events"}
+    return [f"{protocol[key]:,} {say(word)}" for key, word in sizes.items() if isinstance(protocol.get(key), int)]
+
+
+def _machine(result: Result, say: Callable[[str], str]) -> str:
+    machine = result.get("machine")
+    if not isinstance(machine, dict):
+        return str(machine)
+    flags = [flag for flag in ("amx_int8", "avx512_vnni", "avx2") if flag in machine.get("flags", [])]
+    parts = [machine["cpu"], f"{machine['cores']} {say('cores')}", *flags[:1], f"Python {machine['python']}"]
+    return ", ".join([*parts, machine.get("date") or result["date"]])
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _words(language: str) -> Callable[[str], str]:
+    return lambda word: CHINESE.get(word, word) if language == "zh" else word
+
+
+if __name__ == "__main__":
+    sys.exit(main())

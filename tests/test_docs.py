@@ -1,0 +1,340 @@
+"""Documents are in step with the code: `python tests/test_docs.py --write` writes the parts that are made from it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import json
+import re
+import shlex
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import typer
+
+import langrec
+from langrec.cli import verbs
+from langrec.settings import ENV_PREFIX, Settings, load_settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+BLOCK = "(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ROUTES = {"api", "console", "metrics", "openapi.json", "docs"}
+HOSTS = {"127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org"}
+
+
+def page_id(path):
+    return str(path.relative_to(ROOT))
+
+
+# ---- what is made from the code ------------------------------------------------------------------------------------
+
+
+def settings_reference():
+    """docs/settings.md: a table per section, from the dataclasses and their docstrings."""
+    lines = []
+    for section, cls in typing.get_type_hints(Settings).items():
+        meanings = attribute_lines(cls)
+        lines += [f"## [{section}]", "", cls.__doc__.split("\n", 1)[0], ""]
+        lines += ["| key | default | meaning | variable |", "| --- | --- | --- | --- |"]
+        for field in dataclasses.fields(cls):
+            default = toml_value(getattr(cls(), field.name))
+            variable = f"{ENV_PREFIX}{section}_{field.name}".upper()
+            meaning = meanings[field.name] + choices(typing.get_type_hints(cls)[field.name])
+            lines.append(f"| `{field.name}` | `{default}` | {cell(meaning)} | `{variable}` |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def attribute_lines(cls):
+    """By field, what the docstring's Attributes say."""
+    found, name = {}, None
+    for line in cls.__doc__.split("Attributes:", 1)[1].splitlines():
+        start = re.match(r" {8}(\w+): (.*)", line)
+        if start:
+            name, found[start[1]] = start[1], start[2]
+        elif name and line.strip():
+            found[name] += " " + line.strip()
+    return found
+
+
+def choices(hint):
+    """The allowed values of a Literal, for the end of a meaning."""
+    if typing.get_origin(hint) is not typing.Literal:
+        return ""
+    return f" ({', '.join(f'`{value}`' for value in typing.get_args(hint))})"
+
+
+def toml_value(value):
+    """A default as one would write it in a recipe."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {toml_value(one)}" for name, one in value.items()) + " }"
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def cli_reference():
+    """docs/cli.md: a section per verb, from typer's own description of it."""
+    lines = []
+    for path, command in commands():
+        arguments = [param for param in command.params if param.param_type_name == "argument"]
+        usage = " ".join(
+            f"{param.name.upper()}" if param.required else f"[{param.name.upper()}]" for param in arguments
+        )
+        lines += [f"## langrec {path} {usage}".rstrip(), "", *command.help.splitlines(), ""]
+        shown = [param for param in command.params if param.name != "help" and not param.hidden]
+        if shown:
+            lines += ["| option | default | meaning |", "| --- | --- | --- |"]
+        for param in shown:
+            names = param.name.upper() if param in arguments else ", ".join([*param.opts, *param.secondary_opts])
+            lines.append(f"| `{names}` | {default_of(param)} | {cell(param.help or '')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def commands():
+    """(path, command) of every verb and of every verb's verb, in the order of `langrec --help`."""
+    app = typer.Typer(name="langrec")
+    verbs.register(app)
+    return list(_leaves("", typer.main.get_command(app)))
+
+
+def _leaves(path, command):
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+    for name, one in (inner or {}).items():
+        yield from _leaves(f"{path} {name}".strip(), one)
+
+
+def default_of(param):
+    if param.required:
+        return "needed"
+    value = param.default
+    return "" if value in (None, "", ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def cell(text):
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+MADE = {"docs/settings.md": ("settings", settings_reference), "docs/cli.md": ("cli", cli_reference)}
+
+
+def write():
+    """Writes the parts of the documents that are made from the code."""
+    for name, (block, made) in MADE.items():
+        path = ROOT / name
+        text = path.read_text("utf-8")
+        new = re.sub(BLOCK.format(name=block), lambda m, made=made: f"{m[1]}{made()}{m[3]}", text, flags=re.DOTALL)
+        if new != text:
+            path.write_text(new, "utf-8")
+            sys.stdout.write(f"{name}: written\n")
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_reference_says_what_the_code_says(name):
+    block, made = MADE[name]
+    text = (ROOT / name).read_text("utf-8")
+    found = re.search(BLOCK.format(name=block), text, re.DOTALL)
+    assert found, f"{name}: the marks <!-- {block} --> and <!-- /{block} --> are gone"
+    first = text[: found.start(2)].count("\n") + 1
+    documented, wanted = found[2].splitlines(), made().splitlines()
+    wrong = [
+        f"{name}:{first + i}: is {old!r}, the code says {new!r}"
+        for i, (old, new) in enumerate(zip(documented, wanted, strict=False))
+        if old != new
+    ]
+    assert not wrong and len(documented) == len(wanted), (
+        f"{wrong[0] if wrong else f'{name}: {len(documented)} lines instead of {len(wanted)}'}; "
+        "python tests/test_docs.py --write"
+    )
+
+
+def test_every_setting_says_what_it_means():
+    for section, cls in typing.get_type_hints(Settings).items():
+        documented = set(attribute_lines(cls))
+        assert documented == {field.name for field in dataclasses.fields(cls)}, section
+
+
+def test_every_verb_has_an_example_that_parses():
+    for path, command in commands():
+        examples = re.findall(r"Example: `(langrec [^`]+)`", command.help or "")
+        assert examples, f"langrec {path} --help shows no example"
+        for example in examples:
+            assert example.startswith(f"langrec {path}"), example
+            parse(shlex.split(example)[1:])
+
+
+# ---- commands, links, names ----------------------------------------------------------------------------------------
+
+
+def parse(words):
+    """Parses a command as the command line would, and runs nothing.
+
+    Raises:
+        AssertionError: it would be refused.
+    """
+    app = typer.Typer(name="langrec")
+    verbs.register(app)
+    command, context, rest = typer.main.get_command(app), None, list(words)
+    while getattr(command, "commands", None) and rest:
+        name = rest.pop(0)
+        assert name in command.commands, f"langrec has no verb {name!r}"
+        command = command.commands[name]
+    try:
+        context = command.make_context(command.name, rest)
+    except Exception as error:
+        if type(error).__name__ == "Exit":  # --help
+            return
+        said = error.format_message() if hasattr(error, "format_message") else error
+        raise AssertionError(f"langrec {' '.join(words)}: {said}") from error
+    context.close()
+
+
+def shell_lines(text):
+    """Commands of a page's code blocks, continued lines joined, comments and prompts taken off."""
+    for language, block in FENCE.findall(text):
+        if language in ("", "sh", "console"):
+            for line in block.replace("\\\n", " ").splitlines():
+                yield line.split(" #")[0].removeprefix("$ ").strip().removesuffix("&").strip()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_every_command_in_a_code_block_parses(path):
+    text = path.read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for line in shell_lines(text):
+        if line.startswith("langrec "):
+            parse(shlex.split(line)[1:])
+        elif line.startswith("make "):
+            assert line.split()[1] in targets, line
+    for verb in re.findall(r"`langrec ([a-z]+)[ `]", text):
+        assert verb in verbs.VERBS, f"{page_id(path)}: langrec {verb}"
+    for target in re.findall(r"`make ([a-z]+)[ `]", text):
+        assert target in targets, f"{page_id(path)}: make {target}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_every_link_leads_somewhere(path):
+    for link in LINK.findall(path.read_text("utf-8")):
+        if link.startswith("http"):
+            assert re.match(r"https?://([^/:]+)", link)[1] in HOSTS, f"{page_id(path)}: {link}"
+            continue
+        target, _, anchor = link.partition("#")
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), f"{page_id(path)}: {link} leads nowhere"
+        if anchor:
+            assert anchor in anchors(file.read_text("utf-8")), f"{page_id(path)}: {link}: no such heading"
+
+
+def anchors(text):
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_python_blocks_compile_and_import_what_exists(path):
+    for language, block in FENCE.findall(path.read_text("utf-8")):
+        if language != "python":
+            continue
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("langrec"):
+                module = importlib.import_module(node.module)
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert not missing, f"{page_id(path)}: {node.module} has no {missing}"
+
+
+def test_every_public_name_can_be_imported():
+    assert [name for name in langrec.__all__ if getattr(langrec, name, None) is None] == []
+    assert sorted(langrec.__all__) == dir(langrec)
+
+
+def test_every_documented_file_of_docs_is_in_its_index():
+    for index in (ROOT / "docs/README.md", ROOT / "docs/decisions/README.md"):
+        linked = set(LINK.findall(index.read_text("utf-8")))
+        files = {path.name for path in index.parent.glob("*.md")} - {"README.md"}
+        assert files - linked == set(), f"{page_id(index)} leaves out"
+
+
+@pytest.mark.parametrize("path", sorted([*PAGES, *ROOT.glob("benches/results/*.json")]), ids=page_id)
+def test_no_page_names_a_place_of_somebodys_machine_or_a_registry(path):
+    text = re.sub("<!--.*?-->", "", path.read_text("utf-8"))
+    absolute = {name for name in re.findall(r"(?<![\w.~:/<)\]}>*])/([a-z][\w.]*)", text) if name not in ROUTES}
+    assert not absolute, f"{page_id(path)} names absolute paths /{', /'.join(sorted(absolute))}"
+    hosts = set(re.findall(r"https?://([^/\s:)\"'`]+)", text)) - HOSTS
+    assert not hosts, f"{page_id(path)} names {hosts}"
+
+
+# ---- pages that say the same ---------------------------------------------------------------------------------------
+
+
+def test_the_floors_of_the_architecture_are_those_of_the_layer_test():
+    from test_layers import FLOORS, SEPARATE
+
+    documented = {}
+    for floor, rooms, rule in re.findall(
+        r"^\| (\d) \| ([^|]*) \| ([^|]*) \|$", (ROOT / "ARCHITECTURE.md").read_text("utf-8"), re.MULTILINE
+    ):
+        for room in re.findall(r"`([\w.]+)`", rooms):
+            documented[room] = int(floor)
+        assert ("not one another" in rule) == (int(floor) in SEPARATE), f"floor {floor}"
+    assert documented == FLOORS
+
+
+def test_every_room_has_its_line_in_the_architecture():
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    for path in sorted((ROOT / "src/langrec").iterdir()):
+        if path.name.startswith("_") or path.name == "py.typed":
+            continue
+        assert f"`{path.name}/`" in text or f"`{path.name}`" in text, f"ARCHITECTURE.md has no line for {path.name}"
+    for room, start in re.findall(r"^\| `(\w+)/` \|.*\| `(\w+\.py)` \|$", text, re.MULTILINE):
+        assert (ROOT / "src/langrec" / room / start).exists(), f"{room}/{start}"
+
+
+def test_both_readmes_have_the_same_headings_blocks_tables_and_links():
+    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh.md"))
+    levels = [
+        [line.split(" ")[0] for line in text.splitlines() if re.match("#+ ", line)] for text in (english, chinese)
+    ]
+    # Comments in the blocks start with "#" too: they stand in fences and are the same in both.
+    assert levels[0] == levels[1]
+    assert FENCE.findall(english) == FENCE.findall(chinese)
+    assert re.findall("<!-- .* -->", english) == re.findall("<!-- .* -->", chinese)
+    own = {"README.md", "README.zh.md"}
+    assert [x for x in LINK.findall(english) if x not in own] == [x for x in LINK.findall(chinese) if x not in own]
+
+
+def test_the_tables_of_the_readmes_are_those_of_the_results():
+    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "benches" / "readme_tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    for name, language in tables.PAGES.items():
+        text = (ROOT / name).read_text("utf-8")
+        for found in tables.BLOCK.finditer(text):
+            assert found[3] == tables.block(found[2], language), (
+                f"{name}: table {found[2]} is out of step with benches/results/{found[2]}.json; "
+                "python benches/readme_tables.py"
+            )
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*.toml")), ids=page_id)
+def test_every_recipe_loads_and_changes_something(path):
+    settings = load_settings(path, environ={})
+    assert settings != Settings()
+    assert len(path.read_text("utf-8").splitlines()) <= 25, "a recipe is an overlay, not a copy of the defaults"
+    assert f"`{path.name}`" in (ROOT / "docs/settings.md").read_text("utf-8")
+
+
+def test_the_changelog_has_a_place_for_the_next_change():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## \[Unreleased\]$", text, re.MULTILINE)
+    assert langrec.__version__ in text
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+    write()
