@@ -71,10 +71,16 @@ class ALS:
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) inner products; NaN for items without training and for queries without known items."""
         history = history_matrix(block, self.n_items, self.decay)
-        scores = np.asarray(_half_step(history, self.factors, self.alpha, self.reg) @ self.factors.T)
+        users = _half_step(history, self.factors, self.alpha, self.reg, self._gram)
+        scores = np.asarray(users @ self.factors.T)
         scores[:, self._untrained] = np.nan
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores.astype(np.float32)
+
+    @cached_property
+    def _gram(self) -> FloatMatrix:
+        """(d, d) what all items together say; the same for every query."""
+        return np.asarray(self.factors.T @ self.factors)
 
     @cached_property
     def _untrained(self) -> npt.NDArray[np.bool_]:
@@ -108,10 +114,16 @@ class ALS:
             raise BundleError(f"{folder}: cannot be read as item factors ({error})") from error
 
 
-def _half_step(matrix: sparse.csr_array, other: FloatMatrix, alpha: float, reg: float) -> FloatMatrix:
-    """(rows, d) factors of the matrix's rows, given those of its columns; rows without entries get zero."""
+def _half_step(
+    matrix: sparse.csr_array, other: FloatMatrix, alpha: float, reg: float, gram: FloatMatrix | None = None
+) -> FloatMatrix:
+    """(rows, d) factors of the matrix's rows, given those of its columns; rows without entries get zero.
+
+    Args:
+        gram: other' other, where it is at hand.
+    """
     d = other.shape[1]
-    shared = alpha * (other.T @ other)
+    shared = alpha * (other.T @ other if gram is None else gram)
     out = np.zeros((matrix.shape[0], d), dtype=np.float32)
     for rows, columns, weights in _padded(matrix):
         near = other[columns]
