@@ -42,6 +42,12 @@ class Store:
         if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite and parsed.database in (None, "", ":memory:"):
+            raise StoreError(
+                f"serve.store: {url}: a database in memory is not shared and forgets; "
+                "name a file, such as sqlite:///langrec.db",
+                field="serve.store",
+            )
         try:
             self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32)
             self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2)

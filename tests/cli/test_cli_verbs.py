@@ -1,0 +1,250 @@
+"""The verbs as a script sees them: exit status, one line on standard error, JSON on standard output, variables."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import polars as pl
+import pytest
+import typer
+
+import langrec.cli
+from langrec.cli import verbs
+
+FEW = "retrieval.scorers=popular,popular_decayed,itemknn,bm25,vectors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_settings(tmp_path_factory):
+    """No model, a few scorers, and a cache of this module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANGREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LANGREC_ENCODER_NAME", "hashing")
+        patch.setenv("LANGREC_RETRIEVAL_SCORERS", FEW.split("=")[1])
+        patch.setenv("LANGREC_EVALUATE_BOOTSTRAP", "20")
+        patch.setenv("COLUMNS", "200")
+        yield
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    from small_shop import write_shop
+
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def langrec_(monkeypatch, capsys):
+    """Runs a command line in this process; gives its status, output and error."""
+
+    def run(*words):
+        monkeypatch.setattr(langrec.cli, "app", typer.Typer(name="langrec", pretty_exceptions_enable=False))
+        monkeypatch.setattr(sys, "argv", ["langrec", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            langrec.cli.main()
+        out, error = capsys.readouterr()
+        return ended.value.code, out, error.strip()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def releases(shop, tmp_path_factory):
+    """A folder with two releases."""
+    from langrec import load_dataset, load_settings, train
+
+    folder = tmp_path_factory.mktemp("releases")
+    dataset, _ = load_dataset(*shop)
+    settings = load_settings()
+    first, _ = train(dataset, settings, folder)
+    # A release is named by its second: give the first an earlier name, as if it had been made before.
+    manifest = json.loads((first / "manifest.json").read_text())
+    older = first.rename(first.with_name("20200101T000000-older"))
+    (older / "manifest.json").write_text(json.dumps({**manifest, "stamp": older.name}))
+    train(dataset, settings, folder)
+    return folder
+
+
+def test_train_says_its_release_as_json(langrec_, shop, tmp_path):
+    events, items = shop
+    code, out, error = langrec_("train", "--events", events, "--items", items, "--out", tmp_path / "out", "--json")
+    assert (code, error) == (0, "")
+    said = json.loads(out)
+    assert (tmp_path / "out" / "CURRENT").read_text().strip() == said["release"]
+    assert said["chosen"] == "mix"
+    assert set(said["metrics"]) == {*FEW.split("=")[1].split(","), "mix"}
+
+
+def test_evaluate_writes_what_others_script_against(langrec_, shop, tmp_path):
+    events, items = shop
+    out = tmp_path / "report"
+    words = ["--events", events, "--items", items, "--models", "itemknn,mix", "--cut", "0.6,0.8", "--seed", 3]
+    code, said, _ = langrec_("evaluate", *words, "--out", out, "--json")
+    assert code == 0
+    rows = json.loads((out / "metrics.json").read_text())
+    assert json.loads(said) == rows
+    assert all(set(row) >= {"model", "slice", "metric", "value", "low", "high", "n"} for row in rows)
+    assert {row["model"] for row in rows} == {"itemknn", "mix"}
+    assert {"all"} <= {row["slice"] for row in rows} and "ndcg@10" in {row["metric"] for row in rows}
+    protocol = json.loads((out / "protocol.json").read_text())
+    assert protocol["split"] == "time" and protocol["cut"] == [0.6, 0.8]
+    assert {"k", "ties", "seed", "data", "versions", "seconds", "candidates"} <= set(protocol)
+    assert "<html" in (out / "report.html").read_text()
+    lists = pl.read_parquet(out / "lists" / "mix.parquet")
+    assert {"user_id", "at", "event", "item_id", "rank", "score"} <= set(lists.columns)
+    targets = pl.read_csv(events)["user_id"].gather(lists["event"].unique().to_list())
+    assert set(targets) == set(lists["user_id"]), "event is the target's row in the events file"
+    per_user = pl.read_parquet(out / "per_user" / "lists" / "mix.parquet")
+    assert per_user["event"].is_null().all()
+
+
+def test_evaluate_of_leave_one_out_says_what_it_leaks(langrec_, shop, tmp_path):
+    events, items = shop
+    words = ["--events", events, "--items", items, "--split", "loo", "--models", "popular", "--out", tmp_path / "loo"]
+    code, out, _ = langrec_("evaluate", *words)
+    assert code == 0
+    assert "note:" in out
+    assert not (tmp_path / "loo" / "per_user").exists()
+
+
+def test_recommend_writes_lists_for_known_and_unknown_users(langrec_, releases, tmp_path):
+    asked = tmp_path / "users.txt"
+    asked.write_text("u3\nnobody\n")
+    out = tmp_path / "lists.parquet"
+    code, said, _ = langrec_("recommend", "--release", releases, "--users", asked, "--k", 4, "--out", out)
+    assert (code, said.strip()) == (0, str(out))
+    lists = pl.read_parquet(out)
+    assert lists.columns == ["user_id", "item_id", "score", "rank"]
+    assert lists["user_id"].to_list() == ["u3"] * 4 + ["nobody"] * 4
+    assert lists["rank"].to_list() == [1, 2, 3, 4] * 2
+
+
+def test_recommend_without_users_is_for_everybody(langrec_, releases, tmp_path):
+    code, _, _ = langrec_("recommend", "--release", releases, "--k", 3, "--out", tmp_path / "all.parquet")
+    assert code == 0
+    assert pl.read_parquet(tmp_path / "all.parquet")["user_id"].n_unique() == 48
+
+
+def test_search_gives_json_or_a_table(langrec_, releases):
+    code, out, _ = langrec_("search", "rocket orbit", "--release", releases, "--k", 3, "--json", "--category", "space")
+    assert code == 0
+    rows = json.loads(out)
+    assert len(rows) == 3 and set(rows[0]) == {"item_id", "title", "score"}
+    _, out, _ = langrec_("search", "rocket orbit", "--release", releases, "--k", 3, "--category", "space")
+    assert all(row["item_id"] in out for row in rows)
+
+
+def test_bundle_lists_checks_and_rolls_back(langrec_, releases):
+    _, out, _ = langrec_("bundle", "list", releases, "--json")
+    newest, older = json.loads(out)
+    assert newest["current"] and older["stamp"] == "20200101T000000-older"
+    assert langrec_("bundle", "check", releases)[0] == 0
+    code, out, _ = langrec_("bundle", "rollback", releases)
+    assert (code, out.strip()) == (0, older["stamp"])
+    assert (releases / "CURRENT").read_text().strip() == older["stamp"]
+    assert langrec_("bundle", "rollback", releases, "--to", newest["stamp"])[0] == 0
+
+
+def test_bundle_check_names_the_damaged_file(langrec_, shop, tmp_path):
+    from langrec import load_dataset, load_settings, train
+
+    folder, _ = train(load_dataset(*shop)[0], load_settings(overrides=["retrieval.scorers=popular"]), tmp_path)
+    damaged = folder / "ranking" / "mix.json"
+    damaged.write_bytes(damaged.read_bytes()[::-1])
+    code, _, error = langrec_("bundle", "check", tmp_path)
+    assert code == 2
+    assert str(damaged) in error and "\n" not in error
+
+
+def test_a_variable_mirrors_a_setting_and_the_command_line_wins(langrec_, shop, tmp_path, monkeypatch):
+    events, items = shop
+    monkeypatch.setenv("LANGREC_RETRIEVAL_SCORERS", "popular,bm25")
+    words = ["train", "--events", events, "--items", items, "--json"]
+    _, out, _ = langrec_(*words, "--out", tmp_path / "a")
+    assert set(json.loads(out)["metrics"]) == {"popular", "bm25", "mix"}
+    _, out, _ = langrec_(*words, "--out", tmp_path / "b", "--set", "retrieval.scorers=popular")
+    assert set(json.loads(out)["metrics"]) == {"popular", "mix"}
+
+
+def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatch):
+    events, _ = shop
+    monkeypatch.delenv("LANGREC_RETRIEVAL_SCORERS")
+    recipe = tmp_path / "own.toml"
+    recipe.write_text('[retrieval]\nscorers = ["popular", "itemknn"]\n')
+    _, out, _ = langrec_("train", "--events", events, "--recipe", recipe, "--out", tmp_path / "out", "--json")
+    assert set(json.loads(out)["metrics"]) == {"popular", "itemknn", "mix"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train"], "Missing option '--events'"),
+        (["trai"], "Did you mean 'train'"),
+        (["train", "--events", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["train", "--events", "SHOP", "--set", "split.kindd=time"], "did you mean kind"),
+        (["train", "--events", "SHOP", "--set", "split.cut=0.9,0.8"], "split.cut"),
+        (["train", "--events", "SHOP", "--set", "retrieval.scorers=popularr"], "did you mean popular"),
+        (["train", "--events", "SHOP", "--recipe", "nowhere.toml"], "nowhere.toml: cannot be read"),
+        (["train", "--events", "SHOP", "--out", "SHOP/x"], "cannot be written to"),
+        (["evaluate", "--events", "SHOP", "--models", "eas"], "did you mean ease"),
+        (["evaluate", "--events", "SHOP", "--split", "weekly"], "split.kind"),
+        (["evaluate", "--events", "SHOP", "--cut", "0.5"], "needs 2 values"),
+        (["recommend", "--release", "nowhere"], "nowhere"),
+        (["recommend", "--release", "RELEASES", "--users", "nowhere.txt"], "nowhere.txt: cannot be read"),
+        (["search", "word", "--release", "nowhere"], "nowhere"),
+        (["search", "word", "--k", "0"], "'--k'"),
+        (["serve", "--releases", "nowhere", "--store", "sqlite:///own.db", "--port", "0"], "holds no release"),
+        (
+            ["serve", "--releases", "RELEASES", "--host", "0.0.0.0", "--store", "sqlite:///own.db", "--port", "0"],
+            "keys are needed",
+        ),
+        (["serve", "--releases", "RELEASES", "--store", "sqlite://", "--port", "0"], "in memory"),
+        (["serve", "--releases", "RELEASES", "--store", "nonsense", "--port", "0"], "not a database URL"),
+        (["serve", "--releases", "RELEASES", "--workers", "0", "--port", "0"], "must be at least 1"),
+        (["bundle", "check", "nowhere"], "nowhere"),
+        (["bundle", "rollback", "RELEASES", "--to", "never"], "no release never"),
+        (["data", "describe", "--events", "nowhere"], "no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_input_is_one_line_and_status_2(langrec_, shop, releases, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    places = {"SHOP": str(shop[0]), "SHOP/x": str(shop[0] / "x"), "RELEASES": str(releases)}
+    code, out, error = langrec_(*(places.get(word, word) for word in words))
+    assert said in error
+    assert "\n" not in error
+    assert (code, out) == (2, "")
+
+
+def test_our_own_failure_is_status_1_and_says_how_to_see_more(langrec_, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("langrec.bundle.releases", broken)
+    code, _, error = langrec_("bundle", "list", "here")
+    assert code == 1
+    assert "RuntimeError: a bug" in error and "LANGREC_DEBUG=1" in error
+
+
+def test_ctrl_c_ends_with_its_usual_status(langrec_, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langrec.bundle.releases", stopped)
+    assert langrec_("bundle", "list", "here")[0] == 130
+
+
+@pytest.mark.parametrize("verb", [*verbs.VERBS, ""])
+def test_help_is_status_0(langrec_, verb):
+    code, out, error = langrec_(*([verb] if verb else []), "--help")
+    assert (code, error) == (0, "")
+    assert "Usage" in out
+    if verb not in ("", "data", "bundle"):
+        assert "Example" in out
+
+
+def test_the_progress_of_a_pipe_is_silent(langrec_, shop, tmp_path):
+    events, items = shop
+    words = ["train", "--events", events, "--items", items, "--set", "retrieval.scorers=popular"]
+    assert langrec_(*words, "--out", tmp_path)[2] == ""
