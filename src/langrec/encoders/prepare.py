@@ -1,4 +1,4 @@
-"""From settings to a running transformer encoder: find the model, export it once, open the runtime."""
+"""From settings to a running transformer encoder: find the model, export it once, take the fastest runtime."""
 
 from __future__ import annotations
 
@@ -8,31 +8,50 @@ from langrec.data.cache import cache_folder
 from langrec.encoders.transformer import TransformerEncoder
 from langrec.lm import exported
 from langrec.lm.exported import Exported
+from langrec.lm.measure import choose_runtime, known_choice
 from langrec.lm.model import TextModel, find_model
 from langrec.lm.reader import Progress
-from langrec.lm.runtimes import open_runtime
+from langrec.lm.runtimes import open_runtime, reads_int8
+from langrec.lm.tokens import Tokens
 from langrec.settings import EncoderSettings
 
 
 def prepare(settings: EncoderSettings, progress: Progress | None = None) -> TransformerEncoder:
     """The transformer that the settings name, exported into the cache and opened in its runtime."""
     model = find_model(settings.name, settings.max_tokens)
-    folder, found = exported_model(model, cache_root(settings), progress)
-    name = "onnx-fp32" if settings.runtime == "auto" else settings.runtime
+    root = cache_root(settings)
+    folder, found = exported_model(model, root, progress)
+    name: str = settings.runtime
+    if name == "auto":
+        choice = known_choice(root, found, settings.threads) or choose_runtime(
+            root, folder, found, model, settings.threads, budget=settings.token_budget, progress=progress
+        )
+        name = choice.runtime
+    if reads_int8(name):
+        from langrec.lm.int8 import make_int8
+
+        make_int8(folder, found, Tokens.load(folder / exported.TOKENIZER, found.max_tokens))
     runtime = open_runtime(name, folder, settings.threads, model)
     return TransformerEncoder(folder, found, runtime, token_budget=settings.token_budget, progress=progress)
 
 
 def cache_root(settings: EncoderSettings) -> Path:
-    """The folder of exported models and vectors."""
+    """The folder of exported models and measurements."""
     return Path(settings.cache).expanduser() if settings.cache else cache_folder()
+
+
+def model_folder(model: TextModel, root: Path) -> Path:
+    """Where in the cache a model is exported to."""
+    return root / "models" / f"{model.hash[:16]}-{model.pooling}-{model.max_tokens}"
 
 
 def exported_model(model: TextModel, root: Path, progress: Progress | None = None) -> tuple[Path, Exported]:
     """The model's exported folder in the cache, made now if it is not there."""
-    folder = root / "models" / f"{model.hash[:16]}-{model.pooling}-{model.max_tokens}"
+    folder = model_folder(model, root)
     if (folder / exported.CONFIG).exists():
-        return folder, Exported.load(folder)
+        found = Exported.load(folder)
+        if found.identity.startswith(model.space + "/"):  # the same weights may go by another name
+            return folder, found
     from langrec.lm.export import export
 
     if progress:

@@ -13,7 +13,7 @@ from langrec.errors import BundleError
 from langrec.lm import exported
 from langrec.lm.exported import Exported
 from langrec.lm.reader import Progress, read_texts
-from langrec.lm.runtimes import Runtime, installed, open_runtime
+from langrec.lm.runtimes import Runtime, installed, open_runtime, reads_int8
 from langrec.lm.tokens import Tokens
 from langrec.protocols import Role
 from langrec.types import FloatMatrix
@@ -57,7 +57,7 @@ class TransformerEncoder:
     @property
     def identity(self) -> str:
         """Names the space: model, pooling, longest text, hash of the weights, width, and int8 where it differs."""
-        lossy = self.runtime.name == "onnx-int8" and not self.exported.int8_exact
+        lossy = reads_int8(self.runtime.name) and not self.exported.int8_exact
         return self.exported.identity + ("/int8" if lossy else "")
 
     def encode(self, texts: Sequence[str], role: Role = "item") -> FloatMatrix:
@@ -93,7 +93,7 @@ class TransformerEncoder:
         """
         folder.mkdir(parents=True, exist_ok=True)
         names = [exported.FP32, exported.TOKENIZER, exported.TABLE]
-        if self.runtime.name == "onnx-int8":
+        if reads_int8(self.runtime.name):
             names.append(exported.INT8)
         for name in names:
             shutil.copyfile(self.folder / name, folder / name)
@@ -109,5 +109,6 @@ class TransformerEncoder:
         found = Exported.load(folder)
         name = found.runtime
         if name.startswith("torch") or not installed(name):
-            name = "onnx-fp32"
+            # The same file in ONNX Runtime, which every install has: the vectors stay in their space.
+            name = "onnx-int8" if reads_int8(name) else "onnx-fp32"
         return cls(folder, found, open_runtime(name, folder, threads or os.cpu_count() or 1))

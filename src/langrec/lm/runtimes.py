@@ -15,8 +15,14 @@ from langrec.lm.batches import LongMatrix
 from langrec.lm.model import TextModel
 from langrec.types import FloatMatrix
 
-RUNTIMES = ("onnx-fp32", "onnx-int8", "openvino", "torch-fp32", "torch-bf16")
-EXTRA_OF = {"openvino": ("openvino", "openvino"), "torch-fp32": ("torch", "lm"), "torch-bf16": ("torch", "lm")}
+RUNTIMES = ("onnx-fp32", "onnx-int8", "openvino", "openvino-int8", "torch-fp32", "torch-bf16")
+# What a runtime needs beyond the base install: a module, and the extra that brings it.
+EXTRA_OF = {
+    "openvino": ("openvino", "openvino"),
+    "openvino-int8": ("openvino", "openvino"),
+    "torch-fp32": ("torch", "lm"),
+    "torch-bf16": ("torch", "lm"),
+}
 
 
 class Runtime(Protocol):
@@ -28,6 +34,11 @@ class Runtime(Protocol):
     def run(self, ids: LongMatrix, mask: LongMatrix) -> FloatMatrix:
         """(b, t) int64 token numbers and mask to (b, d) float32 unit rows."""
         ...
+
+
+def reads_int8(name: str) -> bool:
+    """Whether a runtime computes from the int8 file, whose vectors are near those of fp32 but not equal."""
+    return name.endswith("-int8")
 
 
 def installed(name: str) -> bool:
@@ -54,10 +65,11 @@ def open_runtime(name: str, folder: Path, threads: int, model: TextModel | None 
     if not installed(name):
         raise MissingExtra(EXTRA_OF[name][1], f"the runtime {name}")
     threads = threads or os.cpu_count() or 1
+    file = folder / (exported.INT8 if reads_int8(name) else exported.FP32)
     if name.startswith("onnx"):
-        return OnnxRuntime(name, folder / (exported.INT8 if name == "onnx-int8" else exported.FP32), threads)
-    if name == "openvino":
-        return OpenVino(folder / exported.FP32, threads)
+        return OnnxRuntime(name, file, threads)
+    if name.startswith("openvino"):
+        return OpenVino(name, file, threads)
     if model is None:
         raise SettingsError(f"encoder.runtime {name}: a saved encoder has no torch weights; use onnx-fp32 or openvino")
     return Torch(name, model, threads)
@@ -89,9 +101,8 @@ class OnnxRuntime:
 class OpenVino:
     """An ONNX file in OpenVINO, which computes in bf16 where the processor is quick at it."""
 
-    name = "openvino"
-
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, name: str, file: Path, threads: int) -> None:
+        self.name = name
         core = _openvino_core()
         config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
         try:

@@ -1,0 +1,90 @@
+"""The fastest runtime that keeps the quality is taken, remembered, and overruled by a setting."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from langrec.encoders import load_encoder
+from langrec.lm import measure
+from langrec.lm.measure import Measured, fastest
+from langrec.settings import EncoderSettings
+
+
+def row(name, speed, cosine=1.0, top10=1.0, note=""):
+    return Measured(name, speed, cosine, top10, 0.5, note)
+
+
+def test_the_fastest_exact_runtime_is_taken():
+    assert fastest([row("onnx-fp32", 100), row("openvino", 180), row("torch-fp32", 90)]) == "openvino"
+
+
+def test_a_runtime_that_loses_quality_is_not_taken():
+    assert fastest([row("onnx-fp32", 100), row("onnx-int8", 900, 0.9, 0.5, "loses quality")]) == "onnx-fp32"
+
+
+def test_a_space_of_its_own_must_win_by_more_than_noise():
+    rows = [row("onnx-fp32", 100), row("openvino", 180)]
+    assert fastest([*rows, row("openvino-int8", 190, 0.999, 0.95)]) == "openvino"
+    assert fastest([*rows, row("openvino-int8", 250, 0.999, 0.95)]) == "openvino-int8"
+
+
+@pytest.fixture
+def measured(tiny, tmp_path, monkeypatch):
+    """An encoder chosen by measuring, its settings, and a list that grows with each measurement."""
+    calls = []
+    real = measure.choose_runtime
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("langrec.encoders.prepare.choose_runtime", counted)
+    monkeypatch.setattr(measure, "PAIRS", 12)
+    settings = EncoderSettings(name=str(tiny), cache=str(tmp_path / "cache"), threads=1)
+    return load_encoder(settings), settings, calls
+
+
+def test_the_choice_is_measured_once(measured):
+    encoder, settings, calls = measured
+    assert calls == [1]
+    assert load_encoder(settings).runtime.name == encoder.runtime.name
+    assert calls == [1]
+
+
+def test_a_setting_overrules_the_measurement(measured):
+    _, settings, _ = measured
+    for name in ("onnx-fp32", "torch-fp32"):
+        overruled = EncoderSettings(name=settings.name, cache=settings.cache, threads=1, runtime=name)
+        assert load_encoder(overruled).runtime.name == name
+
+
+def test_a_choice_of_other_libraries_or_threads_is_not_used(measured):
+    from pathlib import Path
+
+    from langrec.lm.measure import known_choice
+
+    encoder, settings, _ = measured
+    assert known_choice(Path(settings.cache), encoder.exported, 1) is not None
+    assert known_choice(Path(settings.cache), encoder.exported, 7) is None
+
+
+def test_doctor_shows_the_measured_table(measured, monkeypatch):
+    import typer
+
+    from langrec.cli.doctor import doctor
+
+    encoder, settings, _ = measured
+    monkeypatch.setenv("LANGREC_CACHE", settings.cache)
+    app = typer.Typer()
+    app.command()(doctor)
+    arguments = ["--encoder", settings.name, "--threads", "1"]
+    shown = CliRunner().invoke(app, [*arguments, "--json"])
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert found["encoder"]["runtime"] == encoder.runtime.name
+    assert {one["name"] for one in found["encoder"]["table"]} >= {"onnx-fp32", "onnx-int8"}
+    assert found["machine"]["cores"] >= 1
+    assert "in use" in CliRunner().invoke(app, arguments).stdout
