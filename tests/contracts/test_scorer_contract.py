@@ -340,7 +340,7 @@ def test_no_new_items_change_nothing(case):
     np.testing.assert_array_equal(same.score_block(mixed_block()), scorer_of(case).score_block(mixed_block()))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     case=st.sampled_from(list(CASES)),
     histories=st.lists(st.lists(st.integers(0, N + 5), max_size=8), max_size=5),

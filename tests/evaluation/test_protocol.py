@@ -65,7 +65,7 @@ def slow_per_user(before, asked):
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PAIRS, PAIRS)
 def test_next_item_asks_what_a_walk_through_the_log_asks(before, asked):
     first, second = two_logs(before, asked)
@@ -74,7 +74,7 @@ def test_next_item_asks_what_a_walk_through_the_log_asks(before, asked):
     assert questions(targets) == slow_next_item(first, second)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PAIRS, PAIRS)
 def test_per_user_asks_once_for_everything_new(before, asked):
     first, second = two_logs(before, asked)
@@ -155,7 +155,7 @@ def asked_for(histories, wanted):
 SCORES = st.lists(st.one_of(st.just(float("nan")), st.integers(-2, 2).map(float)), min_size=ITEMS, max_size=ITEMS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SCORES, st.lists(st.integers(0, ITEMS + 2), max_size=5), st.integers(0, ITEMS - 1))
 def test_a_rank_is_the_place_in_a_full_sort_without_the_history(scores, history, target):
     history = [item for item in history if item != target]
