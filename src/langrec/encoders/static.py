@@ -17,8 +17,10 @@ from langrec.lm.tokens import Tokens
 from langrec.protocols import Role
 from langrec.types import FloatMatrix, FloatVector
 
-# Smooth inverse frequency (Arora et al. 2017): a word of probability p weighs SIF / (SIF + p).
-SIF = 1e-3
+# Smooth inverse frequency (Arora et al. 2017): a word of probability p weighs SIF / (SIF + p). Measured with minilm's
+# table on MovieLens titles that look for their overviews: NDCG@10 is 0.16 with the paper's 1e-3, 0.21 with 1e-4, 0.27 with
+# 1e-5, 0.26 with 1e-6 (the whole model: 0.36).
+SIF = 1e-5
 # Rows averaged at a time.
 BLOCK = 8_192
 
@@ -73,12 +75,16 @@ class StaticEncoder:
 
     def encode(self, texts: Sequence[str], role: Role = "item") -> FloatMatrix:
         """(len(texts), dim) float32 unit rows; a text without a known word gets a zero row."""
+        from scipy.sparse import csr_array
+
         out = np.zeros((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), BLOCK):
             numbers = self._tokens(texts[start : start + BLOCK], special=False)
-            for i, one in enumerate(numbers, start):
-                if len(one):
-                    out[i] = self._table[one].sum(0, dtype=np.float32)
+            ends = np.cumsum([0, *(len(one) for one in numbers)])
+            # Only the rows in use are widened to float32; the table stays small in memory.
+            used, places = np.unique(np.concatenate(numbers), return_inverse=True)
+            counts = csr_array((np.ones(len(places), dtype=np.float32), places, ends), shape=(len(numbers), len(used)))
+            out[start : start + len(numbers)] = counts @ self._table[used].astype(np.float32)
         return _unit(out)
 
     def static(self) -> Self:

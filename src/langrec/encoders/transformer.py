@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,4 +110,4 @@ class TransformerEncoder:
         if name.startswith("torch") or not installed(name):
             # The same file in ONNX Runtime, which every install has: the vectors stay in their space.
             name = "onnx-int8" if reads_int8(name) else "onnx-fp32"
-        return cls(folder, found, open_runtime(name, folder, threads or os.cpu_count() or 1))
+        return cls(folder, found, open_runtime(name, folder, threads))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import shutil
 import tempfile
@@ -162,8 +161,3 @@ def _special(model: TextModel) -> tuple[int, tuple[int, ...]]:
     tokenizer = AutoTokenizer.from_pretrained(str(model.folder), use_fast=True)
     pad = tokenizer.pad_token_id
     return (0 if pad is None else int(pad)), tuple(sorted(int(one) for one in tokenizer.all_special_ids))
-
-
-def with_int8(found: Exported, exact: bool) -> Exported:
-    """The same export, with what a measurement said of its int8 file."""
-    return dataclasses.replace(found, int8_exact=exact)

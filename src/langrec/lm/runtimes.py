@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ import numpy as np
 from langrec.errors import BundleError, MissingExtra, SettingsError
 from langrec.lm import exported
 from langrec.lm.batches import LongMatrix
+from langrec.lm.machine import cores, this_machine
 from langrec.lm.model import TextModel
 from langrec.types import FloatMatrix
 
@@ -64,7 +64,7 @@ def open_runtime(name: str, folder: Path, threads: int, model: TextModel | None 
         raise SettingsError(f"encoder.runtime {name}: not one of auto, {', '.join(RUNTIMES)}", field="encoder.runtime")
     if not installed(name):
         raise MissingExtra(EXTRA_OF[name][1], f"the runtime {name}")
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     file = folder / (exported.INT8 if reads_int8(name) else exported.FP32)
     if name.startswith("onnx"):
         return OnnxRuntime(name, file, threads)
@@ -88,6 +88,9 @@ class OnnxRuntime:
         options.log_severity_level = 3
         # Batches come in every shape: planning memory for each shape costs more than it saves.
         options.enable_mem_pattern = False
+        if reads_int8(name) and not any("vnni" in flag or "amx" in flag for flag in this_machine().flags):
+            # Without VNNI the product of uint8 and int8 overflows 16 bits; this takes the slower kernel that does not.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library has a class per failure and no common base
