@@ -157,6 +157,21 @@ def test_a_failing_write_is_undone_alone(store):
     assert "whole" in names and "half" not in names
 
 
+def test_events_that_come_together_add_up_in_their_order(store):
+    writer = Writer(store)
+    gate = threading.Event()
+    writer.submit(lambda connection: gate.wait(5))
+    steps = [(2.0, False), (3.0, False), (10.0, True), (1.0, False), (1.0, False)]
+    futures = [writer.append([Event("u", "i", "t", 1, value)], overwrite=overwrite) for value, overwrite in steps]
+    futures.append(writer.append([], overwrite=False))
+    gate.set()
+    assert [future.result(10) for future in futures] == [1, 1, 1, 1, 1, 0]
+    writer.close()
+    with store.read() as connection:
+        assert [event.value for event in event_rows.find_events(connection, user="u")] == [12.0]
+        assert event_rows.get_user(connection, "u").n_events == 1
+
+
 def test_a_closed_writer_has_finished_and_takes_no_more(store):
     writer = Writer(store)
     futures = [writer.submit(lambda connection, i=i: set_meta(connection, f"n{i}", i)) for i in range(50)]

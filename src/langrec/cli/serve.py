@@ -46,7 +46,7 @@ def run(releases: Path, settings: Settings) -> None:
     """
     import uvicorn
 
-    from langrec.service.http import create_app
+    from langrec.service.http import calm_threads, create_app
 
     chosen = settings.serve
     if chosen.workers < 1:
@@ -55,6 +55,7 @@ def run(releases: Path, settings: Settings) -> None:
     with _progress() as show:
         if chosen.workers == 1:
             app: Any = create_app(releases, chosen, progress=show)
+            calm_threads(app.state.service.snapshot.recommender.n_items)
         else:
             app = _app_of_workers(releases, chosen, show)
     shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host

@@ -282,8 +282,7 @@ async def _put_feedback(service: Service, body: list[GorseFeedback], overwrite: 
         )
         for one in body
     ]
-    await service.write(lambda connection: event_rows.put_events(connection, log, overwrite=overwrite))
-    return len(log)
+    return await service.append(log, overwrite=overwrite)
 
 
 async def _delete_feedback(request: Request, user: str, item: str, type: str | None) -> int:

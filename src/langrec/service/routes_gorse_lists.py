@@ -189,7 +189,7 @@ async def _write_back(request: Request, user: str, items: tuple[str, ...], type:
         raise NotAllowed(f"write-back-type: {error.message}", field="write-back-type") from error
     at = now_ms() + (parse_duration(delay) if delay else 0)
     log = [event_rows.Event(user, item, type, at) for item in items]
-    await service_of(request).write(lambda connection: event_rows.put_events(connection, log, overwrite=True))
+    await service_of(request).append(log, overwrite=True)
 
 
 def _categories(path: str, query: list[str] | None) -> tuple[str, ...]:

@@ -99,6 +99,10 @@ class Service:
         """The result of a write, after it is durable."""
         return await self.writer.write(work)
 
+    async def append(self, log: Sequence[event_rows.Event], *, overwrite: bool) -> int:
+        """Writes events; the number of them, after they are durable."""
+        return await asyncio.wrap_future(self.writer.append(log, overwrite=overwrite))
+
     def known_history(self, query: Query, connection: sa.Connection) -> Query:
         """The query with the user's newest events as its history; a user without events is a new visitor."""
         now = int(time.time() * 1000) if query.at is None else int(query.at.timestamp() * 1000)

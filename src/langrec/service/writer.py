@@ -13,14 +13,21 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from langrec.errors import StoreError
+from langrec.service.event_rows import Event, put_events
 from langrec.service.store import Store
 
 T = TypeVar("T")
 
 
+def _nothing(_: sa.Connection) -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
-    work: Callable[[sa.Connection], Any]
+    work: Callable[[sa.Connection], Any] = _nothing
+    log: Sequence[Event] = ()
+    overwrite: bool = False
     done: Future[Any] = field(default_factory=Future)
 
 
@@ -45,11 +52,11 @@ class Writer:
 
         A job that raises is undone alone: the others of its transaction stand.
         """
-        if self._closed:
-            raise StoreError("the server is stopping; the write was not made")
-        job = _Job(work)
-        self._jobs.put(job)
-        return job.done
+        return self._put(_Job(work))
+
+    def append(self, log: Sequence[Event], *, overwrite: bool) -> Future[int]:
+        """Writes events (see `put_events`); those of callers that come together are written together."""
+        return self._put(_Job(log=log, overwrite=overwrite))
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         """`submit`, awaited."""
@@ -60,6 +67,12 @@ class Writer:
         self._closed = True
         self._jobs.put(None)
         self._thread.join(timeout=30)
+
+    def _put(self, job: _Job) -> Future[Any]:
+        if self._closed:
+            raise StoreError("the server is stopping; the write was not made")
+        self._jobs.put(job)
+        return job.done
 
     def _run(self) -> None:
         last = False
@@ -84,12 +97,8 @@ class Writer:
         outcomes: list[tuple[_Job, Any, BaseException | None]] = []
         try:
             with self._store.write() as connection:
-                for job in jobs:
-                    try:
-                        with connection.begin_nested():
-                            outcomes.append((job, job.work(connection), None))
-                    except Exception as error:  # the caller gets it; the others of the batch go on
-                        outcomes.append((job, None, error))
+                for group in _joined(jobs):
+                    outcomes.extend(_done(connection, group))
         except Exception as error:
             for job in jobs:
                 job.done.set_exception(error)
@@ -99,3 +108,29 @@ class Writer:
                 job.done.set_exception(failure)
             else:
                 job.done.set_result(result)
+
+
+def _joined(jobs: Sequence[_Job]) -> list[list[_Job]]:
+    """Jobs in order; neighbours that append events in the same way are written together."""
+    groups: list[list[_Job]] = []
+    for job in jobs:
+        if groups and job.log and groups[-1][0].log and job.overwrite == groups[-1][0].overwrite:
+            groups[-1].append(job)
+        else:
+            groups.append([job])
+    return groups
+
+
+def _done(connection: sa.Connection, group: Sequence[_Job]) -> list[tuple[_Job, Any, BaseException | None]]:
+    """Does one job, or the events of several at once; what fails is undone."""
+    try:
+        with connection.begin_nested():
+            if group[0].log:
+                log = [event for job in group for event in job.log]
+                put_events(connection, log, overwrite=group[0].overwrite)
+                return [(job, len(job.log), None) for job in group]
+            return [(group[0], group[0].work(connection), None)]
+    except Exception as error:  # the caller gets it; the others of the batch go on
+        if len(group) == 1:
+            return [(group[0], None, error)]
+        return [outcome for job in group for outcome in _done(connection, [job])]
