@@ -1,75 +1,17 @@
-"""A planted world behind a live server: topics with words of their own, and users who each keep to one."""
+"""Servers over a planted world, for the tests of this folder."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-import numpy as np
-import polars as pl
 import pytest
+from live_server import Live, Process, planted, write_planted
 
-from langrec.data.catalogue import Catalogue
-from langrec.data.dataset import Dataset
-from langrec.data.events import Events
-from langrec.data.ids import Ids
-from langrec.settings import EncoderSettings, EvaluateSettings, RetrievalSettings, ServeSettings, Settings
-from langrec.training import train
-
-TOPICS = {
-    "sea": "ship harbour sailor whale anchor tide",
-    "bread": "bakery flour oven dough yeast crust",
-    "chess": "queen bishop gambit castle pawn endgame",
-    "moon": "crater rocket orbit lunar astronaut gravity",
-}
-ITEMS_PER_TOPIC = 12
-USERS_PER_TOPIC = 10
-START = 1_700_000_000_000
-
-
-def planted() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Items (sea00, sea01, ...) and events (user sea-u0 sees sea items; every third event rates another topic)."""
-    items = []
-    for topic, words in TOPICS.items():
-        for i in range(ITEMS_PER_TOPIC):
-            some = words.split()
-            items.append(
-                {
-                    "item_id": f"{topic}{i:02d}",
-                    "title": f"{topic} {some[i % 6]} story {i}",
-                    "description": f"About {some[i % 6]} and {some[(i + 1) % 6]} and {some[(i + 2) % 6]}.",
-                    "categories": [topic, "even" if i % 2 == 0 else "odd"],
-                    "price": float(5 + i),
-                    "at": START + i * 86_400_000,
-                }
-            )
-    events = []
-    for t, topic in enumerate(TOPICS):
-        for u in range(USERS_PER_TOPIC):
-            for step in range(6):
-                number = (u + 2 * step) % ITEMS_PER_TOPIC
-                events.append(
-                    {
-                        "user_id": f"{topic}-u{u}",
-                        "item_id": f"{topic}{number:02d}",
-                        "type": "click" if step % 2 else "purchase",
-                        "value": None if step % 2 else 2.0,
-                        "at": START + 40 * 86_400_000 + (step * 100 + t * 10 + u) * 3_600_000,
-                    }
-                )
-    frame = pl.DataFrame(events, schema_overrides={"value": pl.Float64}).sort("at", maintain_order=True)
-    return pl.DataFrame(items), frame
+from langrec.settings import ServeSettings
 
 
 @pytest.fixture(scope="session")
@@ -83,101 +25,10 @@ def two_releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_planted(folder: Path, frame: pl.DataFrame) -> Path:
-    """A release trained on the planted world."""
-    items, _ = planted()
-    catalogue = Catalogue(items, ("description",))
-    users = Ids(frame["user_id"].unique(maintain_order=True).to_numpy())
-    kinds = ("click", "purchase")
-    events = Events(
-        users=users.numbers(frame["user_id"]),
-        items=catalogue.ids.numbers(frame["item_id"]),
-        at=frame["at"].to_numpy(),
-        types=np.array([kinds.index(kind) for kind in frame["type"]], dtype=np.int8),
-        values=frame["value"].cast(pl.Float32).fill_null(float("nan")).to_numpy(),
-        gains=np.ones(frame.height, dtype=np.float32),
-        rows=np.arange(frame.height),
-        type_names=kinds,
-    )
-    settings = Settings(
-        encoder=EncoderSettings(name="hashing"),
-        retrieval=RetrievalSettings(
-            scorers=("popular", "popular_decayed", "itemknn", "ease", "bm25", "vectors"), decay=(0.0, 0.1)
-        ),
-        evaluate=EvaluateSettings(bootstrap=50),
-    )
-    made, _ = train(Dataset(users, catalogue, events), settings, folder, steps=folder.parent / "steps")
-    return made
-
-
 @pytest.fixture
 def releases(two_releases: Path, tmp_path: Path) -> Path:
     """This test's own copy of the releases."""
     return Path(shutil.copytree(two_releases, tmp_path / "releases"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Live:
-    """A server that answers, in a thread of this process, and a client for it."""
-
-    def __init__(self, releases: Path, settings: ServeSettings) -> None:
-        import uvicorn
-
-        from langrec.service.http import create_app
-
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.releases = releases
-        self.settings = replace(settings, port=self.port)
-        self.old, self.new = sorted(path.name for path in releases.iterdir() if path.is_dir())[-2:]
-        self.app = create_app(releases, self.settings)
-        self.service = self.app.state.service
-        config = uvicorn.Config(self.app, host="127.0.0.1", port=self.port, log_level="warning", access_log=False)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        self.client = httpx.Client(base_url=self.url, timeout=30)
-        wait_until(lambda: self._server.started)
-
-    def close(self) -> None:
-        self.client.close()
-        self._server.should_exit = True
-        self._thread.join(timeout=20)
-        assert not self._thread.is_alive(), "the server did not stop"
-
-    def get(self, path: str, **params: Any) -> Any:
-        """The JSON of a GET that must succeed."""
-        answer = self.client.get(path, params=params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def send(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON of another request that must succeed."""
-        answer = self.client.request(method, path, json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def recommended(self, user: str, n: int = 10, **params: Any) -> list[str]:
-        return list(self.get(f"/api/recommend/{user}", n=n, **params))
-
-
-def wait_until(ready: Callable[[], Any], seconds: float = 30) -> Any:
-    """What `ready` gives as soon as it is something."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            found = ready()
-        except httpx.HTTPError:
-            found = None
-        if found:
-            return found
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -209,39 +60,6 @@ def shared(two_releases: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     server = Live(releases, ServeSettings(store=f"sqlite:///{folder / 'store.db'}"))
     yield server
     server.close()
-
-
-class Process:
-    """`langrec serve` as a process of its own."""
-
-    def __init__(self, releases: Path, store: str, *arguments: str, port: int | None = None) -> None:
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "langrec", "serve"]
-        command += ["--releases", str(releases), "--store", store, "--port", str(self.port), *arguments]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        self.client = httpx.Client(base_url=self.url, timeout=30)
-
-    def wait(self) -> Process:
-        def answers() -> bool:
-            assert self.process.poll() is None, self.process.communicate()
-            return self.client.get("/api/health/ready").status_code == 200
-
-        wait_until(answers, 60)
-        return self
-
-    def kill(self) -> None:
-        """Kills it and its workers without a warning."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def close(self) -> None:
-        self.client.close()
-        if self.process.poll() is None:
-            self.kill()
-        self.process.communicate()
 
 
 @pytest.fixture

@@ -220,7 +220,7 @@ def test_logs_hold_no_texts(live, caplog):
 
 def test_what_was_shown_is_logged_after_the_reply(live):
     import sqlalchemy as sa
-    from conftest import wait_until
+    from live_server import wait_until
 
     from langrec.service import schema
 

@@ -11,7 +11,7 @@ import threading
 
 import httpx
 import pytest
-from conftest import free_port
+from live_server import free_port
 
 AT = "2024-05-01T12:00:00Z"
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from live_server import wait_until
 
 from langrec.errors import BundleError
 

@@ -7,7 +7,7 @@ import threading
 import polars as pl
 import pytest
 import sqlalchemy as sa
-from conftest import planted
+from live_server import planted
 
 from langrec.data.catalogue import Catalogue
 from langrec.errors import StoreError
