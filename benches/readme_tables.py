@@ -44,9 +44,24 @@ CHINESE = {
     "reader": "读取方",
     "Polars alone: read, unique, sort": "仅用 Polars：读取、去重、排序",
     "langrec: read, number, clean, sort, split": "langrec：读取、编号、清洗、排序、切分",
-    "figure": "指标",
-    "value": "值",
+    "runtime": "运行时",
+    "threads": "线程数",
+    "titles/s": "标题/秒",
+    "overviews/s": "简介/秒",
+    "mixed/s": "混合/秒",
+    "ratio, mixed": "倍数（混合）",
+    "cosine": "余弦",
+    "request": "请求",
+    "per second": "每秒",
+    "median, ms": "中位数（毫秒）",
+    "99 %, ms": "99 %（毫秒）",
+    "recommend": "推荐",
+    "search": "搜索",
+    "feedback": "写入事件",
+    "at once": "个并发",
     "cores": "核",
+    ", ": "，",
+    "; ": "；",
 }
 
 
@@ -86,7 +101,7 @@ def block(name: str, language: str, results: Path = RESULTS) -> str:
     kind = "evaluate" if name.startswith("evaluate-") else name
     head, *rows = TABLES[kind](result, say)
     lines = [_line(head), _line(["---"] + ["---:"] * (len(head) - 1)), *map(_line, rows)]
-    return "\n".join([*lines, "", f"*{'; '.join([*_notes(kind, result, say), _machine(result, say)])}*", ""])
+    return "\n".join([*lines, "", f"*{say('; ').join([*_notes(kind, result, say), _machine(result, say)])}*", ""])
 
 
 def evaluation_table(result: Result, say: Callable[[str], str]) -> Rows:
@@ -136,29 +151,43 @@ def data_scale_table(result: Result, say: Callable[[str], str]) -> Rows:
     return rows
 
 
-def plain_table(result: Result, say: Callable[[str], str]) -> Rows:
-    """A result's own table (`table`: its head and its rows), else its plain figures by name."""
-    if "table" in result:
-        return [[str(cell) for cell in row] for row in result["table"]]
-    figures = {name: value for name, value in result.items() if isinstance(value, (int, float, str))}
-    return [[say("figure"), say("value")], *([name.replace("_", " "), f"{value}"] for name, value in figures.items())]
+def encode_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """Every runtime with its peer, by threads."""
+    sets = ("titles", "overviews", "mixed")
+    rows = [[say("runtime"), say("threads"), *(say(f"{kind}/s") for kind in sets), say("ratio, mixed"), say("cosine")]]
+    for row in result["rows"]:
+        speeds = [f"{row[f'{kind}_per_second']:.0f}" for kind in sets]
+        rows.append([row["runtime"], str(row["threads"]), *speeds, f"{row['mixed_ratio']:.2f}", f"{row['cosine']:.4f}"])
+    return rows
+
+
+def serve_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """Each kind of request (`recommend_16`: sixteen at once) with its rate and times."""
+    rows = [[say("request"), say("per second"), say("median, ms"), say("99 %, ms")]]
+    for name, row in result.items():
+        found = re.fullmatch(r"([a-z]+)_(\d+)", name)
+        if found and isinstance(row, dict) and "p50_ms" in row:
+            shown = f"{say(found[1])}{say(', ')}{found[2]} {say('at once')}"
+            rows.append([shown, *(f"{row[key]:.0f}" for key in ("per_second", "p50_ms", "p99_ms"))])
+    return rows
 
 
 TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "evaluate": evaluation_table,
     "sizes": sizes_table,
     "data_scale": data_scale_table,
-    "encode": plain_table,
-    "serve": plain_table,
+    "encode": encode_table,
+    "serve": serve_table,
 }
 
 
 def _notes(kind: str, result: Result, say: Callable[[str], str]) -> list[str]:
-    if kind != "evaluate":
-        return []
-    protocol = result["protocol"]
-    sizes = {"questions": "questions", "n_users": "users", "n_items": "items", "n_events": "events"}
-    return [f"{protocol[key]:,} {say(word)}" for key, word in sizes.items() if isinstance(protocol.get(key), int)]
+    """What was measured on, in numbers."""
+    sizes = result.get("protocol" if kind == "evaluate" else "size", {})
+    words = {"questions": "questions", "n_users": "users", "n_items": "items", "n_events": "events"}
+    named = {**{word: word for word in ("users", "items", "events")}, **words}
+    found = [f"{sizes[key]:,} {say(word)}" for key, word in named.items() if isinstance(sizes.get(key), int)]
+    return [say(", ").join(found)] if found else []
 
 
 def _machine(result: Result, say: Callable[[str], str]) -> str:
@@ -167,7 +196,7 @@ def _machine(result: Result, say: Callable[[str], str]) -> str:
         return str(machine)
     flags = [flag for flag in ("amx_int8", "avx512_vnni", "avx2") if flag in machine.get("flags", [])]
     parts = [machine["cpu"], f"{machine['cores']} {say('cores')}", *flags[:1], f"Python {machine['python']}"]
-    return ", ".join([*parts, machine.get("date") or result["date"]])
+    return say(", ").join([*parts, machine.get("date") or result["date"]])
 
 
 def _digits(value: float | None) -> str:
