@@ -66,11 +66,15 @@ def test_parts_sum_to_the_score():
 
 
 def test_popularity_alone_answers_where_only_popularity_speaks():
-    fused = replace(fusion(), fallback="popular")
+    """Of several popularities the fallback alone speaks, at full weight, whatever the mix learned of it."""
+    names = (*NAMES, "popular_30d")
+    mix = Mix(names, "linear", np.array([1.0, 0.5, 2.0, -0.1, 3.0], dtype=np.float32))
+    scorers = {**SCORERS, "popular_30d": replace(SCORERS["popular"], days=30.0)}
+    fused = Fusion(scorers, (*SIGNALS, Signal("popular_30d")), mix, WORLD.n_items, fallback="popular")
     parts = fused.parts(fused.signal_scores(BLOCK))
-    assert not parts[:3, 5:].any()
+    assert not parts[[0, 1, 2, 4], 5:].any()
     np.testing.assert_array_equal(parts[3, 5:], log_features(SCORERS["popular"].score_block(BLOCK)[None])[0, 5:])
-    np.testing.assert_array_equal(parts[:, :5], fused.mix.parts(fused.signal_scores(BLOCK))[:, :5])
+    np.testing.assert_array_equal(parts[:, :5], mix.parts(fused.signal_scores(BLOCK))[:, :5])
 
 
 def test_a_mix_is_never_nan():

@@ -87,6 +87,19 @@ def test_more_iterations_lower_the_loss():
     assert losses[0] > losses[1] > losses[2]
 
 
+def test_a_querys_scores_are_the_closed_form_of_its_decayed_history():
+    world = worlds.planted_topics(noise=0.3)
+    fitted = ALS.fit(FitData(world.dataset.events, world.n_users, world.n_items), RetrievalSettings(), dim=5)
+    fitted = fitted.with_params(decay=0.4)
+    history = [3, 8, 1]
+    weights = np.zeros((1, world.n_items))
+    weights[0, history] = np.exp([-0.8, -0.4, 0])
+    factors = fitted.factors.astype(float)
+    expected = slow_half_step(weights, factors, fitted.alpha, fitted.reg) @ factors.T
+    for _ in range(2):
+        np.testing.assert_allclose(fitted.score_block(worlds.queries([history])), expected, rtol=1e-3, atol=1e-5)
+
+
 def test_als_finds_the_checkerboards_missing_square():
     world = worlds.checkerboard()
     data = FitData(world.dataset.events, world.n_users, world.n_items)

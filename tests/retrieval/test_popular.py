@@ -85,6 +85,18 @@ def test_fading_events_by_hand():
     np.testing.assert_allclose(scores / scores[1], np.array(expected) / expected[1], rtol=1e-4, atol=1e-7)
 
 
+def test_fading_counts_only_what_lies_before_each_now():
+    scorer = PopularDecayed.fit(DATA, RetrievalSettings(), share=0.5)
+    efold = scorer.efold_days * DAY_MS
+    asked = [29.6, 29.5, 29.2, 25, 3, 2, 0.5]
+    scores = scorer.score_block(at(*asked)).astype(float)
+    for row, number in enumerate(asked):
+        known = LOG.at < day(number)
+        last = LOG.at[known].max()
+        expected = np.bincount(LOG.items[known], LOG.gains[known] * np.exp((LOG.at[known] - last) / efold), minlength=4)
+        np.testing.assert_allclose(scores[row] / scores[row].sum(), expected / expected.sum(), rtol=1e-4)
+
+
 def test_fading_does_not_depend_on_the_order_of_the_questions():
     scorer = PopularDecayed.fit(DATA, RetrievalSettings(), share=0.3)
     asked = [30, 2.5, 0, 21, 30, -3]
