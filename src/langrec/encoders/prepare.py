@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from langrec.data.cache import cache_folder
@@ -42,16 +43,15 @@ def cache_root(settings: EncoderSettings) -> Path:
 
 def model_folder(model: TextModel, root: Path) -> Path:
     """Where in the cache a model is exported to."""
-    return root / "models" / f"{model.hash[:16]}-{model.pooling}-{model.max_tokens}"
+    name = re.sub(r"[^\w.-]+", "_", model.name)[-60:]
+    return root / "models" / f"{name}-{model.hash[:16]}-{model.pooling}-{model.max_tokens}"
 
 
 def exported_model(model: TextModel, root: Path, progress: Progress | None = None) -> tuple[Path, Exported]:
     """The model's exported folder in the cache, made now if it is not there."""
     folder = model_folder(model, root)
     if (folder / exported.CONFIG).exists():
-        found = Exported.load(folder)
-        if found.identity.startswith(model.space + "/"):  # the same weights may go by another name
-            return folder, found
+        return folder, Exported.load(folder)
     from langrec.lm.export import export
 
     if progress:

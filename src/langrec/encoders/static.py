@@ -18,8 +18,8 @@ from langrec.protocols import Role
 from langrec.types import FloatMatrix, FloatVector
 
 # Smooth inverse frequency (Arora et al. 2017): a word of probability p weighs SIF / (SIF + p). Measured with minilm's
-# table on MovieLens titles that look for their overviews: NDCG@10 is 0.16 with the paper's 1e-3, 0.21 with 1e-4, 0.27 with
-# 1e-5, 0.26 with 1e-6 (the whole model: 0.36).
+# table on MovieLens titles that look for their overviews: NDCG@10 is 0.16 with the paper's 1e-3, 0.21 with 1e-4, 0.27
+# with 1e-5, 0.26 with 1e-6 (the whole model: 0.36).
 SIF = 1e-5
 # Rows averaged at a time.
 BLOCK = 8_192
