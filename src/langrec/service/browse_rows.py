@@ -112,5 +112,7 @@ def _field(connection: sa.Connection, name: str) -> sa.ColumnElement[Any]:
     if connection.dialect.name == "sqlite":
         path = '$."' + name.replace('"', "") + '"'
         return sa.func.json_extract(items.c.fields, path)
-    text: sa.ColumnElement[Any] = items.c.fields[name].as_string()
-    return text
+    from sqlalchemy.dialects.postgresql import JSONB
+
+    # Unlike json, jsonb has an order: numbers as numbers.
+    return sa.cast(items.c.fields[name], JSONB)

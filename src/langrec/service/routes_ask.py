@@ -96,14 +96,19 @@ async def search_by_address(
 
 
 @reading.get("/explain/{user}/{item}", summary="Each scorer's contribution to an item's score for a user")
-async def explain(request: Request, user: PathId, item: PathId) -> Answered:
+async def explain(
+    request: Request,
+    user: PathId,
+    item: PathId,
+    without: Annotated[list[Id] | None, Param(description="history items to leave out")] = None,
+) -> Answered:
     service = service_of(request)
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> dict[str, Any]:
         recommender = snapshot.recommender
         if recommender.view(item) is None:
             raise NotFound(f"there is no item {item!r}", field="item")
-        query = service.known_history(Query(user=user, k=10), connection)
+        query = service.known_history(Query(user=user, k=10, without=tuple(without or ())), connection)
         why = recommender.explain(query, item)
         return {
             "user": user,

@@ -1,0 +1,94 @@
+"""The same store in PostgreSQL: runs where LANGREC_TEST_POSTGRES holds the URL of a database that may be emptied."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from langrec.service import schema
+from langrec.service.store import Store
+
+URL = os.environ.get("LANGREC_TEST_POSTGRES", "")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not URL, reason="LANGREC_TEST_POSTGRES is not set to a database that may be emptied"),
+]
+
+
+@pytest.fixture
+def url():
+    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+    engine = sa.create_engine(URL)
+    schema.metadata.drop_all(engine)
+    engine.dispose()
+    return URL
+
+
+def test_a_server_over_postgres_answers_like_one_over_sqlite(url, serve):
+    files, postgres = serve(), serve(store=url)
+    event = {
+        "FeedbackType": "click",
+        "UserId": "ann",
+        "ItemId": "chess00",
+        "Timestamp": "2024-05-01T12:00:00Z",
+        "Value": 2,
+    }
+    item = {"ItemId": "kiln", "Comment": "porcelain kiln", "Categories": ["craft"], "Labels": {"price": 3}}
+    for live in (files, postgres):
+        live.send("POST", "/api/feedback", [event, event])
+        live.send("POST", "/api/item", item)
+        live.send("PATCH", "/api/item/kiln", {"Categories": ["clay"]})
+        live.send("DELETE", "/api/item/sea01")
+        live.send("DELETE", "/api/user/moon-u0")
+        live.send("DELETE", "/api/feedback/moon-u1/moon01")
+    for path in (
+        "/api/recommend/ann?n=40",
+        "/api/search?q=porcelain&k=1",
+        "/api/user/ann/feedback",
+        "/api/users?n=50",
+        "/api/items?n=60",
+        "/api/catalogue?sort=title&q=story&n=60",
+        "/api/catalogue?sort=price&order=desc&category=sea&n=60",
+        "/api/categories",
+        "/api/users/suggest?q=sea&n=20",
+        "/api/items/suggest?q=moon&n=20",
+        "/api/user/sea-u0/neighbors?n=20",
+        "/api/item/chess05/audience?n=5",
+        "/api/user/moon-u1/history",
+    ):
+        answers = []
+        for live in (files, postgres):
+            found = live.client.get(path).json()
+            if "search" in path:
+                found = [one["id"] for one in found["items"]]
+            answers.append(found)
+        assert answers[0] == answers[1], path
+    assert postgres.get("/api/health/stats")["series"]
+
+
+def test_writers_of_several_processes_take_turns(url):
+    from langrec.service import event_rows
+    from langrec.service.event_rows import Event
+    from langrec.service.store import number
+
+    stores = [Store(url) for _ in range(3)]
+
+    def write(store: Store) -> None:
+        for _ in range(30):
+            with store.write() as connection:
+                event_rows.put_events(connection, [Event("u", "i", "t", 1, 1.0)], overwrite=False)
+
+    threads = [threading.Thread(target=write, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with stores[0].read() as connection:
+        assert [event.value for event in event_rows.find_events(connection, user="u")] == [90.0]
+        assert number(connection, "revision") == 90
+    for store in stores:
+        store.close()
