@@ -180,3 +180,38 @@ def test_what_lies_before_the_history_is_still_seen(serve):
     shown = {one["id"] for one in live.send("POST", "/api/recommend", body)["items"]}
     bought = {one["id"] for one in live.get("/api/user/sea-u0/history") if one["type"] == "purchase"}
     assert seen & shown == seen - bought
+
+
+def test_odd_items_do_not_stop_the_others(live):
+    odd = [
+        {"ItemId": "odd0", "Fields": {"price": "cheap"}},
+        {"ItemId": "odd1", "Labels": {"price": [1, 2], "deep": {"a": {"b": None}}}},
+        {"ItemId": "odd2", "Labels": {"price": True, "": "empty name", "item_id": "other", "title": 5}},
+        {"ItemId": "odd3", "Labels": "just text", "Comment": "x" * 50_000, "Categories": ["", "c" * 3000]},
+        {"ItemId": "odd4", "Labels": {"price": 1e308, "at": "noon", "categories": "none", "hidden": "no"}},
+    ]
+    live.send("POST", "/api/items", odd)
+    cheap = {"filters": {"where": [{"field": "price", "op": "le", "value": 6}]}, "k": 48, "user": "sea-u0"}
+    found = {one["id"] for one in live.send("POST", "/api/recommend", cheap)["items"]}
+    assert {"moon00", "moon01"} <= found and "moon02" not in found
+    assert len(live.recommended("sea-u0", 10)) == 10
+    for field in ("price", "deep", "at", "hidden", "title", "missing"):
+        assert live.get("/api/catalogue", sort=field, n=60)["total"] == 53
+    for one in odd:
+        assert live.get(f"/api/item/{one['ItemId']}")["ItemId"] == one["ItemId"]
+
+
+def test_an_item_that_the_recommender_cannot_take_is_passed_over(live, monkeypatch, caplog):
+    kind = live.service.snapshot.recommender.__class__
+    original = kind.with_changes
+
+    def picky(self, changed, deleted=(), vectors=None):
+        if any(item.id == "poison" for item in changed):
+            raise RuntimeError("no")
+        return original(self, changed, deleted, vectors)
+
+    monkeypatch.setattr(kind, "with_changes", picky)
+    names = ("before", "poison", "after")
+    live.send("POST", "/api/items", [{"ItemId": name, "Comment": f"zeppelin {name}"} for name in names])
+    assert {one["id"] for one in live.get("/api/search", q="zeppelin")["items"]} == {"before", "after"}
+    assert "poison" in caplog.text

@@ -66,6 +66,14 @@ def test_leaving_out_a_history_item_changes_the_list_but_not_what_was_seen(share
     assert sum(name.startswith("moon") for name in without) > sum(name.startswith("moon") for name in both)
 
 
+def test_diversity_changes_the_order_and_only_of_the_list_that_asks(shared):
+    body = {"user": "sea-u1", "k": 10}
+    plain = [one["id"] for one in shared.send("POST", "/api/recommend", body)["items"]]
+    diverse = [one["id"] for one in shared.send("POST", "/api/recommend", {**body, "diversity": 0.9})["items"]]
+    again = [one["id"] for one in shared.send("POST", "/api/recommend", {**body, "diversity": 0})["items"]]
+    assert again == plain != diverse
+
+
 def test_search_finds_words_and_says_which_matched(shared):
     found = shared.get("/api/search", q="Whale harbour", k=5, meaning=0)
     assert set(found["items"][0]["matched"]) <= {"whale", "harbour"} and found["items"][0]["matched"]

@@ -46,12 +46,13 @@ def run(releases: Path, settings: Settings) -> None:
     """
     import uvicorn
 
-    from langrec.service.http import calm_threads, create_app
+    from langrec.service.http import calm_threads, create_app, start_log
 
     chosen = settings.serve
     if chosen.workers < 1:
         raise SettingsError(f"serve.workers: {chosen.workers} must be at least 1", field="serve.workers")
     _check_port(chosen)
+    start_log()
     with _progress() as show:
         if chosen.workers == 1:
             app: Any = create_app(releases, chosen, progress=show)

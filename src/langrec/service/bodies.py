@@ -234,6 +234,7 @@ class RecommendBody(_Ours):
     offset: int = Field(default=0, ge=0, le=1_000_000)
     filters: FiltersBody = Field(default_factory=lambda: FiltersBody())
     without: list[Id] = Field(default_factory=list, description="history items to leave out: what if they were unseen?")
+    diversity: float | None = Field(default=None, ge=0, le=1, description="0 by score alone, 1 as different as can be")
     explain: bool = Field(default=True, description="give each item its reason")
 
 

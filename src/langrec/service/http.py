@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -103,8 +104,16 @@ def calm_threads(n_items: int) -> None:
         threadpool_limits(1, user_api="blas")
 
 
+def start_log() -> None:
+    """Writes the log to standard error, from the level in LANGREC_LOG on (warning where it is absent)."""
+    level = os.environ.get("LANGREC_LOG", "warning").upper()
+    known = logging.getLevelNamesMapping()
+    logging.basicConfig(level=known.get(level, logging.WARNING), format="%(asctime)s %(levelname)s %(message)s")
+
+
 def app_from_environment() -> FastAPI:
     """The application of a worker process: its releases folder and settings come from LANGREC_ variables."""
+    start_log()
     app = create_app(Path(os.environ[RELEASES_VARIABLE]), load_settings().serve)
     calm_threads(app.state.service.snapshot.recommender.n_items)
     return app

@@ -44,6 +44,7 @@ class _Ask:
     kind: str  # recommend or search
     query: Query
     known: bool  # the history comes from the store
+    diversity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,16 @@ class Service:
         """The snapshot in use; changes that nobody has asked for yet may be missing."""
         return self.releases.snapshot
 
-    async def recommend(self, query: Query, *, history_known: bool = True) -> Answer:
-        """The best items for a query; with `history_known` the user's history is read from the store."""
-        answer: Answer = await self._ask(_Ask("recommend", query, history_known and query.user is not None))
+    async def recommend(self, query: Query, *, history_known: bool = True, diversity: float | None = None) -> Answer:
+        """The best items for a query.
+
+        Args:
+            query: what is asked.
+            history_known: read the user's history from the store.
+            diversity: from 0 to 1, in place of the release's setting.
+        """
+        known = history_known and query.user is not None
+        answer: Answer = await self._ask(_Ask("recommend", query, known, diversity))
         return answer
 
     async def search(self, query: Query) -> Answer:
@@ -173,7 +181,7 @@ class Service:
         """Runs in the scorer's thread: one result or exception per job."""
         snapshot = self.releases.fresh()
         results: list[Any] = [None] * len(jobs)
-        asks: dict[str, list[tuple[int, Query]]] = {"recommend": [], "search": []}
+        asks: dict[tuple[str, float | None], list[tuple[int, Query]]] = {}
         with self.store.read() as connection:
             for i, job in enumerate(jobs):
                 try:
@@ -181,26 +189,35 @@ class Service:
                         results[i] = job.work(snapshot, connection)
                     else:
                         query = self.known_history(job.query, connection) if job.known else job.query
-                        asks[job.kind].append((i, query))
+                        asks.setdefault((job.kind, job.diversity), []).append((i, query))
                 except Exception as error:
                     results[i] = error
-        for kind, asked in asks.items():
-            if asked:
-                self.stats.block.observe(len(asked))
-                self._answer(kind, asked, snapshot, results)
+        for (kind, diversity), asked in asks.items():
+            self.stats.block.observe(len(asked))
+            self._answer(kind, diversity, asked, snapshot, results)
         return results
 
-    def _answer(self, kind: str, asked: Sequence[tuple[int, Query]], snapshot: Snapshot, results: list[Any]) -> None:
+    def _answer(
+        self,
+        kind: str,
+        diversity: float | None,
+        asked: Sequence[tuple[int, Query]],
+        snapshot: Snapshot,
+        results: list[Any],
+    ) -> None:
         missing = []
         for i, query in asked:
-            found = self._cached(kind, query, snapshot)
+            found = self._cached(_key(kind, diversity, query, snapshot))
             if found is None:
                 missing.append((i, query))
             else:
                 results[i] = Answer(query, found, snapshot)
         if not missing:
             return
-        answer = snapshot.recommender.recommend if kind == "recommend" else snapshot.recommender.search
+        recommender = snapshot.recommender
+        if diversity is not None:
+            recommender = replace(recommender, ranking=replace(recommender.ranking, diversity=diversity))
+        answer = recommender.recommend if kind == "recommend" else recommender.search
         try:
             lists = answer([query for _, query in missing])
         except Exception as error:
@@ -209,14 +226,13 @@ class Service:
                 return
             # One bad query must not fail its neighbours.
             for pair in missing:
-                self._answer(kind, [pair], snapshot, results)
+                self._answer(kind, diversity, [pair], snapshot, results)
             return
         for (i, query), found in zip(missing, lists, strict=True):
             results[i] = Answer(query, found, snapshot)
-            self._remember(kind, query, snapshot, found)
+            self._remember(_key(kind, diversity, query, snapshot), found)
 
-    def _cached(self, kind: str, query: Query, snapshot: Snapshot) -> Recommendation | None:
-        key = _key(kind, query, snapshot)
+    def _cached(self, key: tuple[Any, ...] | None) -> Recommendation | None:
         entry = self._cache.get(key) if key else None
         if key is None or entry is None or time.monotonic() - entry[0] > _CACHE_SECONDS:
             self.stats.misses.inc()
@@ -225,8 +241,7 @@ class Service:
         self.stats.hits.inc()
         return entry[1]
 
-    def _remember(self, kind: str, query: Query, snapshot: Snapshot, found: Recommendation) -> None:
-        key = _key(kind, query, snapshot)
+    def _remember(self, key: tuple[Any, ...] | None, found: Recommendation) -> None:
         if key is not None:
             self._cache[key] = (time.monotonic(), found)
             while len(self._cache) > _CACHE_SIZE:
@@ -252,12 +267,12 @@ def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     connection.execute(schema.impressions.insert(), rows)
 
 
-def _key(kind: str, query: Query, snapshot: Snapshot) -> tuple[Any, ...] | None:
+def _key(kind: str, diversity: float | None, query: Query, snapshot: Snapshot) -> tuple[Any, ...] | None:
     """All that an answer depends on but the time; None where the query cannot be looked up."""
     if query.vector is not None or query.at is not None:
         return None
     try:
-        key = (kind, snapshot.stamp, snapshot.loaded_at, snapshot.revision, query)
+        key = (kind, diversity, snapshot.stamp, snapshot.loaded_at, snapshot.revision, query)
         hash(key)
     except TypeError:
         return None

@@ -179,6 +179,20 @@ def _with(snapshot: Snapshot, changes: Sequence[item_rows.Change]) -> Snapshot:
     """The snapshot with changes laid over it."""
     if not changes:
         return snapshot
+    try:
+        return _changed(snapshot, changes)
+    except Exception as error:
+        if len(changes) == 1:
+            # An item that no recommender can take must not stop all others from being served.
+            _log.exception("item %r is left as the release has it", changes[0].item_id)
+            return replace(snapshot, revision=max(snapshot.revision, changes[0].revision))
+        _log.warning("%d changes are taken one by one: %s", len(changes), type(error).__name__)
+        for change in changes:
+            snapshot = _with(snapshot, [change])
+        return snapshot
+
+
+def _changed(snapshot: Snapshot, changes: Sequence[item_rows.Change]) -> Snapshot:
     changed = [change for change in changes if change.item is not None]
     deleted = [change.item_id for change in changes if change.item is None]
     items = [change.item for change in changed if change.item is not None]
