@@ -107,6 +107,7 @@ class RetrievalSettings:
         ease_dense_limit: above this many items EASE is solved on the densest neighbourhoods only.
         transition_steps: events up to this many steps apart count as a transition.
         transition_power: exponent of the popularity discount.
+        transition_back: how much the way from a later event to an earlier one counts.
         als_dim: factors of implicit ALS.
         als_reg: its ridge.
         userknn_neighbours: users that vote.
@@ -136,8 +137,9 @@ class RetrievalSettings:
     itemknn_shrink: tuple[float, ...] = (0.0, 20.0)
     ease_reg: tuple[float, ...] = (50.0, 150.0, 400.0, 1000.0)
     ease_dense_limit: int = 20_000
-    transition_steps: tuple[int, ...] = (3, 10)
-    transition_power: tuple[float, ...] = (0.3, 0.7)
+    transition_steps: tuple[int, ...] = (10,)
+    transition_power: tuple[float, ...] = (0.3, 0.5)
+    transition_back: tuple[float, ...] = (0.0, 1.0)
     als_dim: int = 64
     als_reg: tuple[float, ...] = (0.02,)
     userknn_neighbours: int = 100

@@ -128,6 +128,14 @@ def test_transitions_by_hand():
     np.testing.assert_allclose(fitted.weights.toarray(), expected, rtol=1e-6)
 
 
+def test_events_of_one_time_lead_both_ways():
+    log = worlds.events([(0, 0, 5), (0, 1, 5), (0, 2, 9)])
+    ahead = Transitions.fit(FitData(log, 1, 3), RetrievalSettings(), steps=1, power=0.0).weights.toarray()
+    both = Transitions.fit(FitData(log, 1, 3), RetrievalSettings(), steps=1, power=0.0, back=0.5).weights.toarray()
+    assert ahead.tolist() == [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
+    assert both.tolist() == [[0, 1, 0], [1, 0, 1], [0, 0.5, 0]]
+
+
 def test_transitions_never_cross_from_one_user_to_the_next():
     log = worlds.events([(0, 0, 1), (1, 1, 2)])
     assert Transitions.fit(FitData(log, 2, 2), RetrievalSettings(), steps=5).weights.nnz == 0
