@@ -127,7 +127,8 @@ def sizes_table(result: Result, say: Callable[[str], str]) -> Rows:
     """Both installs, the release, and the process that serves it."""
     rows = [["", "MB", say("packages")]]
     for name, install in result["installs"].items():
-        shown = say("base") if name == "base" else f"`langrec[{name}]`"
+        torch = install["versions"].get("torch")
+        shown = say("base") if name == "base" else f"`langrec[{name}]`{say(', ')}torch {torch}"
         rows.append([shown, str(install["mb"]), str(install["packages"])])
     served = result["served"]
     rows.append([f"{say('release')} ({served['data']})", f"{served['release_mb']:g}", ""])
