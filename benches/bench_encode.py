@@ -2,7 +2,8 @@
 
 Usage: python benches/bench_encode.py [--texts 2000] [--repeats 2] [--threads 1,2]. The texts are titles and overviews
 of ml-latest-small where its folder is there (LANGREC_TEST_DATA, or ../shared/data), else made up. The candidates' runs
-alternate within a repeat and the best repeat counts, so that other work on the machine meets all of them alike.
+alternate within a repeat and the best repeat counts, so that other work on the machine meets all of them alike; where
+there is much of it, the ratio of processor seconds on one thread is the steadier figure.
 """
 
 from __future__ import annotations
@@ -58,16 +59,18 @@ def measure(n: int, repeats: int, threads: int) -> dict[str, Any]:
         if installed(name):
             readers[name] = load_encoder(EncoderSettings(runtime=name, threads=threads)).encode  # type: ignore[arg-type]
     seconds: dict[str, dict[str, float]] = {name: {} for name in readers}
+    busies: dict[str, dict[str, float]] = {name: {} for name in readers}
     vectors: dict[str, dict[str, Any]] = {name: {} for name in readers}
     for read in readers.values():
         read(mixed[:64])
     for kind, some in sets.items():
         for _ in range(repeats):
             for name, read in readers.items():
-                started = time.perf_counter()
+                started, busy = time.perf_counter(), time.process_time()
                 vectors[name][kind] = read(some)
-                taken = time.perf_counter() - started
+                taken, busy = time.perf_counter() - started, time.process_time() - busy
                 seconds[name][kind] = min(taken, seconds[name].get(kind, np.inf))
+                busies[name][kind] = min(busy, busies[name].get(kind, np.inf))
     reference = np.concatenate([vectors["onnx-fp32"]["titles"], vectors["onnx-fp32"]["overviews"]])
     rows = []
     for name in readers:
@@ -77,6 +80,7 @@ def measure(n: int, repeats: int, threads: int) -> dict[str, Any]:
         for kind in sets:
             row[f"{kind}_per_second"] = n / seconds[name][kind]
             row[f"{kind}_ratio"] = seconds[PEER][kind] / seconds[name][kind]
+            row[f"{kind}_cpu_ratio"] = busies[PEER][kind] / busies[name][kind]
         rows.append({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})
     return {"texts": source, "n": n, "repeats": repeats, "load": list(os.getloadavg()), "rows": rows}
 
@@ -105,7 +109,8 @@ def main() -> None:
         parts.append(json.loads(out.stdout.splitlines()[-1]))
         for row in parts[-1]["rows"]:
             speeds = "  ".join(
-                f"{kind} {row[f'{kind}_per_second']:6.0f}/s {row[f'{kind}_ratio']:.2f}x"
+                f"{kind} {row[f'{kind}_per_second']:5.0f}/s {row[f'{kind}_ratio']:.2f}x"
+                f" (cpu {row[f'{kind}_cpu_ratio']:.2f}x)"
                 for kind in ("titles", "overviews", "mixed")
             )
             quality = f"cosine {row['cosine']:.4f}  top-10 {row['top10']:.3f}  NDCG@10 {row['ndcg@10']:.4f}"

@@ -44,7 +44,8 @@ def sample_pairs(n: int, seed: int = 0) -> tuple[list[str], list[str]]:
         shape = rng.choice(
             ("The {adjective} {noun}", "{noun} of {place}", "A {genre} in {place}", "{adjective} {noun}: {place}")
         )
-        titles.append(shape.format(**words).title())
+        year = f" ({rng.randint(1930, 2025)})" if rng.random() < 0.5 else ""
+        titles.append(shape.format(**words).title() + year)
         first = f"In {words['place']}, {rng.choice(_PEOPLE)} {rng.choice(_ACTS).format(**words)}."
         rest = [line.format(**words) for line in rng.sample(_MORE, rng.randint(0, len(_MORE)))]
         descriptions.append(" ".join([first, *rest]))

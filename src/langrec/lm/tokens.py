@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from langrec.types import IntVector
 
 # Characters read per token: a text of megabytes must not be tokenised whole to keep its first 256 tokens.
 CHARS_PER_TOKEN = 64
+# How vocabularies write what is no text: [CLS], [unused7], <pad>, <|endoftext|>.
+_BRACKETS = re.compile(r"\[\w+\]|<[|/\w]+>")
 
 
 class Tokens:
@@ -62,6 +65,11 @@ class Tokens:
             texts = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
             found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=special)
         return [np.asarray(one.ids, dtype=np.int32) for one in found]
+
+    def ordinary(self) -> IntVector:
+        """Numbers of the tokens that stand in texts, ascending: neither special ones nor places kept free."""
+        found = self._tokenizer.get_vocab(with_added_tokens=True).items()
+        return np.array(sorted(n for text, n in found if not _BRACKETS.fullmatch(text)), dtype=np.int32)
 
     def save(self, file: Path) -> None:
         """Writes a tokenizer.json that `load` reads."""
