@@ -57,31 +57,37 @@ def put_events(connection: sa.Connection, log: Sequence[Event], *, overwrite: bo
         before = merged.get(event.key)
         merged[event.key] = event if before is None or overwrite else _added(before, event)
     revision = next_number(connection)
-    known = _known_keys(connection, list(merged))
     add_users(connection, [StoredUser(user) for user in dict.fromkeys(e.user for e in merged.values())], revision)
     add_missing(connection, (e.item for e in merged.values()), revision)
-    fresh = [event for key, event in merged.items() if key not in known]
     rows = [_row(event, revision) for event in merged.values()]
-    statement = upsert(connection, events)
-    value = statement.excluded.value
-    total = sa.case(
-        (value.is_(None), events.c.value), else_=sa.func.coalesce(events.c.value, 0.0) + sa.func.coalesce(value, 0.0)
-    )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["user_id", "item_id", "type", "at"],
-            set_={
-                "value": value if overwrite else total,
-                "comment": statement.excluded.comment,
-                "revision": statement.excluded.revision,
-            },
-        ),
-        rows,
-    )
-    _count(connection, users, users.c.user_id, [event.user for event in fresh], +1)
-    _count(connection, items, items.c.item_id, [event.item for event in fresh], +1)
+    # The rows that come back are those that were not there.
+    statement = upsert(connection, events).on_conflict_do_nothing().returning(*_KEY)
+    fresh = {tuple(row) for row in connection.execute(statement, rows)}
+    known = [event for key, event in merged.items() if key not in fresh]
+    if known:
+        connection.execute(_overwrite if overwrite else _add, [_change_of(event, revision) for event in known])
+    _count(connection, users, users.c.user_id, [user for user, *_ in fresh], +1)
+    _count(connection, items, items.c.item_id, [item for _, item, *_ in fresh], +1)
     set_number(connection, "events", revision)
     return len(rows)
+
+
+_KEY = (events.c.user_id, events.c.item_id, events.c.type, events.c.at)
+_new_value = sa.bindparam("new_value", type_=sa.Float)
+_same = events.update().where(
+    *(column == sa.bindparam(f"of_{column.name}") for column in _KEY),
+)
+_overwrite = _same.values(value=_new_value, comment=sa.bindparam("new_comment"), revision=sa.bindparam("now"))
+_add = _same.values(
+    value=sa.case((_new_value.is_(None), events.c.value), else_=sa.func.coalesce(events.c.value, 0.0) + _new_value),
+    comment=sa.bindparam("new_comment"),
+    revision=sa.bindparam("now"),
+)
+
+
+def _change_of(event: Event, revision: int) -> dict[str, Any]:
+    key = {f"of_{column.name}": value for column, value in zip(_KEY, event.key, strict=True)}
+    return {**key, "new_value": event.value, "new_comment": event.comment, "now": revision}
 
 
 _history = (
@@ -242,15 +248,6 @@ def _added(before: Event, event: Event) -> Event:
     else:
         value = before.value + event.value
     return Event(event.user, event.item, event.type, event.at, value, event.comment or before.comment)
-
-
-def _known_keys(connection: sa.Connection, keys: Sequence[tuple[str, str, str, int]]) -> set[tuple[str, str, str, int]]:
-    columns = (events.c.user_id, events.c.item_id, events.c.type, events.c.at)
-    found: set[tuple[str, str, str, int]] = set()
-    for start in range(0, len(keys), 200):
-        query = sa.select(*columns).where(sa.tuple_(*columns).in_(keys[start : start + 200]))
-        found.update((row[0], row[1], row[2], row[3]) for row in connection.execute(query))
-    return found
 
 
 def _count(
