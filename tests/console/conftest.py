@@ -50,7 +50,7 @@ class Browser:
         """Opens a view as a newcomer would: a fresh document at the view's address."""
         self.driver.get("about:blank")
         self.driver.get(f"{self.url}/{place}")
-        self.wait("main h1, main .empty")
+        self.wait("main h1, main .empty, main .problem")
 
     def all(self, css: str) -> list[Any]:
         return list(self.driver.find_elements("css selector", css))
@@ -74,8 +74,11 @@ class Browser:
             time.sleep(0.05)
 
     def quiet(self) -> None:
-        """Waits until nothing on the page is loading."""
-        self.until(lambda: not self.all("[aria-busy], .bones, .bone"), "the end of loading")
+        """Waits until nothing in view is loading; charts further down draw themselves when they are seen."""
+        loading = """return [...document.querySelectorAll('[aria-busy], .bone')].some(node => {
+            const box = node.getBoundingClientRect();
+            return box.height && box.top < innerHeight && box.bottom > 0; })"""
+        self.until(lambda: not self.run(loading), "the end of loading")
         self.settle()
 
     def settle(self, seconds: float = 0.5) -> None:
@@ -188,6 +191,14 @@ def shop(two_trained_releases: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def console_url(shop: Shop) -> str:
     return shop.url
+
+
+@pytest.fixture
+def keyed_url(two_trained_releases: Path, tmp_path: Path) -> Iterator[str]:
+    """A server that wants a key: `look` may read, `sesame` may everything."""
+    settings = ServeSettings(store=f"sqlite:///{tmp_path / 'store.db'}", keys="read:look,admin:sesame")
+    with serving(two_trained_releases, settings) as url:
+        yield url
 
 
 @contextmanager

@@ -28,6 +28,7 @@ class Shop:
         url: the server's origin.
         user: someone with a history; the first to be suggested for the id that is typed.
         other_user: someone else.
+        measured_user: someone with a list in the test of the release.
         words: two words that several items hold.
         item: an item that `user` has not seen.
         title: its title, which no other item's title begins like.
@@ -37,6 +38,7 @@ class Shop:
     url: str
     user: str = "ann"
     other_user: str = "ben"
+    measured_user: str = "reader-30"
     words: str = "quiet whale"
     item: str = "bread-3"
     title: str = "Letters from the Bakery"
@@ -52,11 +54,11 @@ def item_rows() -> Iterator[dict[str, object]]:
     """Each topic has 15 items: five shapes of title over three of its words."""
     for t, (topic, words) in enumerate(TOPICS.items()):
         for i in range(15):
-            word, other = words[i // 5], words[(i + 2) % 6]
+            word, other, third = words[i // 5], words[(i + 2) % 6], words[(i + 4) % 6]
             yield {
                 "item_id": f"{topic.lower()}-{i}",
                 "title": SHAPES[i % 5].format(word.title()),
-                "description": f"A quiet story of the {word} and the {other}, told by those who know the {words[(i + 4) % 6]}.",
+                "description": f"A quiet story of the {word} and the {other}, told by those who know the {third}.",
                 "categories": f"{topic}|{'Long' if i % 2 else 'Short'}",
                 "price": 5 + (7 * i + t) % 20,
                 "timestamp": START + 24 * HOUR * (i + 15 * t),

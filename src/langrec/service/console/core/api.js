@@ -32,8 +32,10 @@ export const remove = (path) => call("DELETE", path);
 export const address = (...parts) => `/api/${parts.map(encodeURIComponent).join("/")}`;
 
 async function call(method, path, options = {}) {
-	const answer = await send(method, path, options);
-	if (answer.status === 401 && (await newKey())) return read(await send(method, path, options));
+	const used = storedKey();
+	let answer = await send(method, path, options);
+	// Another call may have got a key meanwhile; only a key that was refused is asked for again.
+	if (answer.status === 401 && (storedKey() !== used || (await newKey()))) answer = await send(method, path, options);
 	return read(answer);
 }
 

@@ -1,23 +1,10 @@
 // Fixed colours: one per source of a score, and one per item id for tiles.
 
-const SOURCES = [
-	"ease",
-	"itemknn",
-	"transitions",
-	"vectors",
-	"tokens",
-	"bm25",
-	"tfidf",
-	"popular",
-	"popular_decayed",
-	"popular_1d",
-	"popular_7d",
-	"popular_30d",
-];
+const SOURCES = ["ease", "itemknn", "transitions", "vectors", "tokens", "bm25", "tfidf", "popularity"];
 
 /** The CSS colour of a score's source; unknown sources share a few spare ones by their name. */
 export function sourceColour(name) {
-	return SOURCES.includes(name) ? `var(--source-${name.replace("_", "-")})` : `var(--source-spare-${hash(name) % 4})`;
+	return SOURCES.includes(name) ? `var(--source-${name})` : `var(--source-spare-${hash(name) % 4})`;
 }
 
 /** A dark enough colour made from an id: white text on it has a contrast above 4.5. */

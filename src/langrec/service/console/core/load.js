@@ -1,21 +1,22 @@
 // Waits for an answer in view: a skeleton after 150 ms, the API's error with a way to try again, or the result.
 
 import { fill } from "./dom.js";
+import { skeleton } from "../parts/bones.js";
 import { problem } from "../parts/problem.js";
 
 const PATIENCE = 150;
 
 /**
- * Runs `work`, then `draw` with its value. What the box holds stays until then unless the wait is long.
+ * Runs `work`, then `draw` with its value; until then the box stays as it is, or holds grey lines (`bones`: how many, of which kind).
  * With `keep`, a long wait only dims the box (a list that is about to change its order).
  */
-export async function load(box, { work, draw, skeleton, keep = false }) {
+export async function load(box, { work, draw, bones, keep = false }) {
 	const turn = Symbol("turn");
 	box.turn = turn; // a later load of the same box wins
 	const timer = setTimeout(() => {
 		box.setAttribute("aria-busy", "true");
 		if (keep && box.childElementCount) box.classList.add("dim");
-		else fill(box, skeleton());
+		else fill(box, skeleton(...bones));
 	}, PATIENCE);
 	const done = () => {
 		clearTimeout(timer);
@@ -32,8 +33,8 @@ export async function load(box, { work, draw, skeleton, keep = false }) {
 		if (done())
 			fill(
 				box,
-				problem(error, () => load(box, { work, draw, skeleton, keep })),
+				problem(error, () => load(box, { work, draw, bones, keep })),
 			);
-		if (error.name !== "Error" && !("requestId" in error)) throw error;
+		if (!("requestId" in error)) throw error; // a fault of this console, for its log
 	}
 }

@@ -33,10 +33,10 @@ export function t(key, places = {}) {
 /** Whether the language has a key: for codes that may be new to this console. */
 export const known = (key) => key in table;
 
-export function number(value, digits = undefined) {
+export function number(value, digits = undefined, more = {}) {
 	if (value === null || value === undefined || Number.isNaN(value)) return "–";
 	const options = digits === undefined ? { maximumFractionDigits: 1 } : { minimumFractionDigits: digits, maximumFractionDigits: digits };
-	return new Intl.NumberFormat(language, options).format(value);
+	return new Intl.NumberFormat(language, { ...options, ...more }).format(value);
 }
 
 export function bytes(value) {

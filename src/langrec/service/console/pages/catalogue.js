@@ -6,9 +6,9 @@ import { icon } from "../core/icons.js";
 import { load } from "../core/load.js";
 import { link, remember } from "../core/place.js";
 import { number, since, t, time } from "../core/words.js";
-import { bones } from "../parts/bones.js";
 import { categoryChoice } from "../parts/categories.js";
 import { newItem } from "../parts/newitem.js";
+import { pageHead } from "../parts/panel.js";
 import { empty } from "../parts/problem.js";
 import { tile } from "../parts/tile.js";
 import { itemPage } from "./item.js";
@@ -57,12 +57,7 @@ export function page(root) {
 		const box = el("div");
 		fill(
 			root,
-			el(
-				"div",
-				{ class: "page-head" },
-				el("h1", {}, t("nav.catalogue")),
-				el("div", { class: "end" }, el("button", { class: "button main-action", onclick: newItem }, icon("plus"), t("catalogue.add"))),
-			),
+			pageHead("catalogue", null, el("button", { class: "button main-action", onclick: newItem }, icon("plus"), t("catalogue.add"))),
 			el(
 				"section",
 				{ class: "panel", "aria-label": t("nav.catalogue") },
@@ -98,7 +93,7 @@ export function page(root) {
 		load(parts.box, {
 			work: () => get("/api/catalogue", { q, category, sort, order, n: ROWS, offset: (state.page - 1) * ROWS }),
 			draw,
-			skeleton: () => bones(8),
+			bones: [8],
 			keep: true,
 		});
 	}

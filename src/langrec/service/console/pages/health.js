@@ -5,9 +5,8 @@ import { el, fill } from "../core/dom.js";
 import { load } from "../core/load.js";
 import { colour } from "../core/looks.js";
 import { number, since, t, time } from "../core/words.js";
-import { bones } from "../parts/bones.js";
 import { chart } from "../parts/chart.js";
-import { panel } from "../parts/panel.js";
+import { pageHead, panel } from "../parts/panel.js";
 
 const EVERY = 15000; // the server's own buckets are as long
 const PICTURES = [
@@ -34,7 +33,7 @@ export function page(root) {
 	const freshness = el("div", { class: "tiles" });
 	let stats = null;
 	let charts = [];
-	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.health")), el("p", {}, t("health.text"))), body);
+	fill(root, pageHead("health", "health.text"), body);
 
 	const timer = setInterval(async () => {
 		if (document.hidden || !stats) return;
@@ -48,7 +47,7 @@ export function page(root) {
 	}, EVERY);
 
 	function show() {
-		load(body, { work: () => get("/api/health/stats"), draw, skeleton: () => bones(3, "chart") });
+		load(body, { work: () => get("/api/health/stats"), draw, bones: [3, "chart"] });
 	}
 
 	function draw(told) {

@@ -7,7 +7,6 @@ import { load } from "../core/load.js";
 import { link } from "../core/place.js";
 import { toast } from "../core/say.js";
 import { date, number, t, time } from "../core/words.js";
-import { bones } from "../parts/bones.js";
 import { fieldList } from "../parts/fields.js";
 import { panel } from "../parts/panel.js";
 import { empty, problem } from "../parts/problem.js";
@@ -15,18 +14,24 @@ import { tile } from "../parts/tile.js";
 
 /** Draws the page of an item into an empty root. */
 export function itemPage(root, id) {
+	const body = el("div");
+	const back = el("a", { class: "row", href: link("catalogue") }, icon("back"), t("nav.catalogue"));
+	fill(root, el("p", { css: { "margin-bottom": "8px" } }, back), body);
+	load(body, { work: () => get(address("item", id)), draw: (item) => drawItem(body, item), bones: [4] });
+}
+
+function drawItem(body, item) {
 	const head = el("div");
-	const fields = el("div", { class: "panel-body" });
 	const near = el("div");
 	const people = el("div");
+	const id = item.ItemId;
 	fill(
-		root,
-		el("p", { css: { "margin-bottom": "8px" } }, el("a", { class: "row", href: link("catalogue") }, icon("back"), t("nav.catalogue"))),
+		body,
 		head,
 		el(
 			"div",
 			{ class: "halves" },
-			panel(t("item.fields"), null, fields),
+			panel(t("item.fields"), null, el("div", { class: "panel-body" }, about(item))),
 			el(
 				"div",
 				{ class: "stack" },
@@ -35,19 +40,12 @@ export function itemPage(root, id) {
 			),
 		),
 	);
-	load(head, {
-		work: () => get(address("item", id)),
-		draw: (item) => {
-			drawHead(head, item);
-			fill(fields, about(item));
-		},
-		skeleton: () => bones(1),
-	});
-	load(near, { work: () => neighbours(id), draw: (found) => fill(near, neighbourList(found)), skeleton: () => bones(4) });
+	drawHead(head, item);
+	load(near, { work: () => neighbours(id), draw: (found) => fill(near, neighbourList(found)), bones: [4] });
 	load(people, {
 		work: () => get(address("item", id, "audience"), { n: 8 }),
 		draw: (found) => fill(people, audience(found)),
-		skeleton: () => bones(4),
+		bones: [4],
 	});
 }
 

@@ -7,24 +7,23 @@ import { load } from "../core/load.js";
 import { link, remember } from "../core/place.js";
 import { copy } from "../core/say.js";
 import { t } from "../core/words.js";
-import { bones } from "../parts/bones.js";
 import { chart } from "../parts/chart.js";
 import { compareReleases } from "../parts/compare.js";
 import { bars, costs, ordered, small } from "../parts/figures.js";
 import { metricTable } from "../parts/metrictable.js";
 import { twoLists } from "../parts/lists.js";
-import { panel } from "../parts/panel.js";
+import { pageHead, panel } from "../parts/panel.js";
 import { empty } from "../parts/problem.js";
 
 export function page(root) {
 	const body = el("div", { class: "stack" });
-	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.measure")), el("p", {}, t("measure.text"))), body);
+	fill(root, pageHead("measure", "measure.text"), body);
 
 	function show(place) {
 		load(body, {
 			work: () => measured(place.params.get("release")),
 			draw: (told) => draw(told, place.params),
-			skeleton: () => bones(2, "chart"),
+			bones: [2, "chart"],
 		});
 	}
 
@@ -126,17 +125,11 @@ function stamp(protocol) {
 	);
 }
 
+/** The stamp's plain values; what is nested (parameters, weights) is in the release's files. */
 function oneLine(protocol) {
-	const said = (value) =>
-		value !== null && typeof value === "object"
-			? Array.isArray(value)
-				? value.join(",")
-				: Object.entries(value)
-						.map(([name, one]) => `${name} ${said(one)}`)
-						.join(" ")
-			: String(value);
-	return Object.entries(protocol || {})
-		.filter(([name]) => name !== "seconds")
-		.map(([name, value]) => `${name}=${said(value)}`)
-		.join(" · ");
+	const plain = Object.entries(protocol || {}).filter(
+		([name, value]) => name !== "models" && value !== "" && (Array.isArray(value) || typeof value !== "object"),
+	);
+	const said = (name, value) => (/_(from|to|at)$/.test(name) && value > 1e11 ? new Date(value).toISOString().slice(0, 16) : String(value));
+	return [...plain.map(([name, value]) => `${name}=${said(name, value)}`), `langrec=${protocol?.versions?.langrec}`].join(" · ");
 }

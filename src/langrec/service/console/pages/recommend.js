@@ -7,12 +7,12 @@ import { load } from "../core/load.js";
 import { here, link, remember } from "../core/place.js";
 import { say, toast } from "../core/say.js";
 import { t } from "../core/words.js";
-import { bones } from "../parts/bones.js";
 import { card } from "../parts/card.js";
 import { categoryChoice } from "../parts/categories.js";
 import { dialog } from "../parts/dialog.js";
 import { explanation } from "../parts/explain.js";
 import { compare, glide, stands, tell } from "../parts/move.js";
+import { pageHead } from "../parts/panel.js";
 import { itemPicker, userPicker } from "../parts/people.js";
 import { empty, problem } from "../parts/problem.js";
 import { legend, longestBar } from "../parts/sources.js";
@@ -34,7 +34,7 @@ export function page(root) {
 
 	fill(
 		root,
-		el("div", { class: "page-head" }, el("h1", {}, t("nav.recommend"))),
+		pageHead("recommend"),
 		whoBox,
 		el("div", { class: "two" }, historyPanel, el("section", { class: "panel", "aria-label": t("recommend.list") }, listHead, listBox)),
 	);
@@ -44,7 +44,8 @@ export function page(root) {
 		state = read(place);
 		drawWho();
 		if (!answer || before.user !== state.user || before.category !== state.category) answer = null;
-		await Promise.all([loadHistory(), answer ? null : loadList()]);
+		await loadHistory(); // first: what was hidden must not count in the list
+		if (!answer) await loadList();
 		if (state.why && !document.querySelector("dialog[open]")) explain(answer?.items.find((item) => item.id === state.why) || { id: state.why });
 	}
 
@@ -88,7 +89,7 @@ export function page(root) {
 					? get(address("user", state.user, "history"), { n: SHOWN }).catch((error) => (error.status === 404 ? [] : Promise.reject(error)))
 					: [],
 			draw: drawHistory,
-			skeleton: () => bones(6),
+			bones: [6],
 			keep: true,
 		});
 
@@ -144,20 +145,24 @@ export function page(root) {
 
 	// List
 
-	function ask() {
-		// A hidden item is out of the list and must not speak for its likes either.
+	// What is switched off, and what was hidden: a hidden item must not speak for others like it.
+	function leftOut() {
 		const hidden = events.filter((event) => event.type === "hide").map((event) => event.id);
+		return [...new Set([...state.without, ...hidden])];
+	}
+
+	function ask() {
 		return post("/api/recommend", {
 			user: state.user || undefined,
 			k: state.k,
 			filters: state.category ? { categories: [state.category] } : undefined,
-			without: [...new Set([...state.without, ...hidden])],
+			without: leftOut(),
 			explain: true,
 		});
 	}
 
 	const loadList = ({ told = null } = {}) =>
-		load(listBox, { work: ask, draw: (found) => drawList(found, told), skeleton: () => bones(state.k, "tall"), keep: told !== null });
+		load(listBox, { work: ask, draw: (found) => drawList(found, told), bones: [state.k, "tall"], keep: told !== null });
 
 	function drawList(found, told) {
 		const before = answer && told !== null ? answer.items.map((item) => item.id) : null;
@@ -288,12 +293,12 @@ export function page(root) {
 		const box = el("div");
 		const shown = dialog(item.title || item.id, () => box, { drawer: true });
 		load(box, {
-			work: () => get(address("explain", state.user || newVisitor(), item.id), { without: state.without }),
+			work: () => get(address("explain", state.user || newVisitor(), item.id), { without: leftOut() }),
 			draw: (told) => {
 				box.closest("dialog").querySelector("h2").textContent = told.title || item.title || item.id; // a deep link knows the id only
 				fill(box, explanation(told, item, answer?.trace));
 			},
-			skeleton: () => bones(6, ""),
+			bones: [6, ""],
 		});
 		await shown;
 		if (here().page === "recommend") remember({ why: "" });

@@ -7,17 +7,17 @@ import { load } from "../core/load.js";
 import { link } from "../core/place.js";
 import { say, toast } from "../core/say.js";
 import { bytes, date, number, since, t } from "../core/words.js";
-import { bones } from "../parts/bones.js";
 import { confirm } from "../parts/dialog.js";
 import { showRelease } from "../parts/frame.js";
+import { pageHead } from "../parts/panel.js";
 import { empty, problem } from "../parts/problem.js";
 
 export function page(root) {
 	const body = el("div", { class: "stack" });
-	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.releases")), el("p", {}, t("releases.text"))), body);
+	fill(root, pageHead("releases", "releases.text"), body);
 
 	function show() {
-		return load(body, { work: () => Promise.all([get("/api/releases"), get("/api/release")]), draw, skeleton: () => bones(3, "tall") });
+		return load(body, { work: () => Promise.all([get("/api/releases"), get("/api/release")]), draw, bones: [3, "tall"] });
 	}
 
 	function draw([all, now]) {

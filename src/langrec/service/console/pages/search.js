@@ -7,9 +7,9 @@ import { load } from "../core/load.js";
 import { here, remember } from "../core/place.js";
 import { say } from "../core/say.js";
 import { number, t } from "../core/words.js";
-import { bones } from "../parts/bones.js";
 import { categoryChoice } from "../parts/categories.js";
 import { hit } from "../parts/hit.js";
+import { pageHead } from "../parts/panel.js";
 import { userPicker } from "../parts/people.js";
 import { empty } from "../parts/problem.js";
 import { slider } from "../parts/slider.js";
@@ -47,7 +47,7 @@ export function page(root) {
 		icon("search"),
 		field,
 	);
-	fill(root, el("div", { class: "page-head" }, el("h1", {}, t("nav.search"))), form, controls, found, results);
+	fill(root, pageHead("search"), form, controls, found, results);
 	field.addEventListener(
 		"input",
 		calm(() => change({ q: field.value.trim() }), 220),
@@ -134,7 +134,7 @@ export function page(root) {
 			fill(results, empty(t("search.start"), t("search.start.hint")));
 			return;
 		}
-		load(results, { work: () => ask(), draw, skeleton: () => bones(6), keep: true });
+		load(results, { work: () => ask(), draw, bones: [6], keep: true });
 	}
 
 	function draw(answer) {
@@ -174,7 +174,7 @@ export function page(root) {
 					list.after(holder);
 					await load(holder, {
 						work: () => ask(cursor),
-						skeleton: () => bones(3),
+						bones: [3],
 						draw: (answer) => {
 							cursor = answer.cursor;
 							const fresh = rows(answer);

@@ -4,7 +4,7 @@ import { el } from "../core/dom.js";
 import { t } from "../core/words.js";
 
 /** `n` grey lines of a kind: "", "tall" or "chart". */
-export function bones(n = 5, kind = "tall") {
+export function skeleton(n = 5, kind = "tall") {
 	return el(
 		"div",
 		{ class: "bones" },

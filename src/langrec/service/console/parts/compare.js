@@ -5,7 +5,6 @@ import { el, fill } from "../core/dom.js";
 import { load } from "../core/load.js";
 import { remember } from "../core/place.js";
 import { number, t } from "../core/words.js";
-import { bones } from "./bones.js";
 import { rows } from "./figures.js";
 import { panel } from "./panel.js";
 import { empty } from "./problem.js";
@@ -38,13 +37,13 @@ export function compareReleases(told, metric, params) {
 				load(box, {
 					work: () => get("/api/measure", { release: stamp }),
 					draw: (other) => fill(box, table(told, other, metric, base, stamp)),
-					skeleton: () => bones(4),
+					bones: [4],
 					keep: true,
 				});
 			};
 			run(choice.value, false);
 		},
-		skeleton: () => bones(4),
+		bones: [4],
 	});
 	return panel(t("measure.releases"), end, box);
 }

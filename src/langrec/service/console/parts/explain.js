@@ -5,14 +5,15 @@ import { el } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { link } from "../core/place.js";
 import { known, number, t } from "../core/words.js";
+import { gathered } from "./families.js";
 import { reason } from "./reason.js";
 import { sourceName, swatch } from "./sources.js";
 import { tile } from "./tile.js";
 
 /** `told` is the answer of /api/explain, `item` the list's entry, `trace` the list's trace. */
 export function explanation(told, item, trace) {
-	const parts = told.contributions.filter((part) => part.contribution).sort((a, b) => Math.abs(b.contribution) - Math.abs(a.contribution));
-	const most = Math.max(...parts.map((part) => Math.abs(part.contribution)), 1e-9);
+	const groups = gathered(told.contributions);
+	const most = Math.max(...groups.map((group) => Math.abs(group.contribution)), 1e-9);
 	return el(
 		"div",
 		{ class: "explain" },
@@ -22,7 +23,7 @@ export function explanation(told, item, trace) {
 			"section",
 			{},
 			el("h3", {}, t("explain.sources")),
-			parts.length ? parts.map((part) => contribution(part, most)) : el("p", { class: "muted" }, t("explain.nothing")),
+			groups.length ? groups.map((group) => source(group, most)) : el("p", { class: "muted" }, t("explain.nothing")),
 			el("p", { class: "sum numbers" }, el("span", {}, t("explain.sum")), el("span", {}, number(told.score, 4))),
 		),
 		trace && rules(trace),
@@ -40,40 +41,52 @@ function head(told, item) {
 			"div",
 			{ class: "grow" },
 			el("p", {}, reason(item?.reason || told.reason)),
-			el("p", { class: "muted small" }, told.position ? t("explain.place", { n: told.position }) : t("explain.no_place")),
+			el("p", { class: "muted small" }, told.position === null ? t("explain.no_place") : t("explain.place", { n: told.position + 1 })),
 			el("a", { class: "small", href: link("catalogue", [told.item]) }, t("explain.open_item")),
 		),
 	);
 }
 
-function contribution(part, most) {
-	const carried = (part.history || []).filter((one) => one.contribution).slice(0, 5);
+function source(group, most) {
+	const first = group.history.slice(0, 4);
+	const rest = group.history.slice(4);
+	const others = rest.length > 0 && {
+		title: t("explain.others", { n: rest.length }),
+		contribution: rest.reduce((sum, one) => sum + one.contribution, 0),
+	};
+	const width = `${(100 * Math.abs(group.contribution)) / most}%`;
 	return el(
 		"div",
 		{ class: "part" },
-		swatch(part.scorer),
-		el("span", {}, sourceName(part.scorer)),
-		el(
-			"span",
-			{ class: "numbers", title: t("explain.product", { weight: number(part.weight, 3), value: number(part.value, 3) }) },
-			signed(part.contribution),
-		),
+		swatch(group.name),
+		el("span", {}, sourceName(group.name)),
+		el("span", { class: "numbers" }, signed(group.contribution)),
 		el(
 			"div",
 			{ class: "bar", "aria-hidden": "true" },
-			el("i", {
-				class: part.contribution < 0 ? "minus" : "",
-				css: { width: `${(100 * Math.abs(part.contribution)) / most}%`, background: sourceColour(part.scorer) },
-			}),
+			el("i", { class: group.contribution < 0 ? "minus" : "", css: { width, background: sourceColour(group.name) } }),
 		),
-		carried.length > 0 &&
+		first.length > 0 &&
 			el(
 				"div",
 				{ class: "from" },
-				carried.map((one) => [el("span", {}, one.title || one.id), el("span", { class: "numbers" }, signed(one.contribution))]),
+				[...first, others].map((one) => one && line(one.title || one.id, one.contribution)),
 			),
+		el(
+			"details",
+			{},
+			el("summary", {}, t("explain.signals", { n: group.signals.length })),
+			el(
+				"div",
+				{ class: "from" },
+				group.signals.map((part) => line(formula(part), part.contribution)),
+			),
+		),
 	);
 }
+
+const line = (name, value) => [el("span", {}, name), el("span", { class: "numbers" }, signed(value))];
+const formula = (part) => t("explain.product", { name: sourceName(part.scorer), weight: number(part.weight, 3), value: number(part.value, 3) });
 
 function rules(trace) {
 	const dropped = Object.entries(trace.dropped || {}).filter(([, n]) => n > 0);

@@ -86,7 +86,7 @@ export function costs(told, metric, models) {
 				x: shown.map((model) => told.seconds[model]),
 				y: shown.map((model) => value.get(model)),
 				text: shown.map(sourceName),
-				textposition: "top center",
+				textposition: shown.map((_, i) => (i % 2 ? "bottom center" : "top center")), // neighbours by quality rarely collide then
 				textfont: { color: colour("--text"), size: 11 },
 				cliponaxis: false,
 				marker: { size: 11, color: shown.map((model) => (model === told.chosen ? colour("--accent") : colour("--line-strong"))) },

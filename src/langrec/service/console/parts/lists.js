@@ -5,7 +5,6 @@ import { el, fill } from "../core/dom.js";
 import { load } from "../core/load.js";
 import { link, remember } from "../core/place.js";
 import { number, t } from "../core/words.js";
-import { bones } from "./bones.js";
 import { panel } from "./panel.js";
 import { userPicker } from "./people.js";
 import { empty } from "./problem.js";
@@ -40,7 +39,7 @@ export function twoLists(told, params) {
 		load(box, {
 			work: () => get("/api/measure/lists", { user: state.user, models: `${state.a},${state.b}`, k: 10 }),
 			draw: (found) => draw(box, found, state),
-			skeleton: () => bones(5),
+			bones: [5],
 			keep: true,
 		});
 	};
@@ -58,9 +57,13 @@ export function twoLists(told, params) {
 function draw(box, found, state) {
 	const ids = (model) => new Set((found.lists[model] || []).map((item) => item.id));
 	const shared = new Set([...ids(state.a)].filter((id) => ids(state.b).has(id)));
+	if (!found.lists[state.a]?.length && !found.lists[state.b]?.length) {
+		fill(box, empty(t("measure.lists.none"), t("measure.lists.none.hint")));
+		return;
+	}
 	fill(
 		box,
-		el("p", { class: "muted small list-note" }, t("measure.lists.shared", { n: shared.size })),
+		shared.size > 0 && el("p", { class: "muted small list-note" }, t("measure.lists.shared", { n: shared.size })),
 		el(
 			"div",
 			{ class: "halves", css: { gap: "0" } },

@@ -3,13 +3,18 @@
 import { sourceColour } from "../core/colours.js";
 import { el } from "../core/dom.js";
 import { known, number, t } from "../core/words.js";
+import { bySource } from "./families.js";
 
 /** The name of a source as people read it. */
-export const sourceName = (name) => (known(`source.${name}`) ? t(`source.${name}`) : name);
+export function sourceName(name) {
+	const [base, decay] = name.split("@");
+	const plain = known(`source.${base}`) ? t(`source.${base}`) : base;
+	return decay === undefined ? plain : t("source.decay", { name: plain, decay });
+}
 
 /** Sources with a visible share, largest first. */
 export function shares(sources) {
-	const parts = Object.entries(sources).filter(([, value]) => Number.isFinite(value) && value !== 0);
+	const parts = Object.entries(bySource(sources)).filter(([, value]) => Number.isFinite(value) && value !== 0);
 	const total = parts.reduce((sum, [, value]) => sum + Math.abs(value), 0) || 1;
 	return parts
 		.map(([name, value]) => ({ name, value, share: Math.abs(value) / total }))
@@ -38,13 +43,13 @@ export function scoreBar(sources, longest) {
 
 /** The largest sum of sizes in a list of answers. */
 export function longestBar(items) {
-	return Math.max(...items.map((item) => Object.values(item.sources || {}).reduce((sum, value) => sum + Math.abs(value || 0), 0)), 0);
+	return Math.max(...items.map((item) => Object.values(bySource(item.sources)).reduce((sum, value) => sum + Math.abs(value), 0)), 0);
 }
 
 /** The names of all sources that a list shows. */
 export function legend(items) {
 	const size = {};
-	for (const item of items) for (const part of shares(item.sources || {})) size[part.name] = (size[part.name] || 0) + part.share;
+	for (const item of items) for (const part of shares(item.sources)) size[part.name] = (size[part.name] || 0) + part.share;
 	const names = Object.keys(size).sort((a, b) => size[b] - size[a]);
 	return el(
 		"div",
