@@ -11,6 +11,9 @@ import pytest
 
 gorse = pytest.importorskip("gorse", reason="pygorse is not installed")
 
+# The last test sees what the others called: they run in one process.
+pytestmark = pytest.mark.xdist_group("gorse_python")
+
 AT = "2024-05-01T12:00:00Z"
 
 
@@ -131,5 +134,5 @@ def test_no_method_of_the_clients_was_left_out():
     methods = {name for name in vars(gorse.Gorse) if not name.startswith("_")}
     methods |= {name for name in vars(gorse.AsyncGorse) if not name.startswith("_")}
     if not Same.called:
-        pytest.skip("the tests of the clients ran in another process")
+        pytest.skip("run it together with the tests above")
     assert methods - Same.called == set()

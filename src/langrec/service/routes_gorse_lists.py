@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Request
 from fastapi import Query as Param
+from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
 from langrec.service import event_rows, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.auth import NotAllowed
-from langrec.service.bodies import Count, Offset, PathId, SessionFeedback, now_ms, parse_duration
+from langrec.service.bodies import SLASH, Count, Offset, PathId, SessionFeedback, now_ms, parse_duration
 from langrec.service.guard import NotFound, needs
 from langrec.service.snapshot import Snapshot
 from langrec.types import Filters, Query, Recommendation
@@ -21,16 +22,19 @@ reading = APIRouter(prefix="/api", tags=["lists"], dependencies=[Depends(needs("
 
 Categories = Annotated[list[str] | None, Param(description="an item needs one of them; repeat the parameter")]
 UserId = Annotated[str, Param(alias="user-id", description="leave out what this user has events with")]
+# The category at a path's end; in the query the same word may be repeated.
+_IN_PATH = {"parameters": [{"name": "path_category", "in": "path", "required": True, "schema": {"type": "string"}}]}
 NEIGHBOURS = ("neighbors", "similar", "default")
 
 
 @reading.get("/recommend/{user}", summary="The best items for a user")
-@reading.get("/recommend/{user}/{path_category}", summary="The best items of a category for a user")
+@reading.get(
+    "/recommend/{user}/{path_category}", summary="The best items of a category for a user", openapi_extra=_IN_PATH
+)
 async def recommend(
     request: Request,
     after: BackgroundTasks,
     user: PathId,
-    path_category: str = "",
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
@@ -39,7 +43,7 @@ async def recommend(
     version: Annotated[str, Header(alias="X-API-Version", description="2 for items with scores")] = "1",
 ) -> Answered:
     service = service_of(request)
-    filters = Filters(categories=_categories(path_category, category))
+    filters = Filters(categories=_categories(request, category))
     query = Query(user=user, k=check_count(service, n, "n"), offset=offset, filters=filters)
     answer = await service.recommend(query)
     if write_back_type:
@@ -54,7 +58,7 @@ async def session_recommend(
     request: Request,
     after: BackgroundTasks,
     body: list[SessionFeedback],
-    category: str = "",
+    category: Annotated[str, AfterValidator(lambda name: name.replace(SLASH, "/"))] = "",
     n: Count = 10,
     offset: Offset = 0,
 ) -> Answered:
@@ -65,7 +69,7 @@ async def session_recommend(
         history_at=tuple(one.Timestamp for one in log) if all(one.Timestamp >= 0 for one in log) else (),
         k=check_count(service, n, "n"),
         offset=offset,
-        filters=Filters(categories=_categories(category, None)),
+        filters=Filters(categories=(category,) if category else ()),
     )
     answer = await service.recommend(query, history_known=False)
     after.add_task(service.log_impression, request.state.request_id, "session", None, answer)
@@ -73,29 +77,27 @@ async def session_recommend(
 
 
 @reading.get("/popular", summary="Popular items")
-@reading.get("/popular/{path_category}", summary="Popular items of a category")
+@reading.get("/popular/{path_category}", summary="Popular items of a category", openapi_extra=_IN_PATH)
 async def popular(
     request: Request,
-    path_category: str = "",
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
-    return await _plain_list(request, "popular", _categories(path_category, category), n, offset, user)
+    return await _plain_list(request, "popular", _categories(request, category), n, offset, user)
 
 
 @reading.get("/latest", summary="Newest items")
-@reading.get("/latest/{path_category}", summary="Newest items of a category")
+@reading.get("/latest/{path_category}", summary="Newest items of a category", openapi_extra=_IN_PATH)
 async def latest(
     request: Request,
-    path_category: str = "",
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
-    return await _plain_list(request, "latest", _categories(path_category, category), n, offset, user)
+    return await _plain_list(request, "latest", _categories(request, category), n, offset, user)
 
 
 @reading.get("/non-personalized/{name}", summary="Popular or newest items")
@@ -104,15 +106,16 @@ async def non_personalized(
 ) -> Answered:
     if name not in ("popular", "latest"):
         raise NotFound(f"there is no list {name!r}; there are popular and latest", field="name")
-    return await _plain_list(request, name, _categories("", category), n, offset, user)
+    return await _plain_list(request, name, _categories(request, category), n, offset, user)
 
 
 @reading.get("/item/{item}/neighbors", summary="Items like an item")
-@reading.get("/item/{item}/neighbors/{path_category}", summary="Items of a category like an item")
+@reading.get(
+    "/item/{item}/neighbors/{path_category}", summary="Items of a category like an item", openapi_extra=_IN_PATH
+)
 async def neighbours(
     request: Request,
     item: PathId,
-    path_category: str = "",
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
@@ -120,7 +123,7 @@ async def neighbours(
 ) -> Answered:
     service = service_of(request)
     check_count(service, n, "n")
-    categories = _categories(path_category, category)
+    categories = _categories(request, category)
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> list[dict[str, Any]]:
         if snapshot.recommender.view(item) is None:
@@ -142,7 +145,7 @@ async def item_to_item(
     user: UserId = "",
 ) -> Answered:
     _known_neighbours(name)
-    return await neighbours(request, item, "", n, offset, category, user)
+    return await neighbours(request, item, n, offset, category, user)
 
 
 @reading.get("/user/{user}/neighbors", summary="Users with like events")
@@ -192,8 +195,10 @@ async def _write_back(request: Request, user: str, items: tuple[str, ...], type:
     await service_of(request).append(log, overwrite=True)
 
 
-def _categories(path: str, query: list[str] | None) -> tuple[str, ...]:
-    return tuple(name.replace("\ue000", "/") for name in (query or [path]) if name)
+def _categories(request: Request, asked: list[str] | None) -> tuple[str, ...]:
+    """The categories of the query, else the one at the end of the path."""
+    names = asked or [request.path_params.get("path_category", "").replace(SLASH, "/")]
+    return tuple(name for name in names if name)
 
 
 def _seen(connection: sa.Connection, user: str) -> set[str]:
