@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 TESTS  ?=
+# A file's tests run on one worker, so that what they share is made once.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: demo test fast check format bench browser clean
 
@@ -21,10 +23,10 @@ demo: $(VENV)/.ready          ## install, fetch MovieLens-100K, train, measure, 
 	$(BIN)/langrec demo $(ARGS)
 
 test: $(VENV)/.ready-test     ## all tests (TESTS=... narrows them)
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
+	$(PYTEST) $(TESTS)
 
 fast: $(VENV)/.ready-test     ## the tests that take under a minute together
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'not slow and not browser' $(TESTS)
+	$(PYTEST) -m 'not slow and not browser' $(TESTS)
 
 check: $(VENV)/.ready-test    ## format, lint, types, docs in step
 	$(BIN)/ruff format --check src tests benches

@@ -114,7 +114,6 @@ def asked(python, release, environment):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("install")
 def test_the_base_install_answers_as_the_full_one_does(release, base):
     python, environment = base
     here = asked(sys.executable, release, dict(os.environ))
@@ -129,7 +128,6 @@ def test_the_base_install_answers_as_the_full_one_does(release, base):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("install")
 def test_the_base_install_serves_over_http_with_its_console(release, base, tmp_path):
     python, environment = base
     with socket.socket() as probe:
@@ -164,7 +162,6 @@ def test_the_base_install_serves_over_http_with_its_console(release, base, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("install")
 def test_the_base_install_names_the_extra_that_it_lacks(base, tmp_path):
     python, environment = base
     events, items = write_shop(tmp_path)

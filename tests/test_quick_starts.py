@@ -60,7 +60,6 @@ def run(command, folder, environment):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quick")
 def test_the_command_lines_quick_start_works(typed, shop):
     said = {line.split()[1]: out for line, out in typed.items()}
     assert {"data", "train", "bundle", "search", "recommend", "evaluate", "doctor"} == set(said)
@@ -71,7 +70,6 @@ def test_the_command_lines_quick_start_works(typed, shop):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quick")
 def test_pythons_quick_start_works(typed, shop, environment):
     code = block("Quick start: Python")
     assert len(code.splitlines()) <= 16
@@ -85,7 +83,6 @@ def test_pythons_quick_start_works(typed, shop, environment):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quick")
 def test_https_quick_start_works(typed, shop, environment):
     lines = [line for line in block("Quick start: HTTP").splitlines() if line]
     with served(shop, environment) as url:
