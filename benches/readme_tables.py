@@ -185,8 +185,9 @@ TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
 def _notes(kind: str, result: Result, say: Callable[[str], str]) -> list[str]:
     """What was measured on, in numbers."""
     sizes = result.get("protocol" if kind == "evaluate" else "size", {})
-    words = {"questions": "questions", "n_users": "users", "n_items": "items", "n_events": "events"}
-    named = {**{word: word for word in ("users", "items", "events")}, **words}
+    words = ("users", "items", "events")
+    keys = {"questions": "questions", **{f"n_{word}": word for word in words}}
+    named = keys if kind == "evaluate" else {word: word for word in words}
     found = [f"{sizes[key]:,} {say(word)}" for key, word in named.items() if isinstance(sizes.get(key), int)]
     return [say(", ").join(found)] if found else []
 
