@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +90,14 @@ class Browser:
         for key in keys:
             ActionChains(self.driver).send_keys(key).perform()
 
+    def tab_to(self, css: str) -> None:
+        """Moves the focus forward by the Tab key until it is on the wanted element."""
+        for _ in range(80):
+            self.press("\ue004")
+            if self.run("return document.activeElement.matches(arguments[0])", css):
+                return
+        raise AssertionError(f"the Tab key does not lead to {css}")
+
     def text(self, css: str) -> str:
         return " ".join(one.text for one in self.all(css))
 
@@ -136,7 +143,7 @@ class Browser:
         return found
 
 
-def start_driver() -> Any:
+def start_driver(profile: Path) -> Any:
     """A selenium driver of the installed Chromium; skips the test where it is absent."""
     binary, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or chromedriver is None:
@@ -146,7 +153,7 @@ def start_driver() -> Any:
     options.binary_location = binary
     for flag in FLAGS:
         options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tempfile.mkdtemp(prefix='langrec-chromium-')}")
+    options.add_argument(f"--user-data-dir={profile}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
     driver.set_page_load_timeout(60)
@@ -154,11 +161,13 @@ def start_driver() -> Any:
 
 
 @pytest.fixture(scope="module")
-def window(console_url: str) -> Iterator[Browser]:
+def window(console_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One window for the tests of a file."""
-    driver = start_driver()
+    profile = tmp_path_factory.mktemp("chromium")
+    driver = start_driver(profile)
     yield Browser(driver, console_url)
     driver.quit()
+    shutil.rmtree(profile, ignore_errors=True)
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def test_search_is_walked_by_keyboard_alone(browser: Any, shop: Shop) -> None:
     browser.wait(".fields")
     browser.driver.back()
     browser.wait(".hit mark")
-    browser.run("document.querySelector('button.chip').focus()")
+    browser.tab_to("button.chip")
     chips = len(browser.all("button.chip"))
     browser.press(ENTER)
     browser.until(lambda: len(browser.all("button.chip")) == chips - 1, "the chip to go")
@@ -208,7 +208,7 @@ def test_the_catalogue_is_walked_by_keyboard_alone(browser: Any, shop: Shop) -> 
     browser.until(lambda: "q=" in browser.address, "the filter in the address")
     browser.until(lambda: shop.item in browser.order(), "the item")
     browser.press(ESCAPE, "j")
-    browser.run("document.querySelector('[data-sort=title]').focus()")
+    browser.tab_to("[data-sort=title]")
     browser.press(ENTER)
     browser.until(lambda: browser.all("th[aria-sort=ascending]"), "the sort")
     titles = [one.text for one in browser.all("tbody [data-row]")]
@@ -230,7 +230,7 @@ def test_the_catalogue_is_walked_by_keyboard_alone(browser: Any, shop: Shop) -> 
 def test_an_item_is_added_and_found_at_once(browser: Any, shop: Shop) -> None:
     browser.open("#/catalogue")
     browser.wait("tbody tr")
-    browser.run("document.querySelector('.main-action').focus()")
+    browser.tab_to(".main-action")
     browser.press(ENTER)
     browser.wait("dialog form")
     browser.until(lambda: 'name="title"' in browser.focused(), "the focus in the form")
@@ -433,7 +433,8 @@ def test_a_long_wait_shows_a_skeleton(browser: Any, shop: Shop) -> None:
 def test_text_of_an_item_is_never_markup(browser: Any, shop: Shop) -> None:
     evil = "<img src=x onerror=document.title='broken'>"
     browser.open("#/catalogue")
-    body = {"ItemId": "evil", "Comment": evil, "Categories": [evil], "Labels": {"description": evil}}
+    labels = {"description": evil, "image": "https://pictures.example/evil.png"}
+    body = {"ItemId": "evil", "Comment": evil, "Categories": [evil], "Labels": labels}
     browser.driver.execute_async_script(
         "const [body, done] = arguments; fetch('/api/item', {method: 'POST', body: JSON.stringify(body),"
         " headers: {'Content-Type': 'application/json'}}).then(done)",
@@ -445,6 +446,8 @@ def test_text_of_an_item_is_never_markup(browser: Any, shop: Shop) -> None:
         browser.quiet()
         assert not browser.all("main img[src=x]")
         assert browser.driver.title != "broken"
+        assert browser.wait("main .tile").text == "IS"  # the picture is another server's: the tile with initials stays
+    clean(browser)
 
 
 def test_a_server_with_keys_asks_for_one(browser: Any, keyed_url: str) -> None:

@@ -134,7 +134,7 @@ function audience(found) {
 				{ data: { rowBox: "" } },
 				icon("person"),
 				el("a", { class: "grow", href: link("recommend", [], { user: one.user }), data: { row: "" } }, one.user),
-				el("span", { class: "muted small numbers" }, number(one.score, 3)),
+				el("span", { class: "muted small numbers" }, t("explain.place", { n: one.position + 1 })),
 			),
 		),
 	);
