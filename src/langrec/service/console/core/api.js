@@ -45,12 +45,7 @@ async function send(method, path, { query = {}, body, signal }) {
 	if (key) headers["X-API-Key"] = key;
 	if (body !== undefined) headers["Content-Type"] = "application/json";
 	try {
-		const answer = await fetch(path + tail(query), {
-			method,
-			headers,
-			signal,
-			body: body === undefined ? undefined : JSON.stringify(body),
-		});
+		const answer = await fetch(path + tail(query), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
 		tell(false);
 		return answer;
 	} catch (error) {

@@ -42,11 +42,7 @@ function drawItem(body, item) {
 	);
 	drawHead(head, item);
 	load(near, { work: () => neighbours(id), draw: (found) => fill(near, neighbourList(found)), bones: [4] });
-	load(people, {
-		work: () => get(address("item", id, "audience"), { n: 8 }),
-		draw: (found) => fill(people, audience(found)),
-		bones: [4],
-	});
+	load(people, { work: () => get(address("item", id, "audience"), { n: 8 }), draw: (found) => fill(people, audience(found)), bones: [4] });
 }
 
 const hint = (key) => el("span", { class: "muted small" }, t(key));
@@ -91,7 +87,7 @@ function about(item) {
 	const at = time(item.Timestamp);
 	const labels = item.Labels && !Array.isArray(item.Labels) && typeof item.Labels === "object" ? item.Labels : { labels: item.Labels };
 	const { title, image, ...rest } = labels;
-	return fieldList({ id: item.ItemId, ...rest, ...(at > 0 ? { [t("item.at")]: date(at) } : {}) });
+	return fieldList({ id: item.ItemId, ...rest, ...(at > 0 ? { [t("catalogue.at")]: date(at) } : {}) });
 }
 
 async function neighbours(id) {

@@ -20,11 +20,7 @@ export function page(root) {
 	fill(root, pageHead("measure", "measure.text"), body);
 
 	function show(place) {
-		load(body, {
-			work: () => measured(place.params.get("release")),
-			draw: (told) => draw(told, place.params),
-			bones: [2, "chart"],
-		});
+		load(body, { work: () => measured(place.params.get("release")), draw: (told) => draw(told, place.params), bones: [2, "chart"] });
 	}
 
 	function draw(told, params) {

@@ -245,14 +245,4 @@ function read(place = here()) {
 }
 
 /** The query without one understood word, in whatever form it was typed. */
-function without(q, word) {
-	const low = word.toLowerCase();
-	const kept = q.split(/\s+/).filter((one) => one.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "") !== low);
-	const shorter = kept.join(" ");
-	return shorter === q
-		? q
-				.split(new RegExp(literal(word), "iu"))
-				.join(" ")
-				.trim()
-		: shorter;
-}
+const without = (q, word) => q.replace(new RegExp(`\\s*(?<![\\p{L}\\p{N}])${literal(word)}(?![\\p{L}\\p{N}])`, "iu"), "").trim();

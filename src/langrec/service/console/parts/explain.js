@@ -131,5 +131,8 @@ function stages(trace) {
 	);
 }
 
-const ruleName = (rule) => (known(`rule.${rule}`) ? t(`rule.${rule}`) : rule);
+function ruleName(rule) {
+	if (rule.startsWith("where ")) return t("rule.where", { field: rule.slice(6) });
+	return known(`rule.${rule}`) ? t(`rule.${rule}`) : rule;
+}
 const signed = (value) => `${value < 0 ? "−" : "+"}${number(Math.abs(value), 4)}`;
