@@ -17,6 +17,7 @@ _PUBLIC = {
     "Dataset": "langrec.data.dataset",
     "Events": "langrec.data.events",
     "Filters": "langrec.types",
+    "Item": "langrec.types",
     "LangrecError": "langrec.errors",
     "Query": "langrec.types",
     "Recommendation": "langrec.types",

@@ -2,7 +2,7 @@
 
 Three rules hold for all that score:
 1. Ids are never the model's shape: unknown users, items without training and plain texts get a defined answer.
-2. Hot (in training), warm (has text or history, not in training) and cold (has nothing) each have a documented behaviour.
+2. Hot (in training), warm (has text or history, no training) and cold (has nothing) each have a documented behaviour.
 3. A part never changes its arguments, and a fitted part never changes: extending it gives a new one.
 """
 

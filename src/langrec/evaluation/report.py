@@ -166,23 +166,26 @@ class Report:
 
     def table(self) -> Table:
         """The short table for the terminal: the whole test, best first."""
+        from rich.box import SIMPLE
         from rich.table import Table
         from rich.text import Text
 
         # Eighty columns hold no more; the Markdown and HTML reports show every metric.
-        metrics = [name for name in self.head() if name.split("@")[0] in ("ndcg", "recall", "coverage")]
+        metrics = [name for name in self.head() if name.split("@")[0] in ("ndcg", "coverage")]
         table = Table(
-            title=f"{self.primary} with {self.protocol['confidence']:.0%} interval by user", title_justify="left"
+            box=SIMPLE,
+            title=f"{self.primary} with {self.protocol['confidence']:.0%} interval by user",
+            title_justify="left",
         )
         table.add_column("model")
         for metric in metrics:
-            table.add_column(metric, justify="right")
-        table.add_column(f"against {self.reference}", justify="right")
-        table.add_column("seconds", justify="right")
+            table.add_column(metric, justify="right", no_wrap=True)
+        table.add_column(f"against {self.reference}", justify="right", no_wrap=True)
+        table.add_column("seconds", justify="right", no_wrap=True)
         for row in self.ordered():
             cells = [self._cell(row.model, metric, metric == self.primary) for metric in metrics]
             style = "bold" if row.model == self.chosen else ""
-            line = [row.model, *cells, self._against(row.model), f"{self.seconds[row.model]:.1f}"]
+            line = [row.model, *cells, self._against(row.model, short=True), f"{self.seconds[row.model]:.1f}"]
             table.add_row(*(Text(cell) for cell in line), style=style)
         return table
 
@@ -216,11 +219,13 @@ class Report:
         text = number(row.value, metric)
         return f"{text} [{number(row.low)}, {number(row.high)}]" if interval else text
 
-    def _against(self, model: str) -> str:
+    def _against(self, model: str, short: bool = False) -> str:
         gap = self.difference(model)
         if gap is None:
             return "reference"
         share = "" if math.isnan(gap.relative) else f" ({gap.relative:+.1%})"
+        if short and share:
+            return f"{gap.relative:+.1%} {gap.verdict.removesuffix(' shown')}"
         return f"{gap.difference:+.4f}{share} {gap.verdict}"
 
 
