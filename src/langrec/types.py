@@ -72,7 +72,7 @@ class Query:
         at: "now"; None is the time of the call.
         meaning: for a text: 0 matches words only, 1 meaning only.
         personal: for a text: 0 answers everyone alike, 1 by the user's history only.
-        without: item ids that are left out of the history ("what if they had not seen this?"); they are still not shown.
+        without: item ids left out of the history ("what if they had not seen this?"); they are still not shown.
     """
 
     user: str | None = None
