@@ -38,7 +38,8 @@ from langrec.steps import Steps
 from langrec.types import FloatMatrix, QueryBlock
 
 MIX = "mix"
-TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens")
+# Questions on which the two kinds of mix are compared, about.
+JUDGED = 600
 
 
 class Progress(Protocol):
@@ -324,8 +325,7 @@ def _learn_mix(
         split.train, split.valid, len(dataset.users), settings.ranking.questions, settings.ranking.seed
     )
     samples = MixSamples(names, settings.ranking.seed)
-    for start, part in _blocks(questions, fusion):
-        del start
+    for _, part in _blocks(questions, fusion):
         seen = [part.block.history(i) for i in range(len(part))]
         samples.add(fusion.signal_scores(part.block), seen, part.items)
     held = questions.block.users % 2 == 1
@@ -334,13 +334,13 @@ def _learn_mix(
     if held.any() and len(learned):
         trial = samples.fit(rows=learned)
         gains: dict[str, list[npt.NDArray[np.float64]]] = {"rrf": [], "linear": []}
-        for start, part in _blocks(questions, fusion):
+        rows = np.flatnonzero(held)
+        judged = questions.take(rows[:: max(1, len(rows) // JUDGED)])
+        for _, part in _blocks(judged, fusion):
             raw = fusion.signal_scores(part.block)
-            rows = held[start : start + len(part)]
             for kind, mix in (("rrf", fused), ("linear", trial)):
                 mixed = dataclasses.replace(fusion, mix=mix).parts(raw).sum(axis=0)
-                ranks = target_ranks(mixed, part)
-                gains[kind].append(_gain(ranks)[rows])
+                gains[kind].append(_gain(target_ranks(mixed, part)))
         scores = {kind: float(np.concatenate(found).mean()) for kind, found in gains.items()}
     kind = settings.ranking.mix
     if kind == "auto":

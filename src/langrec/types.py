@@ -153,6 +153,22 @@ class QueryBlock:
         """(h,) 0 for the newest row of each history, 1 for the one before, and so on."""
         return (np.repeat(self.offsets[1:], np.diff(self.offsets)) - 1 - np.arange(len(self.items))).astype(np.int32)
 
+    def take(self, rows: npt.NDArray[np.intp]) -> QueryBlock:
+        """The queries at these places, in this order, as a block of their own."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return QueryBlock(
+            users=self.users[rows],
+            offsets=offsets,
+            items=self.items[places],
+            times=self.times[places],
+            at=self.at[rows],
+            texts=tuple(self.texts[row] for row in rows),
+            vectors={space: vectors[rows] for space, vectors in self.vectors.items()},
+        )
+
     def slice(self, start: int, stop: int) -> QueryBlock:
         """Queries start to stop as a block of their own."""
         lo, hi = self.offsets[start], self.offsets[min(stop, len(self))]

@@ -189,3 +189,15 @@ def test_the_planted_world_asks_for_what_was_held_out(kind):
     targets = kind(world.dataset.events, held, world.n_users)
     assert targets.items.tolist() == world.held_out.tolist()
     assert [targets.block.history(i).tolist() for i in range(len(targets))] == world.histories()
+
+
+def test_taking_questions_is_asking_them_alone():
+    before = worlds.events([(0, 0, 1), (0, 1, 2), (1, 2, 3)])
+    asked = worlds.events([(0, 2, 4), (1, 0, 5), (1, 1, 6)])
+    all_of_them = next_item(before, asked, 2)
+    taken = all_of_them.take(np.array([2, 0]))
+    for place, row in enumerate((2, 0)):
+        alone = all_of_them.slice(row, row + 1)
+        assert taken.slice(place, place + 1).items.tolist() == alone.items.tolist()
+        assert taken.block.history(place).tolist() == alone.block.history(0).tolist()
+        assert taken.block.at[place] == alone.block.at[0]

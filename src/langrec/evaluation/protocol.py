@@ -42,6 +42,14 @@ class Targets:
     def __len__(self) -> int:
         return len(self.block)
 
+    def take(self, rows: npt.NDArray[np.intp]) -> Targets:
+        """The questions at these places, in this order."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Targets(self.question, self.block.take(rows), offsets, self.items[places], self.events[rows])
+
     def slice(self, start: int, stop: int) -> Targets:
         """Questions start to stop."""
         lo, hi = self.offsets[start], self.offsets[min(stop, len(self))]

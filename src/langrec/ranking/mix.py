@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
+from langrec.ranking.select import top_k
 from langrec.types import FloatMatrix, FloatVector, IntVector
 
 Kind = Literal["linear", "rrf"]
@@ -18,6 +19,8 @@ Signals = npt.NDArray[np.float32]
 # Below this many items the softmax of the fit runs over the whole catalogue; above, over a sample with correction.
 WHOLE_CATALOGUE = 3_000
 BEST_OF_EACH = 60
+# Ranks past this one add less than a tenth of what the first adds; a full sort of a large catalogue costs much more.
+RRF_DEPTH = 1_000
 RANDOM_ITEMS = 500
 
 
@@ -58,24 +61,20 @@ class Mix:
 
 def log_features(signals: Signals) -> Signals:
     """(s, q, n) log(1 + x / mean), zero where x is NaN or not positive."""
-    positive = np.nan_to_num(signals, nan=0.0)
-    np.maximum(positive, 0.0, out=positive)
+    positive: Signals = np.fmax(signals, np.float32(0.0))
     means = positive.mean(axis=2, keepdims=True)
     positive /= np.maximum(means, 1e-12)
     return np.log1p(positive, out=positive)
 
 
 def rank_features(signals: Signals, rrf_k: float) -> Signals:
-    """(s, q, n) 1 / (rrf_k + rank), zero where x is NaN; equal scores rank by number."""
+    """(s, q, n) 1 / (rrf_k + rank), zero where x is NaN and past the first RRF_DEPTH; equal scores rank by number."""
     out = np.zeros_like(signals)
-    n = signals.shape[2]
-    value = (1.0 / (rrf_k + 1.0 + np.arange(n))).astype(np.float32)
+    value = (1.0 / (rrf_k + 1.0 + np.arange(RRF_DEPTH))).astype(np.float32)
     for s in range(len(signals)):
         for q in range(signals.shape[1]):
-            row = signals[s, q]
-            order = np.argsort(-np.where(np.isnan(row), -np.inf, row), kind="stable")
-            out[s, q, order] = value
-            out[s, q, np.isnan(row)] = 0.0
+            best = top_k(signals[s, q], RRF_DEPTH)
+            out[s, q, best] = value[: len(best)]
     return out
 
 
