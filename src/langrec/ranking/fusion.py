@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from langrec.protocols import Scorer
+from langrec.protocols import ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features
-from langrec.types import FloatMatrix, QueryBlock
+from langrec.types import FloatMatrix, IntVector, Mask, QueryBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,21 @@ class Fusion:
         """(s, q, n_items) what each signal adds to the score."""
         parts = self.mix.parts(signals)
         names = [signal.name for signal in self.signals]
-        personal = [s for s, name in enumerate(names) if not name.startswith("popular")]
-        if self.fallback in names and personal:
-            silent = np.isnan(signals[personal]).all(axis=(0, 2))
+        if self.fallback in names and not all(name.startswith("popular") for name in names):
+            silent = self.silent(signals)
             if silent.any():
                 alone = names.index(self.fallback)
                 parts[:, silent] = 0.0
                 parts[alone, silent] = log_features(signals[alone : alone + 1, silent])[0]
         return parts
+
+    def silent(self, signals: Signals) -> Mask:
+        """(q,) True for queries about which no signal but popularity has anything to say."""
+        silent = np.ones(signals.shape[1], dtype=np.bool_)
+        for signal, scores in zip(self.signals, signals, strict=True):
+            if not signal.name.startswith("popular"):
+                silent &= np.isnan(scores).all(axis=1)
+        return silent
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) mixed scores; never NaN."""
@@ -88,6 +95,25 @@ class Fusion:
     def with_scorers(self, scorers: Mapping[str, Scorer], n_items: int) -> Self:
         """The same mix over other states of the scorers."""
         return replace(self, scorers=scorers, n_items=n_items)
+
+    def with_items(
+        self, nums: IntVector, texts: Sequence[str], vectors: Mapping[str, FloatMatrix], n_items: int
+    ) -> Self:
+        """The same mix, in which the scorers that read items know these too.
+
+        Args:
+            nums: (m,) numbers of the items, each once; new ones continue upwards.
+            texts: m texts.
+            vectors: by space, (m, d) vectors of the texts; a space that is not there leaves the items without one.
+            n_items: width of the answers from now on.
+        """
+        scorers = {
+            name: scorer.with_items(nums, texts, vectors.get(getattr(scorer, "space", "")))
+            if isinstance(scorer, ItemReader)
+            else scorer
+            for name, scorer in self.scorers.items()
+        }
+        return self.with_scorers(scorers, n_items)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ def top_k(scores: FloatVector, k: int) -> IntVector:
     return valid[order].astype(np.int32)
 
 
-def diverse(candidates: ItemList, vectors: FloatMatrix, k: int, amount: float) -> ItemList:
+def diverse(candidates: ItemList, vectors: FloatMatrix, k: int, amount: float, depth: int | None = None) -> ItemList:
     """Maximal marginal relevance (Carbonell & Goldstein 1998): relevant, and unlike what was picked before.
 
     Args:
@@ -27,19 +27,21 @@ def diverse(candidates: ItemList, vectors: FloatMatrix, k: int, amount: float) -
         vectors: (len(candidates), d) unit rows; a zero row is unlike everything.
         k: list length.
         amount: 0 keeps the order, 1 looks at difference alone.
+        depth: only the first so many are rearranged, so that a longer list begins as a shorter one does; None = all.
     """
     n = len(candidates)
     if amount <= 0 or n <= 1:
         return candidates.take(np.arange(min(k, n)))
-    low, high = float(candidates.scores.min()), float(candidates.scores.max())
-    relevance = (candidates.scores - low) / max(high - low, 1e-9)
-    nearest = np.zeros(n, dtype=np.float32)
-    left = np.ones(n, dtype=np.bool_)
+    depth = n if depth is None else min(depth, n)
+    scores, vectors = candidates.scores[:depth], vectors[:depth]
+    relevance = (scores - scores.min()) / max(float(scores.max() - scores.min()), 1e-9)
+    nearest = np.zeros(depth, dtype=np.float32)
+    left = np.ones(depth, dtype=np.bool_)
     picked: list[int] = []
-    for _ in range(min(k, n)):
+    for _ in range(min(k, depth)):
         value = np.where(left, (1 - amount) * relevance - amount * nearest, -np.inf)
         best = int(np.argmax(value))
         picked.append(best)
         left[best] = False
         nearest = np.maximum(nearest, vectors @ vectors[best])
-    return candidates.take(np.array(picked, dtype=np.intp))
+    return candidates.take(np.array([*picked, *range(depth, min(k, n))], dtype=np.intp))

@@ -1,0 +1,99 @@
+"""A request in numbers: at the border its ids become numbers, and many requests become one block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from langrec.data.ids import Ids
+from langrec.data.items import Items
+from langrec.errors import DataError
+from langrec.types import IntVector, Query, QueryBlock, TimeVector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A query in numbers.
+
+    Attributes:
+        history: (h,) int32 known items of the history that count, oldest first.
+        times: (h,) int64 their times, the query's own where unknown.
+        seen: (m,) int32 items that a list leaves out as seen.
+        at: the query's "now" in epoch milliseconds; a time without a zone is UTC.
+        unknown: ids of the history that the catalogue does not hold.
+    """
+
+    history: IntVector
+    times: TimeVector
+    seen: IntVector
+    at: int
+    unknown: tuple[str, ...]
+
+
+def number(query: Query, items: Items) -> Asked:
+    """The query in numbers.
+
+    Raises:
+        DataError: a k or offset below zero, or columns of the history that differ in length.
+    """
+    if query.k < 0 or query.offset < 0:
+        wrong = "k" if query.k < 0 else "offset"
+        raise DataError(f"k = {query.k}, offset = {query.offset}: must not be negative", field=wrong)
+    h = len(query.history)
+    for name, column in (("history_at", query.history_at), ("history_types", query.history_types)):
+        if column and len(column) != h:
+            raise DataError(f"{name}: {len(column)} values for {h} items of the history", field=name)
+    at = now() if query.at is None else _milliseconds(query.at)
+    nums = items.ids.numbers(query.history)
+    known = nums >= 0
+    times = np.array(query.history_at, np.int64) if query.history_at else np.full(h, at, dtype=np.int64)
+    kept = known & ~np.isin(nums, items.ids.numbers(query.without)) if query.without else known
+    seen_types = query.filters.seen_types
+    counted = known
+    if seen_types and query.history_types:
+        counted = known & np.array([not kind or kind in seen_types for kind in query.history_types], dtype=np.bool_)
+    unknown = tuple(name for name, ok in zip(query.history, known, strict=True) if not ok)
+    return Asked(nums[kept], times[kept], nums[counted], at, unknown)
+
+
+def block_of(queries: Sequence[Query], asked: Sequence[Asked], users: Ids) -> QueryBlock:
+    """The numbered queries as one block; their texts are not in it, since each stands beside its user's history."""
+    offsets = np.zeros(len(queries) + 1, dtype=np.int64)
+    np.cumsum([len(one.history) for one in asked], out=offsets[1:])
+    return QueryBlock(
+        users=users.numbers(query.user or "" for query in queries),
+        offsets=offsets,
+        items=_concatenate([one.history for one in asked], np.int32),
+        times=_concatenate([one.times for one in asked], np.int64),
+        at=np.array([one.at for one in asked], dtype=np.int64),
+        texts=(None,) * len(queries),
+    )
+
+
+def nobody(at: int) -> QueryBlock:
+    """A block of one query of which nothing is known but its time."""
+    return QueryBlock(
+        np.full(1, -1, np.int32),
+        np.zeros(2, np.int64),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.int64),
+        np.full(1, at, np.int64),
+        (None,),
+    )
+
+
+def now() -> int:
+    """This moment in epoch milliseconds."""
+    return _milliseconds(datetime.now(UTC))
+
+
+def _milliseconds(at: datetime) -> int:
+    return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _concatenate(arrays: Sequence[Any], dtype: Any) -> Any:
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=dtype)

@@ -1,0 +1,106 @@
+"""The account of one item for one query: what each signal adds, its place, the rule that drops it, the short why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from langrec.data.asked import Asked
+from langrec.data.items import Items
+from langrec.explain.additive import Contribution, Explanation, Reason, history_shares, reason_of
+from langrec.ranking.fill import Fallback, place
+from langrec.ranking.filters import allowed
+from langrec.ranking.fusion import Fusion
+from langrec.ranking.scored import Scored
+from langrec.ranking.spoken import READERS, speaks
+from langrec.types import FloatVector, ItemList, Query, QueryBlock
+
+# The rule that drops what does not answer a wish in words.
+UNMATCHED = "unmatched"
+
+
+def account(item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback: Fallback) -> Explanation:
+    """Everything about one item that the catalogue holds.
+
+    Args:
+        scored: the query with its scores.
+        fallback: the order of items that no signal speaks for.
+    """
+    num = items.ids.number(item_id)
+    query, asked = scored.query, scored.asked
+    mask, _ = allowed(items, items.hidden(), query.filters, asked.seen, asked.at)
+    where = place(num, scored.scores, mask & scored.matches, None if scored.spoken else fallback)
+    mine = {name: float(column[num]) for name, column in scored.parts.items()}
+    shares = history_shares(fusion, scored.block, num)
+    ids = items.ids.take(asked.history)
+    weights = {s.name: float(w) for s, w in zip(fusion.signals, fusion.mix.weights, strict=True)}
+    carried = {
+        name: _by_item(ids, shares[name] * column[num]) for name, column in scored.by_history.items() if name in shares
+    }
+    contributions = tuple(
+        Contribution(
+            name,
+            weights.get(name) or 1.0,
+            mine[name] / (weights.get(name) or 1.0),
+            mine[name],
+            carried.get(name, ()),
+        )
+        for name in sorted(mine, key=lambda name: -abs(mine[name]))
+    )
+    score = float(scored.scores[num])
+    return Explanation(
+        item_id,
+        score,
+        where,
+        _dropping_rule(num, items, query, asked) if where is None else None,
+        contributions,
+        _reason(query, mine if score > 0 else {}, shares, ids),
+    )
+
+
+def reasons(
+    query: Query, asked: Asked, block: QueryBlock, fusion: Fusion, items: Items, listed: ItemList
+) -> list[Reason]:
+    """The short why of each item of a query's answer, from the answer's own columns.
+
+    Args:
+        query: as it was asked; `asked` is the same in numbers, `block` the same as a block of one.
+        listed: the answer.
+    """
+    ids = items.ids.take(asked.history)
+    out = []
+    for row, num in enumerate(listed.nums):
+        parts = {name: float(column[row]) for name, column in listed.columns.items()}
+        out.append(_reason(query, parts, history_shares(fusion, block, int(num)), ids))
+    return out
+
+
+def _reason(
+    query: Query, parts: Mapping[str, float], shares: Mapping[str, FloatVector], ids: tuple[str, ...]
+) -> Reason:
+    """For a wish in words its strongest reader, else what `reason_of` finds in the history."""
+    if speaks(query) and parts:
+        best = max(parts, key=lambda name: parts[name])
+        if parts[best] > 0 and best in READERS:
+            return Reason("text_match" if best == "bm25" else "similar_text", best)
+    return reason_of(parts, shares, ids)
+
+
+def _dropping_rule(num: int, items: Items, query: Query, asked: Asked) -> str:
+    """The first rule that drops the item; where none does, it does not match."""
+    if items.hidden()[num]:
+        return "hidden"
+    others = np.ones(len(items), dtype=np.bool_)
+    others[num] = False  # all others count as hidden, so what a rule drops is this one
+    _, dropped = allowed(items, others, query.filters, asked.seen, asked.at)
+    return next((name for name in dropped if name != "hidden"), UNMATCHED)
+
+
+def _by_item(ids: tuple[str, ...], values: FloatVector) -> tuple[tuple[str, float], ...]:
+    """What each history item carries, the largest first; an item that stands in the history twice is one."""
+    sums: dict[str, float] = {}
+    for name, value in zip(ids, values, strict=True):
+        if value != 0:
+            sums[name] = sums.get(name, 0.0) + float(value)
+    return tuple(sorted(sums.items(), key=lambda pair: -abs(pair[1])))
