@@ -93,21 +93,25 @@ class MixSamples:
     def __init__(self, names: Sequence[str], seed: int = 0) -> None:
         self.names = tuple(names)
         self._rng = np.random.default_rng(seed)
-        self._features: list[FloatMatrix] = []
-        self._offsets: list[FloatVector] = []
-        self._target: list[int] = []
+        self._chunks: list[_Chunk] = []
 
     def __len__(self) -> int:
-        return len(self._target)
+        return sum(len(chunk.starts) for chunk in self._chunks)
 
     def add(self, signals: Signals, seen: Sequence[IntVector], targets: IntVector) -> None:
         """Adds questions: signals (s, q, n), history item numbers per question, and the (q,) right answers."""
+        if not len(targets):
+            return
         features = log_features(signals)
-        for q, target in enumerate(targets):
-            nums, offset = self._candidates(features[:, q], seen[q], int(target))
-            self._features.append(np.ascontiguousarray(features[:, q, nums].T))
-            self._offsets.append(offset)
-            self._target.append(int(np.flatnonzero(nums == target)[0]))
+        picked = [self._candidates(features[:, q], seen[q], int(target)) for q, target in enumerate(targets)]
+        lengths = np.array([len(nums) for nums, _ in picked])
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        rows = np.empty((int(lengths.sum()), len(signals)), dtype=np.float32)
+        right = np.empty(len(targets), dtype=np.int64)
+        for q, (nums, _) in enumerate(picked):
+            rows[starts[q] : starts[q] + lengths[q]] = features[:, q, nums].T
+            right[q] = starts[q] + np.flatnonzero(nums == targets[q])[0]
+        self._chunks.append(_Chunk(rows, np.concatenate([offset for _, offset in picked]), starts, lengths, right))
 
     def _candidates(self, features: FloatMatrix, seen: IntVector, target: int) -> tuple[IntVector, FloatVector]:
         n = features.shape[1]
@@ -130,32 +134,66 @@ class MixSamples:
     def fit(self, l2: float = 1e-3, rows: npt.NDArray[np.intp] | None = None) -> Mix:
         """The linear mix by listwise softmax regression: minimises -log p(target), L-BFGS, ridge `l2`.
 
-        Without a question nothing can be learned, and all signals weigh 1.
+        The features are read where they lie, chunk by chunk: nothing is copied. Without a question nothing can be
+        learned, and all signals weigh 1.
 
         Args:
             rows: questions to learn from; None = all.
         """
-        picked = range(len(self)) if rows is None else rows
-        if not len(picked):
+        counted = np.ones(len(self)) if rows is None else np.bincount(rows, minlength=len(self)).astype(np.float64)
+        if not counted.any():
             return Mix(self.names, "linear", np.ones(len(self.names), dtype=np.float32))
-        features = np.concatenate([self._features[i] for i in picked])
-        offsets = np.concatenate([self._offsets[i] for i in picked])
-        lengths = np.array([len(self._features[i]) for i in picked])
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        targets = starts + np.array([self._target[i] for i in picked])
-        wanted = features[targets].sum(axis=0, dtype=np.float64)
-        q = len(lengths)
+        bounds = np.cumsum([len(chunk.starts) for chunk in self._chunks])[:-1]
+        parts = [
+            (chunk, weight)
+            for chunk, weight in zip(self._chunks, np.split(counted, bounds), strict=True)
+            if weight.any()
+        ]
+        total = counted.sum()
 
         def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-            logits = features @ weights.astype(np.float32) + offsets
-            logits -= np.repeat(np.maximum.reduceat(logits, starts), lengths)
-            exp = np.exp(logits)
-            sums = np.add.reduceat(exp, starts)
-            value = float((np.log(sums) - logits[targets]).mean()) + l2 * float(weights @ weights)
-            gradient = ((exp / np.repeat(sums, lengths)) @ features - wanted) / q + 2 * l2 * weights
+            value, gradient = l2 * float(weights @ weights), 2 * l2 * weights
+            for chunk, weight in parts:
+                ours, slope = chunk.loss(weights, weight)
+                value += ours / total
+                gradient = gradient + slope / total
             return value, gradient
 
         found = optimize.minimize(
             loss, np.zeros(len(self.names)), jac=True, method="L-BFGS-B", options={"maxiter": 100}
         )
         return Mix(self.names, "linear", found.x.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chunk:
+    """Questions that were added together.
+
+    Attributes:
+        features: (c, s) of the candidates of all questions, one question after the other.
+        offsets: (c,) what is added to each candidate's logit.
+        starts: (q,) first row of each question.
+        lengths: (q,) candidates of each question.
+        targets: (q,) row of each question's right answer.
+    """
+
+    features: FloatMatrix
+    offsets: FloatVector
+    starts: npt.NDArray[np.intp]
+    lengths: npt.NDArray[np.intp]
+    targets: npt.NDArray[np.int64]
+
+    def loss(
+        self, weights: npt.NDArray[np.float64], counted: npt.NDArray[np.float64]
+    ) -> tuple[float, npt.NDArray[np.float64]]:
+        """Sum over questions of counted * -log p(target), and its gradient."""
+        logits = self.features @ weights.astype(np.float32)
+        logits += self.offsets
+        logits -= np.repeat(np.maximum.reduceat(logits, self.starts), self.lengths)
+        right = logits[self.targets]
+        exp = np.exp(logits, out=logits)
+        sums = np.add.reduceat(exp, self.starts)
+        value = float(((np.log(sums) - right) * counted).sum())
+        exp *= np.repeat((counted / sums).astype(np.float32), self.lengths)
+        wanted = counted @ self.features[self.targets].astype(np.float64)
+        return value, (exp @ self.features).astype(np.float64) - wanted
