@@ -34,7 +34,10 @@ def account(item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback
     mine = {name: float(column[num]) for name, column in scored.parts.items()}
     shares = history_shares(fusion, scored.block, num)
     ids = items.ids.take(asked.history)
-    weights = {s.name: float(w) for s, w in zip(fusion.signals, fusion.mix.weights, strict=True)}
+    # A wish is weighed by the request, and where only the fallback speaks it speaks alone: then no weight was learned.
+    plain = scored.spoken or scored.silent
+    learned = zip(fusion.signals, fusion.mix.weights, strict=True)
+    weights = {} if plain else {signal.name: float(weight) for signal, weight in learned}
     carried = {
         name: _by_item(ids, shares[name] * column[num]) for name, column in scored.by_history.items() if name in shares
     }

@@ -85,7 +85,7 @@ class Fusion:
         silent = np.ones(signals.shape[1], dtype=np.bool_)
         for signal, scores in zip(self.signals, signals, strict=True):
             if not signal.name.startswith("popular"):
-                silent &= np.isnan(scores).all(axis=1)
+                silent &= ~(scores > 0).any(axis=1)
         return silent
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
