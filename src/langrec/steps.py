@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,23 @@ class Steps:
         self.folder = folder
 
     def run(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-        """The step's JSON value: read where this name and these inputs were computed before, else computed and kept."""
-        if self.folder is None:
-            return compute()
-        path = self.folder / f"{name}-{step_hash(name, inputs)[:20]}.json"
-        try:
-            return json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            pass
-        value = compute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".half")
-        half.write_text(json.dumps(value), "utf-8")
-        half.replace(path)
-        return value
+        """The step's JSON value: read where this name and these inputs were computed before, else computed and kept.
+
+        The value is what JSON makes of it (a tuple comes back as a list), kept or not.
+        """
+        path = None if self.folder is None else self.folder / f"{name}-{step_hash(name, inputs)[:20]}.json"
+        if path is not None:
+            try:
+                return json.loads(path.read_text("utf-8"))
+            except (OSError, ValueError):
+                pass
+        text = json.dumps(compute())
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half = path.with_suffix(f".{os.getpid()}.half")  # two runs may compute the same step
+            half.write_text(text, "utf-8")
+            half.replace(path)
+        return json.loads(text)
 
 
 def step_hash(name: str, inputs: Mapping[str, Any]) -> str:
