@@ -278,7 +278,7 @@ def test_pages_are_cuts_of_one_long_list(recommender, diversity, candidates):
     whole = paged.recommend([query])[0]
     pages = paged.recommend([replace(query, k=7, offset=start) for start in range(0, len(whole) + 7, 7)])
     assert tuple(item for page in pages for item in page.ids) == whole.ids
-    np.testing.assert_array_equal(np.concatenate([page.items.scores for page in pages]), whole.items.scores)
+    np.testing.assert_allclose(np.concatenate([page.items.scores for page in pages]), whole.items.scores, rtol=1e-5)
     assert sum(page.trace.filled.get("popular_decayed", 0) for page in pages) == whole.trace.filled["popular_decayed"]
 
 

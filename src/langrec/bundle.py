@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,16 +24,20 @@ from langrec.data.catalogue import Catalogue
 from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
 from langrec.data.items import Items
-from langrec.errors import BundleError
+from langrec.errors import BundleError, SettingsError
 from langrec.protocols import Encoder, Part
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix
 from langrec.recommender import Recommender
 from langrec.registry import find
 from langrec.settings import Settings, from_dict, to_dict
+from langrec.types import IntVector
 
 FORMAT = 1
 CURRENT = "CURRENT"
+# A stamp begins with its second, so that the newest release is the last by name.
+SECOND = "%Y%m%dT%H%M%S"
+MANIFEST = ("stamp", "made_at", "settings", "versions", "models", "encoders", "metrics", "data", "files")
 VERSIONED = ("langrec", "numpy", "scipy", "polars", "onnxruntime", "tokenizers")
 
 
@@ -60,8 +66,15 @@ class Bundle:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of the training."""
-        return from_dict(self.manifest["settings"], where=str(self.folder / "manifest.json"))
+        """The settings of the training.
+
+        Raises:
+            BundleError: this version does not know them.
+        """
+        try:
+            return from_dict(self.manifest["settings"], where=str(self.folder / "manifest.json"))
+        except SettingsError as error:
+            raise BundleError(f"{error.message}; train again or install the version that wrote it") from error
 
     @classmethod
     def open(cls, folder: Path, verify: bool = True) -> Bundle:
@@ -103,17 +116,8 @@ class Bundle:
             name: find("scorers", model["kind"]).load(self.folder / "retrieval" / name)
             for name, model in models.items()
         }
-        ranking = _read_json(self.folder / "ranking" / "mix.json")
-        mix = Mix(
-            tuple(ranking["names"]),
-            ranking["kind"],
-            np.array(ranking["weights"], dtype=np.float32),
-            float(ranking["rrf_k"]),
-        )
-        signals = tuple(
-            Signal(signal["scorer"], tuple((key, float(value)) for key, value in signal["params"].items()))
-            for signal in ranking["signals"]
-        )
+        signals, mix = _read_mix(self.folder / "ranking" / "mix.json")
+        counts = _read_counts(self.folder / "ranking" / "counts.npy")
         items = Items(self.catalogue())
         encoders: dict[str, Encoder] = {
             space: load_saved(self.folder / "encoder" / space) for space in self.manifest["encoders"]
@@ -121,7 +125,7 @@ class Bundle:
         return Recommender(
             items=items,
             users=self.users(),
-            fusion=Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback),
+            fusion=Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback, counts),
             encoders=encoders,
             ranking=self.settings.ranking,
             text_fields=tuple(self.settings.encoder.fields),
@@ -152,50 +156,57 @@ def write_release(
     Returns:
         The release's folder.
     """
-    made_at = datetime.now(UTC)
-    stamp = made_at.strftime("%Y%m%dT%H%M%S") + "-" + dataset.hash()[:8]
     releases.mkdir(parents=True, exist_ok=True)
+    made_at, data_hash = _free_second(releases), dataset.hash()
+    stamp = made_at.strftime(SECOND) + "-" + data_hash[:8]
     half = releases / f".{stamp}.half"
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir()
-    _write_catalog(half / "catalog", dataset)
-    for space, encoder in encoders.items():
-        encoder.save(half / "encoder" / space)
-    for name, scorer in fusion.scorers.items():
-        _save(scorer, half / "retrieval" / name)
-    (half / "ranking").mkdir()
-    signals = [{"scorer": signal.scorer, "params": dict(signal.params)} for signal in fusion.signals]
-    (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
-    if measured is not None:
-        shutil.copytree(measured, half / "measure")
-    manifest = {
-        "format": FORMAT,
-        "stamp": stamp,
-        "made_at": made_at.isoformat(timespec="seconds"),
-        "settings": _without_secrets(to_dict(settings)),
-        "versions": versions(),
-        "models": {name: dict(model) for name, model in models.items()},
-        "encoders": {space: encoder.identity for space, encoder in encoders.items()},
-        "metrics": metrics,
-        "data": {
-            "n_users": len(dataset.users),
-            "n_items": len(dataset.catalogue),
-            "n_events": len(dataset.events),
-            "hash": dataset.hash(),
-            "text_fields": list(dataset.catalogue.text_fields),
-        },
-        **extra,
-    }
-    (half / "README.md").write_text(_card(manifest), "utf-8")
-    manifest["files"] = {
-        path.relative_to(half).as_posix(): {"sha256": _sha256(path), "bytes": path.stat().st_size}
-        for path in sorted(half.rglob("*"))
-        if path.is_file()
-    }
-    (half / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str), "utf-8")
-    for path in half.rglob("*"):
-        if path.is_file():
+    try:
+        _write_catalog(half / "catalog", dataset)
+        for space, encoder in encoders.items():
+            encoder.save(half / "encoder" / space)
+        for name, scorer in fusion.scorers.items():
+            _save(scorer, half / "retrieval" / name)
+        (half / "ranking").mkdir()
+        signals = [
+            {"scorer": signal.scorer, "params": dict(signal.params), "rare": signal.rare} for signal in fusion.signals
+        ]
+        np.save(half / "ranking" / "counts.npy", fusion.counts.astype(np.int32), allow_pickle=False)
+        (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
+        if measured is not None:
+            shutil.copytree(measured, half / "measure")
+        manifest = {
+            "format": FORMAT,
+            "stamp": stamp,
+            "made_at": made_at.isoformat(timespec="seconds"),
+            "settings": _without_secrets(to_dict(settings)),
+            "versions": versions(),
+            "models": {name: dict(model) for name, model in models.items()},
+            "encoders": {space: encoder.identity for space, encoder in encoders.items()},
+            "metrics": metrics,
+            "data": {
+                "n_users": len(dataset.users),
+                "n_items": len(dataset.catalogue),
+                "n_events": len(dataset.events),
+                "hash": data_hash,
+                "text_fields": list(dataset.catalogue.text_fields),
+            },
+            **extra,
+        }
+        (half / "README.md").write_text(_card(manifest), "utf-8")
+        manifest["files"] = {
+            path.relative_to(half).as_posix(): {"sha256": _sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(half.rglob("*"))
+            if path.is_file()
+        }
+        text = json.dumps(_without_nan(manifest), indent=1, default=str, allow_nan=False)
+        (half / "manifest.json").write_text(text, "utf-8")
+        for path in (half, *half.rglob("*")):
             _sync(path)
+    except BaseException:
+        shutil.rmtree(half, ignore_errors=True)
+        raise
     folder = releases / stamp
     half.rename(folder)
     _sync(releases)
@@ -211,7 +222,7 @@ def current(folder: Path) -> Path:
     """
     try:
         stamp = (folder / CURRENT).read_text("utf-8").strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{folder}: holds no release (langrec train --out {folder} makes one)") from error
     if not stamp or Path(stamp).name != stamp or not (folder / stamp).is_dir():
         raise BundleError(f"{folder / CURRENT}: names {stamp!r}, which is not there (langrec bundle rollback)")
@@ -222,7 +233,7 @@ def releases(folder: Path, verify: bool = False) -> list[ReleaseInfo]:
     """All releases, newest first, damaged ones with their problem."""
     try:
         using = (folder / CURRENT).read_text("utf-8").strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         using = ""
     found = []
     for release in sorted((path for path in folder.glob("[!.]*") if path.is_dir()), reverse=True):
@@ -246,15 +257,24 @@ def rollback(folder: Path, stamp: str | None = None) -> str:
     known = releases(folder)
     if stamp is None:
         using = next((i for i, info in enumerate(known) if info.current), -1)
-        older = [info for info in known[using + 1 :] if info.problem is None]
-        if not older:
+        sound = (info.stamp for info in known[using + 1 :] if info.problem is None and _is_sound(info.folder))
+        stamp = next(sound, None)
+        if stamp is None:
             raise BundleError(f"{folder}: there is no earlier sound release to go back to")
-        stamp = older[0].stamp
-    if stamp not in {info.stamp for info in known}:
+    elif stamp not in {info.stamp for info in known}:
         raise BundleError(f"{folder}: no release {stamp} (langrec bundle list {folder} shows them)")
-    Bundle.open(folder / stamp)
+    else:
+        Bundle.open(folder / stamp)
     point_to(folder, stamp)
     return stamp
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        Bundle.open(folder)
+    except BundleError:
+        return False
+    return True
 
 
 def point_to(folder: Path, stamp: str) -> None:
@@ -275,6 +295,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _free_second(releases: Path) -> datetime:
+    """Now, or the next second that no release is named after: two of one second would have no order."""
+    made_at = datetime.now(UTC)
+    while any(releases.glob(made_at.strftime(SECOND) + "-*")):
+        time.sleep(0.05)
+        made_at = datetime.now(UTC)
+    return made_at
 
 
 def _write_catalog(folder: Path, dataset: Dataset) -> None:
@@ -301,6 +330,15 @@ def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "serve": {**settings["serve"], "keys": "", "store": ""}}
 
 
+def _without_nan(value: Any) -> Any:
+    """JSON knows no NaN: null stands for what has no value."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _read_manifest(folder: Path) -> dict[str, Any]:
     manifest = _read_json(folder / "manifest.json")
     if manifest.get("format") != FORMAT:
@@ -308,7 +346,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / 'manifest.json'}: format {manifest.get('format')!r}, this version reads {FORMAT}; "
             "train again or install the version that wrote it"
         )
+    missing = [name for name in MANIFEST if name not in manifest]
+    if missing or not all(
+        isinstance(entry, Mapping) and {"bytes", "sha256"} <= set(entry) for entry in _files(manifest)
+    ):
+        raise BundleError(f"{folder / 'manifest.json'}: is damaged (no {missing[0] if missing else 'sound files'})")
     return manifest
+
+
+def _files(manifest: Mapping[str, Any]) -> list[Any]:
+    files = manifest["files"]
+    return list(files.values()) if isinstance(files, Mapping) else [None]
 
 
 def _problem(folder: Path, manifest: Mapping[str, Any], hashes: bool = True) -> str | None:
@@ -334,6 +382,31 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BundleError(f"{path}: is damaged (no JSON object)")
     return value
+
+
+def _read_mix(path: Path) -> tuple[tuple[Signal, ...], Mix]:
+    ranking = _read_json(path)
+    try:
+        signals = tuple(
+            Signal(
+                signal["scorer"],
+                tuple((key, float(value)) for key, value in signal["params"].items()),
+                bool(signal["rare"]),
+            )
+            for signal in ranking["signals"]
+        )
+        weights = np.array(ranking["weights"], dtype=np.float32)
+        return signals, Mix(tuple(ranking["names"]), ranking["kind"], weights, float(ranking["rrf_k"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{path}: is damaged, or of another version ({error!r})") from error
+
+
+def _read_counts(path: Path) -> IntVector:
+    try:
+        counts: IntVector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError(f"{path}: cannot be read ({error})") from error
+    return counts
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
@@ -365,6 +438,7 @@ def _opened(path: Path) -> Iterator[int]:
 def _card(manifest: Mapping[str, Any]) -> str:
     """The model card."""
     data = manifest["data"]
+    notes = manifest.get("notes", ())
     lines = [
         f"# Release {manifest['stamp']}",
         "",
@@ -373,6 +447,7 @@ def _card(manifest: Mapping[str, Any]) -> str:
         "",
         f"Scorers: {', '.join(manifest['models'])}; answered by: {manifest.get('chosen', 'mix')}.",
         f"Encoders: {', '.join(f'{space}: {identity}' for space, identity in manifest['encoders'].items()) or 'none'}.",
+        *(["", *(f"Note: {note}." for note in notes)] if notes else []),
         "",
     ]
     rows = [row for row in manifest["metrics"] if row["slice"] == "all" and row["metric"] == "ndcg@10"]

@@ -91,8 +91,8 @@ class ItemReader(Protocol):
 class Additive(Protocol):
     """A scorer whose score of an item is a sum over the history: it can be explained exactly."""
 
-    def contributions(self, block: QueryBlock, num: int) -> FloatVector:
-        """(h,) what each history row of a block of one query adds to the score of item `num`; the sum is the score."""
+    def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
+        """(h, len(nums)) what each history row of a block of one query adds to each item's score: columns sum to it."""
         ...
 
 

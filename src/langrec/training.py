@@ -7,7 +7,9 @@ lies before the test -> measure -> refit on everything -> write the release.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +26,9 @@ from langrec.data.splits import Split, split_events
 from langrec.encoders import load_encoder
 from langrec.encoders.cache import encode_cached
 from langrec.errors import DataError
-from langrec.evaluation.protocol import Targets, next_item, per_user, target_ranks
+from langrec.evaluation.protocol import Question, Targets, next_item, per_user, target_ranks
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
-from langrec.protocols import Scorer
 from langrec.ranking.fusion import Fusion, Signal, WithFallback
 from langrec.ranking.mix import Mix, MixSamples, rrf_mix
 from langrec.registry import find
@@ -38,8 +39,12 @@ from langrec.steps import Steps
 from langrec.types import FloatMatrix, QueryBlock
 
 MIX = "mix"
+TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens")
 # Questions on which the two kinds of mix are compared, about.
 JUDGED = 600
+
+# With fewer events a split by shares leaves a part empty: then nothing is held out.
+FEWEST_EVENTS = 10
 
 
 class Progress(Protocol):
@@ -70,12 +75,14 @@ class Chosen:
         scores: by scorer name, its validation NDCG@10.
         mix: the mix; its kind is what validation favoured.
         mix_scores: validation NDCG@10 of both kinds of mix, on users that the weights did not learn from.
+        notes: what could not be chosen, and what was taken instead.
     """
 
     params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
     scores: Mapping[str, float]
     mix: Mix
     mix_scores: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -85,8 +92,10 @@ def train(
     *,
     progress: Progress | None = None,
     steps: Path | None = None,
-) -> tuple[Path, Report]:
+) -> tuple[Path, Report | None]:
     """A release from a dataset: chosen on validation, measured on the test, then fitted on everything.
+
+    A log too small to choose by, or to measure on, gives a release all the same; its manifest's `notes` say so.
 
     Args:
         dataset: items and events.
@@ -96,7 +105,7 @@ def train(
         steps: where finished steps are kept; None = the cache folder.
 
     Returns:
-        The release's folder and the report of the test.
+        The release's folder, and the report of the test; None where the test holds no question.
 
     Raises:
         DataError: the events cannot be split.
@@ -106,23 +115,30 @@ def train(
     releases = releases or Path("releases")
     told = progress or _untold
     reading = read_texts(dataset, settings, told)
-    split = split_events(dataset.events, len(dataset.users), settings.split)
+    split = _split(dataset, settings)
     chosen = choose(dataset, split, reading, settings, told, steps)
-    report = measure_split(dataset, split, reading, chosen, settings, progress=told)
+    report, notes = None, chosen.notes
+    if len(_questions(dataset, split)):
+        report = measure_split(dataset, split, reading, chosen, settings, progress=told)
+    else:
+        notes = (*notes, "not measured: the test part holds no item that is new to its user")
     told("fit on everything", 0, 0)
     fusion = fit(dataset, dataset.events, reading, chosen, settings)
-    measured = releases / ".measured"
-    report.write(measured)
     models = {name: {"kind": _kind(name)[0], "params": {**fit_, **run}} for name, (fit_, run) in chosen.params.items()}
-    rows = [dataclasses.asdict(row) for row in report.rows if row.slice == "all"]
-    told("write the release", 0, 0)
+    rows = [dataclasses.asdict(row) for row in report.rows if row.slice == "all"] if report else []
     extra = {
         "chosen": MIX,
         "validation": {"scorers": dict(chosen.scores), "mixes": dict(chosen.mix_scores)},
         "weights": dict(zip(chosen.mix.names, chosen.mix.weights.tolist(), strict=True)),
+        "notes": list(notes),
     }
-    folder = write_release(releases, dataset, settings, fusion, models, reading.encoders, rows, measured, extra)
-    _remove(measured)
+    told("write the release", 0, 0)
+    releases.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=releases, prefix=".measured-") as name:
+        measured = Path(name) if report else None
+        if report and measured:
+            report.write(measured)
+        folder = write_release(releases, dataset, settings, fusion, models, reading.encoders, rows, measured, extra)
     return folder, report
 
 
@@ -137,23 +153,34 @@ def evaluate_models(
     """The reports of the next-item question and, where the split knows a cut in time, of one list per user.
 
     Args:
-        models: scorer names and `mix`; empty = all scorers of the settings and the mix.
+        models: scorer names and `mix`; empty = all scorers of the settings and the mix. A scorer's numbers do not
+            depend on what else is named; one that the settings do not hold joins the mix.
+
+    Raises:
+        DataError: the events cannot be split, or the test holds no question.
+        SettingsError: a scorer or encoder that does not exist.
     """
     told = progress or _untold
-    names = tuple(models) or (*settings.retrieval.scorers, MIX)
-    unknown = [name for name in names if name != MIX and name not in settings.retrieval.scorers]
-    for name in unknown:
+    own, fallback = settings.retrieval.scorers, settings.ranking.fallback
+    names = tuple(dict.fromkeys(models)) or (*own, MIX)
+    wanted = [name for name in names if name != MIX]
+    for name in wanted:
         find("scorers", _kind(name)[0])
-    scorers = settings.retrieval.scorers if MIX in names else tuple(name for name in names if name != MIX)
-    retrieval = dataclasses.replace(settings.retrieval, scorers=(*scorers, *(n for n in unknown if n not in scorers)))
+    # Without the mix only what is asked for is fitted, and the fallback, which answers where a scorer cannot.
+    fitted = own if MIX in names else tuple(name for name in own if name in (*wanted, fallback))
+    retrieval = dataclasses.replace(settings.retrieval, scorers=tuple(dict.fromkeys((*fitted, *wanted))))
     settings = dataclasses.replace(settings, retrieval=retrieval)
     reading = read_texts(dataset, settings, told)
     split = split_events(dataset.events, len(dataset.users), settings.split)
-    chosen = choose(dataset, split, reading, settings, told, steps)
-    first = measure_split(dataset, split, reading, chosen, settings, names, progress=told)
+    chosen = choose(dataset, split, reading, settings, told, steps, mix=MIX in names)
+    told("fit for the test", 0, 0)
+    fusion = fit(dataset, _before_test(split), reading, chosen, settings)
+    first = measure_split(dataset, split, reading, chosen, settings, names, fusion=fusion, progress=told)
     second = None
     if split.kind == "time":
-        second = measure_split(dataset, split, reading, chosen, settings, names, question="per user", progress=told)
+        second = measure_split(
+            dataset, split, reading, chosen, settings, names, question="per user", fusion=fusion, progress=told
+        )
     return first, second
 
 
@@ -177,11 +204,19 @@ def choose(
     settings: Settings,
     told: Progress,
     steps: Path | None = None,
+    mix: bool = True,
 ) -> Chosen:
-    """Settings of each scorer, and the mix, by NDCG@10 on validation; nothing of the test is looked at."""
+    """Settings of each scorer, and the mix, by NDCG@10 on validation; nothing of the test is looked at.
+
+    Where validation holds no question, each scorer takes the first point of its grid, and the mix is rank fusion.
+
+    Args:
+        mix: False learns no mix; it is rank fusion then.
+    """
     kept = Steps(cache_folder() / "steps" if steps is None else steps)
     inputs = {
         "data": dataset.hash(),
+        "texts": _texts_hash(reading.texts),
         "split": to_dict(settings.split),
         "retrieval": to_dict(settings.retrieval),
         "encoders": reading.identities,
@@ -190,23 +225,41 @@ def choose(
     questions = next_item(
         split.train, split.valid, len(dataset.users), settings.ranking.tune_questions, settings.ranking.seed
     )
+    names = settings.retrieval.scorers
+    entering = [signal.name for signal in signals(names, settings)]
+    fused = rrf_mix(entering, settings.ranking.rrf_k)
     if not len(questions):
-        raise DataError("the validation part holds no item that is new to its user: there is nothing to choose by")
+        return _unchosen(fused, settings)
     params: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     scores: dict[str, float] = {}
-    names = settings.retrieval.scorers
     for done, name in enumerate(names):
         told(f"choose {name}", done, len(names))
         key = {**inputs, "questions": settings.ranking.tune_questions, "seed": settings.ranking.seed}
         found = kept.run(f"tune-{name}", key, lambda name=name: _tune(name, data, questions, settings))  # type: ignore[misc]
         params[name], scores[name] = (found["fit"], found["run"]), found["ndcg"]
+    if not mix:
+        return Chosen(params, scores, fused, {})
     told("learn the mix", 0, 0)
-    key = {**inputs, "params": params, "ranking": to_dict(settings.ranking)}
+    key = {**inputs, "params": params, "ranking": to_dict(settings.ranking), "signals": entering}
     found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings))
-    mix = Mix(
-        tuple(found["names"]), found["kind"], np.array(found["weights"], dtype=np.float32), settings.ranking.rrf_k
+    weights = np.array(found["weights"], dtype=np.float32)
+    learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
+    return Chosen(params, scores, learned, found["scores"])
+
+
+def _unchosen(fused: Mix, settings: Settings) -> Chosen:
+    """What is taken where there is nothing to choose by."""
+    kinds = {name: find("scorers", _kind(name)[0]) for name in settings.retrieval.scorers}
+    params = {
+        name: (kind.fit_grid(settings.retrieval)[0], kind.run_grid(settings.retrieval)[0])
+        for name, kind in kinds.items()
+    }
+    note = (
+        "not chosen: the validation part holds no item that is new to its user, so each scorer took the first point of "
+        "its grid and the mix is rank fusion"
     )
-    return Chosen(params, scores, mix, found["scores"])
+    nothing = float("nan")
+    return Chosen(params, dict.fromkeys(kinds, nothing), fused, {"rrf": nothing, "linear": nothing}, (note,))
 
 
 def fit(dataset: Dataset, events: Events, reading: Reading, chosen: Chosen, settings: Settings) -> Fusion:
@@ -215,7 +268,9 @@ def fit(dataset: Dataset, events: Events, reading: Reading, chosen: Chosen, sett
     scorers = {
         name: _fit_one(name, data, settings, fit_).with_params(**run) for name, (fit_, run) in chosen.params.items()
     }
-    return Fusion(scorers, signals(scorers, settings), chosen.mix, len(dataset.catalogue), settings.ranking.fallback)
+    inputs, n_items = signals(scorers, settings), len(dataset.catalogue)
+    counts = np.bincount(events.items, minlength=n_items).astype(np.int32)
+    return Fusion(scorers, inputs, chosen.mix, n_items, settings.ranking.fallback, counts)
 
 
 def fit_data(dataset: Dataset, events: Events, reading: Reading) -> FitData:
@@ -223,16 +278,17 @@ def fit_data(dataset: Dataset, events: Events, reading: Reading) -> FitData:
     return FitData(events, len(dataset.users), len(dataset.catalogue), reading.texts, reading.vectors)
 
 
-def signals(scorers: Mapping[str, Scorer], settings: Settings) -> tuple[Signal, ...]:
-    """What enters the mix: each scorer, and item-to-item ones at other decays of the history too."""
-    plain = [Signal(name) for name in scorers]
+def signals(scorers: Iterable[str], settings: Settings) -> tuple[Signal, ...]:
+    """What enters the mix: each scorer, item-to-item ones at other decays too, readers of text for rare items too."""
+    names = list(scorers)
     extra = [
         Signal(name, (("decay", decay),))
-        for name, scorer in scorers.items()
-        if isinstance(scorer, ItemItem)
+        for name in names
+        if issubclass(find("scorers", _kind(name)[0]), ItemItem)
         for decay in settings.ranking.extra_decays
     ]
-    return (*plain, *extra)
+    rare = [Signal(name, rare=True) for name in names if name in TEXT_SCORERS]
+    return (*(Signal(name) for name in names), *extra, *rare)
 
 
 def measure_split(
@@ -242,19 +298,27 @@ def measure_split(
     chosen: Chosen,
     settings: Settings,
     names: Iterable[str] = (),
-    question: str = "next item",
+    question: Question = "next item",
+    fusion: Fusion | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Fits on what lies before the test (leave-one-out: on training alone) and measures on the test."""
+    """Fits on what lies before the test (leave-one-out: on training alone) and measures on the test.
+
+    Args:
+        names: models in the order of the report; empty = all.
+        fusion: what was fitted so before; None fits it.
+
+    Raises:
+        DataError: the test holds no question.
+    """
     told = progress or _untold
-    before = joined(split.train, split.valid)
-    seen = split.train if split.kind == "loo" else before
-    told("fit for the test", 0, 0)
-    fusion = fit(dataset, seen, reading, chosen, settings)
-    asked = next_item if question == "next item" else per_user
-    targets = asked(before, split.test, len(dataset.users))
+    seen = _before_test(split)
+    targets = _questions(dataset, split, question)
     if not len(targets):
         raise DataError("the test part holds no item that is new to its user: there is nothing to measure")
+    if fusion is None:
+        told("fit for the test", 0, 0)
+        fusion = fit(dataset, seen, reading, chosen, settings)
     fallback = fusion.scorers.get(settings.ranking.fallback)
     singles = {
         name: scorer if fallback is None else WithFallback(scorer, fallback) for name, scorer in fusion.scorers.items()
@@ -294,6 +358,34 @@ def measure_split(
     )
 
 
+def _split(dataset: Dataset, settings: Settings) -> Split:
+    """The split of the settings; of a handful of events nothing is held out."""
+    events = dataset.events
+    if len(events) >= FEWEST_EVENTS:
+        return split_events(events, len(dataset.users), settings.split)
+    nothing = events.take(slice(0, 0))
+    return Split(events, nothing, nothing, settings.split.kind)
+
+
+def _before_test(split: Split) -> Events:
+    """What models are fitted on for the test; leave-one-out keeps the validation out of it."""
+    return split.train if split.kind == "loo" else joined(split.train, split.valid)
+
+
+def _questions(dataset: Dataset, split: Split, question: Question = "next item") -> Targets:
+    """What the test asks."""
+    asked = next_item if question == "next item" else per_user
+    return asked(joined(split.train, split.valid), split.test, len(dataset.users))
+
+
+def _texts_hash(texts: Iterable[str]) -> str:
+    """sha256 of what the text scorers read."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
 def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> dict[str, Any]:
     """The grid point of the highest validation NDCG@10; of equal ones the first."""
     kind = find("scorers", _kind(name)[0])
@@ -320,7 +412,9 @@ def _learn_mix(
     inputs = signals(scorers, settings)
     names = [signal.name for signal in inputs]
     fused = rrf_mix(names, settings.ranking.rrf_k)
-    fusion = Fusion(scorers, inputs, fused, len(dataset.catalogue))
+    n_items = len(dataset.catalogue)
+    counts = np.bincount(split.train.items, minlength=n_items).astype(np.int32)
+    fusion = Fusion(scorers, inputs, fused, n_items, settings.ranking.fallback, counts)
     questions = next_item(
         split.train, split.valid, len(dataset.users), settings.ranking.questions, settings.ranking.seed
     )
@@ -383,9 +477,3 @@ def _kind(name: str) -> tuple[str, dict[str, Any]]:
 
 def _untold(what: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

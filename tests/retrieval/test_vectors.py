@@ -85,7 +85,7 @@ def test_without_the_common_part_unlike_items_have_no_likeness():
 
 def test_history_contributions_are_nothing_where_a_wish_asked():
     block = wish([RAW[2]], [[1, 3]])
-    assert fit().contributions(block, 0).tolist() == [0, 0]
+    assert fit().contributions(block, np.array([0, 1])).tolist() == [[0, 0], [0, 0]]
 
 
 def test_neighbours_are_cosines_to_one_item():

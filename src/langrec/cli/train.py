@@ -27,6 +27,7 @@ def train(
 
     Rows that cleaning sets aside are written to `OUT/rejected.parquet` with their file, row and reason.
     """
+    from langrec.bundle import Bundle
     from langrec.training import train as run
 
     settings = settings_of(recipe, overrides)
@@ -34,22 +35,28 @@ def train(
     with bar() as told:
         dataset = read(events, items, settings, out / "rejected.parquet", told)
         folder, report = run(dataset, settings, out, progress=told)
+    notes = Bundle.open(folder, verify=False).manifest["notes"]
     if as_json:
-        rows = [row for row in report.rows if row.slice == "all"]
+        rows = [row for row in report.rows if row.slice == "all" and row.metric == report.primary] if report else []
         print(
             json.dumps(
                 {
                     "release": folder.name,
                     "folder": str(folder),
-                    "chosen": report.chosen,
-                    "metrics": {row.model: row.value for row in rows if row.metric == report.primary},
+                    "chosen": report.chosen if report else "mix",
+                    "metrics": {row.model: row.value for row in rows},
+                    "notes": notes,
                 }
             )
         )
         return
-    from rich.console import Console
+    if report:
+        from rich.console import Console
 
-    Console().print(report.table())
+        Console().print(report.table())
+    for note in notes:
+        print(f"note: {note}")
     print(f"release {folder.name} in {folder}")
-    print(f"report  {folder / 'measure' / 'report.html'}")
+    if report:
+        print(f"report  {folder / 'measure' / 'report.html'}")
     print(f"serve   langrec serve --releases {out}")

@@ -32,7 +32,7 @@ def account(item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback
     mask, _ = allowed(items, items.hidden(), query.filters, asked.seen, asked.at)
     where = place(num, scored.scores, mask & scored.matches, None if scored.spoken else fallback)
     mine = {name: float(column[num]) for name, column in scored.parts.items()}
-    shares = history_shares(fusion, scored.block, num)
+    shares = history_shares(fusion, scored.block, np.array([num], dtype=np.int32))[0]
     ids = items.ids.take(asked.history)
     # A wish is weighed by the request, and where only the fallback speaks it speaks alone: then no weight was learned.
     plain = scored.spoken or scored.silent
@@ -72,11 +72,11 @@ def reasons(
         listed: the answer.
     """
     ids = items.ids.take(asked.history)
-    out = []
-    for row, num in enumerate(listed.nums):
-        parts = {name: float(column[row]) for name, column in listed.columns.items()}
-        out.append(_reason(query, parts, history_shares(fusion, block, int(num)), ids))
-    return out
+    shares = history_shares(fusion, block, listed.nums)
+    return [
+        _reason(query, {name: float(column[row]) for name, column in listed.columns.items()}, shares[row], ids)
+        for row in range(len(listed))
+    ]
 
 
 def _reason(

@@ -9,7 +9,7 @@ import numpy as np
 
 from langrec.protocols import Additive
 from langrec.ranking.fusion import Fusion
-from langrec.types import FloatVector, QueryBlock
+from langrec.types import FloatVector, IntVector, QueryBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,19 @@ class Explanation:
     reason: Reason
 
 
-def history_shares(fusion: Fusion, block: QueryBlock, num: int) -> dict[str, FloatVector]:
-    """By signal name, the (h,) share of each history row in the signal's raw score of item `num`; shares sum to 1.
+def history_shares(fusion: Fusion, block: QueryBlock, nums: IntVector) -> list[dict[str, FloatVector]]:
+    """For each item, by signal name, the (h,) share of each history row in the signal's raw score; shares sum to 1.
 
-    Signals that are no sum over the history are left out.
+    Signals that are no sum over the history, or say nothing for the item, are left out.
     """
-    shares: dict[str, FloatVector] = {}
+    shares: list[dict[str, FloatVector]] = [{} for _ in nums]
     for signal in fusion.signals:
         scorer = fusion.at(signal)
         if isinstance(scorer, Additive):
-            raw = scorer.contributions(block, num)
-            total = float(raw.sum())
-            if total > 0:
-                shares[signal.name] = raw / np.float32(total)
+            raw = scorer.contributions(block, nums)
+            for row, total in enumerate(raw.sum(axis=0)):
+                if total > 0:
+                    shares[row][signal.name] = raw[:, row] / total
     return shares
 
 

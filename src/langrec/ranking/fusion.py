@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -13,20 +13,25 @@ from langrec.protocols import ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features
 from langrec.types import FloatMatrix, IntVector, Mask, QueryBlock
 
+# An item with at most so many training events is rare: what others did says little about it, its text says more.
+RARE = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One input of the mix: a scorer, perhaps at another decay than its own.
+    """One input of the mix: a scorer, perhaps at another decay than its own, perhaps for rare items only.
 
     `transitions@1` is the scorer `transitions` with decay 1: the same model, looking at the newest items only.
+    `bm25@rare` lets words weigh otherwise where an item has few training events or none: a new item can win a place.
     """
 
     scorer: str
     params: tuple[tuple[str, float], ...] = ()
+    rare: bool = False
 
     @property
     def name(self) -> str:
-        return "@".join([self.scorer, *(f"{value:g}" for _, value in self.params)])
+        return "@".join([self.scorer, *(f"{value:g}" for _, value in self.params), *(["rare"] if self.rare else [])])
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,7 @@ class Fusion:
         fallback: the signal that answers alone where only popularity speaks: a mix learned on people with a history
             says little about people without one.
         n_items: width of the answer; scorers that know fewer items say NaN for the rest.
+        counts: training events of the first items; later ones have none.
     """
 
     scorers: Mapping[str, Scorer]
@@ -47,14 +53,29 @@ class Fusion:
     mix: Mix
     n_items: int
     fallback: str = "popular_decayed"
+    counts: IntVector = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
     def signal_scores(self, block: QueryBlock) -> Signals:
         """(s, q, n_items) raw scores of each signal."""
         out = np.full((len(self.signals), len(block), self.n_items), np.nan, dtype=np.float32)
+        done: dict[tuple[Any, ...], int] = {}
         for s, signal in enumerate(self.signals):
-            scores = self._bound[signal].score_block(block)
-            out[s, :, : scores.shape[1]] = scores
+            same = done.setdefault((signal.scorer, signal.params), s)
+            if same < s:
+                out[s] = out[same]
+            else:
+                scores = self._bound[signal].score_block(block)
+                out[s, :, : scores.shape[1]] = scores
+        for s, signal in enumerate(self.signals):
+            if signal.rare:
+                out[s, :, : len(self._common)][:, self._common] = np.nan
         return out
+
+    @cached_property
+    def _common(self) -> Mask:
+        """(len(counts),) True for items that are not rare."""
+        common: Mask = self.counts > RARE
+        return common
 
     def at(self, signal: Signal) -> Any:
         """The scorer of a signal, with the signal's own settings."""

@@ -15,7 +15,7 @@ from langrec.errors import BundleError
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
 from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix, FloatVector, QueryBlock
+from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
 Weights: TypeAlias = npt.NDArray[np.float32] | sparse.csr_array
 
@@ -50,21 +50,18 @@ class ItemItem:
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores
 
-    def contributions(self, block: QueryBlock, num: int) -> FloatVector:
-        """(h,) what each history row adds to the score of item `num`; the sum is the score."""
-        weights = history_weights(block, self.n_items, self.decay)
-        known = block.items < self.n_items
-        column = np.zeros(len(weights), dtype=np.float32)
-        if num < self.n_items:
-            column[known] = self._column(num)[block.items[known]]
-        return weights * column
+    def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
+        """(h, len(nums)) what each history row adds to the scores of the items; columns sum to the scores."""
+        out = np.zeros((len(block.items), len(nums)), dtype=np.float32)
+        known, scored = block.items < self.n_items, nums < self.n_items
+        # The history's rows first: a column of a sparse matrix in rows would be looked for in all of it.
+        near = _dense(self.weights[block.items[known]][:, nums[scored]])
+        out[np.ix_(known, scored)] = near * history_weights(block, self.n_items, self.decay)[known, None]
+        return out
 
     def neighbours(self, num: int) -> FloatVector:
         """(n,) what item `num` says for each other item."""
         return _dense(self.weights[[num]]).ravel()
-
-    def _column(self, num: int) -> FloatVector:
-        return _dense(self.weights[:, [num]]).ravel()
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)

@@ -105,16 +105,20 @@ class Lexical:
         scores[:, np.diff(self.counts.indptr) == 0] = np.nan
         return scores
 
-    def contributions(self, block: QueryBlock, num: int) -> FloatVector:
-        """(h,) what each history row adds to the score of item `num`; zeros where a text asked."""
-        out = np.zeros(len(block.items), dtype=np.float32)
-        if num >= self.n_items or (block.texts and block.texts[0] is not None):
+    def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
+        """(h, len(nums)) what each history row adds to the scores of the items; zeros where a text asked."""
+        out = np.zeros((len(block.items), len(nums)), dtype=np.float32)
+        if block.texts and block.texts[0] is not None:
             return out
+        known, scored = block.items < self.n_items, nums < self.n_items
+        near = (self.queries[block.items[known]] @ self._offers(nums[scored]).T).toarray()
         weights = history_weights(block, self.n_items, self.decay, normalise=True)
-        known = block.items < self.n_items
-        offered = self.documents[:, [num]]
-        out[known] = (self.queries[block.items[known]] @ offered).toarray().ravel() * weights[known]
+        out[np.ix_(known, scored)] = near * weights[known, None]
         return out
+
+    def _offers(self, nums: IntVector) -> sparse.csr_array:
+        """(len(nums), v) what these items offer to each term, weighed anew: columns of `documents` lie far apart."""
+        return sparse.csr_array(self._weigh(self.counts[nums], self.idf, self.mean_length, self.params)[1].T)
 
     def matched(self, text: str, num: int) -> tuple[str, ...]:
         """The words of a text that item `num` holds, in the text's order."""

@@ -71,15 +71,16 @@ class Vectors:
         blank: npt.NDArray[np.bool_] = np.all(self.vectors == 0, axis=1)
         return blank
 
-    def contributions(self, block: QueryBlock, num: int) -> FloatVector:
-        """(h,) what each history row adds to the score of item `num`; zeros where a query vector asked."""
-        out = np.zeros(len(block.items), dtype=np.float32)
+    def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
+        """(h, len(nums)) what each history row adds to the scores of the items; zeros where a query vector asked."""
+        out = np.zeros((len(block.items), len(nums)), dtype=np.float32)
         given = block.vectors.get(self.space)
-        if num >= self.n_items or (given is not None and not np.isnan(given[0, 0])):
+        if given is not None and not np.isnan(given[0, 0]):
             return out
-        known = block.items < self.n_items
+        known, scored = block.items < self.n_items, nums < self.n_items
         weights = history_weights(block, self.n_items, self.decay, normalise=True)
-        out[known] = (self.vectors[block.items[known]] @ self.vectors[num]) * weights[known]
+        near = self.vectors[block.items[known]] @ self.vectors[nums[scored]].T
+        out[np.ix_(known, scored)] = near * weights[known, None]
         return out
 
     def neighbours(self, num: int) -> FloatVector:
