@@ -10,9 +10,10 @@ import pytest
 
 from langrec import Recommender
 from langrec.bundle import CURRENT, Bundle, current, point_to, releases, rollback
+from langrec.choosing import choose, fit
 from langrec.errors import BundleError
 from langrec.settings import ServeSettings
-from langrec.training import choose, fit, read_texts, train
+from langrec.training import read_texts, train
 from langrec.types import Query
 from small_release import WORLD, dataset, history, release, settings
 

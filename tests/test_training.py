@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 import worlds
-from langrec import Recommender, training
+from langrec import Recommender, choosing, training
 from langrec.bundle import Bundle, releases
+from langrec.choosing import choose, fit, ndcg_at_10
 from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
 from langrec.data.splits import split_events
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation.protocol import next_item
 from langrec.settings import EncoderSettings, SplitSettings
-from langrec.training import choose, evaluate_models, fit, ndcg_at_10, read_texts, train
+from langrec.training import evaluate_models, read_texts, train
 from langrec.types import Query
 from small_release import NOW, WORLD, dataset, history, release, settings
 
@@ -44,8 +45,9 @@ def searched(folder, **more):
 def counted(monkeypatch, name):
     """How often a function of the training is called from now on."""
     calls = []
-    real = getattr(training, name)
-    monkeypatch.setattr(training, name, lambda *args, **more: calls.append(args) or real(*args, **more))
+    where = training if name == "fit" else choosing
+    real = getattr(where, name)
+    monkeypatch.setattr(where, name, lambda *args, **more: calls.append(args) or real(*args, **more))
     return calls
 
 

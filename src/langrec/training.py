@@ -7,18 +7,15 @@ lies before the test -> measure -> refit on everything -> write the release.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from langrec.bundle import versions, write_release
+from langrec.choosing import Chosen, Progress, Reading, choose, fit, kind_of
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events, joined
@@ -26,63 +23,16 @@ from langrec.data.splits import Split, split_events
 from langrec.encoders import load_encoder
 from langrec.encoders.cache import encode_cached
 from langrec.errors import DataError
-from langrec.evaluation.protocol import Question, Targets, next_item, per_user, target_ranks
+from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
-from langrec.ranking.fusion import Fusion, Signal, WithFallback
-from langrec.ranking.mix import Mix, MixSamples, rrf_mix
+from langrec.ranking.fusion import Fusion, WithFallback
 from langrec.registry import find
-from langrec.retrieval.fitting import FitData
-from langrec.retrieval.item_item import ItemItem
-from langrec.settings import Settings, to_dict
-from langrec.steps import Steps
-from langrec.types import FloatMatrix, QueryBlock
+from langrec.settings import Settings
 
 MIX = "mix"
-TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens")
-# Questions on which the two kinds of mix are compared, about.
-JUDGED = 600
-
 # With fewer events a split by shares leaves a part empty: then nothing is held out.
 FEWEST_EVENTS = 10
-
-
-class Progress(Protocol):
-    """Told what is being done and how far it is; total 0 = unknown."""
-
-    def __call__(self, what: str, done: int, total: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """What the encoders read from the catalogue: encoders and (n, d) item vectors by space."""
-
-    encoders: Mapping[str, Any]
-    vectors: Mapping[str, FloatMatrix]
-    texts: list[str]
-
-    @property
-    def identities(self) -> dict[str, str]:
-        return {space: encoder.identity for space, encoder in self.encoders.items()}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
-    """What validation decided.
-
-    Attributes:
-        params: by scorer name, the settings of its fit and of its run.
-        scores: by scorer name, its validation NDCG@10.
-        mix: the mix; its kind is what validation favoured.
-        mix_scores: validation NDCG@10 of both kinds of mix, on users that the weights did not learn from.
-        notes: what could not be chosen, and what was taken instead.
-    """
-
-    params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
-    scores: Mapping[str, float]
-    mix: Mix
-    mix_scores: Mapping[str, float]
-    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -124,7 +74,9 @@ def train(
         notes = (*notes, "not measured: the test part holds no item that is new to its user")
     told("fit on everything", 0, 0)
     fusion = fit(dataset, dataset.events, reading, chosen, settings)
-    models = {name: {"kind": _kind(name)[0], "params": {**fit_, **run}} for name, (fit_, run) in chosen.params.items()}
+    models = {
+        name: {"kind": kind_of(name)[0], "params": {**fit_, **run}} for name, (fit_, run) in chosen.params.items()
+    }
     rows = [dataclasses.asdict(row) for row in report.rows if row.slice == "all"] if report else []
     extra = {
         "chosen": MIX,
@@ -165,7 +117,7 @@ def evaluate_models(
     names = tuple(dict.fromkeys(models)) or (*own, MIX)
     wanted = [name for name in names if name != MIX]
     for name in wanted:
-        find("scorers", _kind(name)[0])
+        find("scorers", kind_of(name)[0])
     # Without the mix only what is asked for is fitted, and the fallback, which answers where a scorer cannot.
     fitted = own if MIX in names else tuple(name for name in own if name in (*wanted, fallback))
     retrieval = dataclasses.replace(settings.retrieval, scorers=tuple(dict.fromkeys((*fitted, *wanted))))
@@ -195,100 +147,6 @@ def read_texts(dataset: Dataset, settings: Settings, told: Progress) -> Reading:
     folder = Path(settings.encoder.cache) if settings.encoder.cache else cache_folder()
     vectors = {space: encode_cached(encoders[space], texts, folder / "vectors", progress=told) for space in wanted}
     return Reading({space: encoders[space] for space in wanted}, vectors, texts)
-
-
-def choose(
-    dataset: Dataset,
-    split: Split,
-    reading: Reading,
-    settings: Settings,
-    told: Progress,
-    steps: Path | None = None,
-    mix: bool = True,
-) -> Chosen:
-    """Settings of each scorer, and the mix, by NDCG@10 on validation; nothing of the test is looked at.
-
-    Where validation holds no question, each scorer takes the first point of its grid, and the mix is rank fusion.
-
-    Args:
-        mix: False learns no mix; it is rank fusion then.
-    """
-    kept = Steps(cache_folder() / "steps" if steps is None else steps)
-    inputs = {
-        "data": dataset.hash(),
-        "texts": _texts_hash(reading.texts),
-        "split": to_dict(settings.split),
-        "retrieval": to_dict(settings.retrieval),
-        "encoders": reading.identities,
-    }
-    data = fit_data(dataset, split.train, reading)
-    questions = next_item(
-        split.train, split.valid, len(dataset.users), settings.ranking.tune_questions, settings.ranking.seed
-    )
-    names = settings.retrieval.scorers
-    entering = [signal.name for signal in signals(names, settings)]
-    fused = rrf_mix(entering, settings.ranking.rrf_k)
-    if not len(questions):
-        return _unchosen(fused, settings)
-    params: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-    scores: dict[str, float] = {}
-    for done, name in enumerate(names):
-        told(f"choose {name}", done, len(names))
-        key = {**inputs, "questions": settings.ranking.tune_questions, "seed": settings.ranking.seed}
-        found = kept.run(f"tune-{name}", key, lambda name=name: _tune(name, data, questions, settings))  # type: ignore[misc]
-        params[name], scores[name] = (found["fit"], found["run"]), found["ndcg"]
-    if not mix:
-        return Chosen(params, scores, fused, {})
-    told("learn the mix", 0, 0)
-    key = {**inputs, "params": params, "ranking": to_dict(settings.ranking), "signals": entering}
-    found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings))
-    weights = np.array(found["weights"], dtype=np.float32)
-    learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
-    return Chosen(params, scores, learned, found["scores"])
-
-
-def _unchosen(fused: Mix, settings: Settings) -> Chosen:
-    """What is taken where there is nothing to choose by."""
-    kinds = {name: find("scorers", _kind(name)[0]) for name in settings.retrieval.scorers}
-    params = {
-        name: (kind.fit_grid(settings.retrieval)[0], kind.run_grid(settings.retrieval)[0])
-        for name, kind in kinds.items()
-    }
-    note = (
-        "not chosen: the validation part holds no item that is new to its user, so each scorer took the first point of "
-        "its grid and the mix is rank fusion"
-    )
-    nothing = float("nan")
-    return Chosen(params, dict.fromkeys(kinds, nothing), fused, {"rrf": nothing, "linear": nothing}, (note,))
-
-
-def fit(dataset: Dataset, events: Events, reading: Reading, chosen: Chosen, settings: Settings) -> Fusion:
-    """All scorers with their chosen settings on these events, and the mix over them."""
-    data = fit_data(dataset, events, reading)
-    scorers = {
-        name: _fit_one(name, data, settings, fit_).with_params(**run) for name, (fit_, run) in chosen.params.items()
-    }
-    inputs, n_items = signals(scorers, settings), len(dataset.catalogue)
-    counts = np.bincount(events.items, minlength=n_items).astype(np.int32)
-    return Fusion(scorers, inputs, chosen.mix, n_items, settings.ranking.fallback, counts)
-
-
-def fit_data(dataset: Dataset, events: Events, reading: Reading) -> FitData:
-    """What scorers are fitted from, on these events alone."""
-    return FitData(events, len(dataset.users), len(dataset.catalogue), reading.texts, reading.vectors)
-
-
-def signals(scorers: Iterable[str], settings: Settings) -> tuple[Signal, ...]:
-    """What enters the mix: each scorer, item-to-item ones at other decays too, readers of text for rare items too."""
-    names = list(scorers)
-    extra = [
-        Signal(name, (("decay", decay),))
-        for name in names
-        if issubclass(find("scorers", _kind(name)[0]), ItemItem)
-        for decay in settings.ranking.extra_decays
-    ]
-    rare = [Signal(name, rare=True) for name in names if name in TEXT_SCORERS]
-    return (*(Signal(name) for name in names), *extra, *rare)
 
 
 def measure_split(
@@ -376,103 +234,6 @@ def _questions(dataset: Dataset, split: Split, question: Question = "next item")
     """What the test asks."""
     asked = next_item if question == "next item" else per_user
     return asked(joined(split.train, split.valid), split.test, len(dataset.users))
-
-
-def _texts_hash(texts: Iterable[str]) -> str:
-    """sha256 of what the text scorers read."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
-def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> dict[str, Any]:
-    """The grid point of the highest validation NDCG@10; of equal ones the first."""
-    kind = find("scorers", _kind(name)[0])
-    best: dict[str, Any] = {"ndcg": -1.0, "fit": {}, "run": {}}
-    for fit_ in kind.fit_grid(settings.retrieval):
-        scorer = _fit_one(name, data, settings, fit_)
-        for run in kind.run_grid(settings.retrieval):
-            value = ndcg_at_10(scorer.with_params(**run).score_block, questions)
-            if value > best["ndcg"]:
-                best = {"ndcg": value, "fit": fit_, "run": run}
-    return best
-
-
-def _learn_mix(
-    dataset: Dataset,
-    split: Split,
-    reading: Reading,
-    params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]],
-    settings: Settings,
-) -> dict[str, Any]:
-    """The linear mix and rank fusion, compared on the half of the users that the weights did not learn from."""
-    data = fit_data(dataset, split.train, reading)
-    scorers = {name: _fit_one(name, data, settings, fit_).with_params(**run) for name, (fit_, run) in params.items()}
-    inputs = signals(scorers, settings)
-    names = [signal.name for signal in inputs]
-    fused = rrf_mix(names, settings.ranking.rrf_k)
-    n_items = len(dataset.catalogue)
-    counts = np.bincount(split.train.items, minlength=n_items).astype(np.int32)
-    fusion = Fusion(scorers, inputs, fused, n_items, settings.ranking.fallback, counts)
-    questions = next_item(
-        split.train, split.valid, len(dataset.users), settings.ranking.questions, settings.ranking.seed
-    )
-    samples = MixSamples(names, settings.ranking.seed)
-    for _, part in _blocks(questions, fusion):
-        seen = [part.block.history(i) for i in range(len(part))]
-        samples.add(fusion.signal_scores(part.block), seen, part.items)
-    held = questions.block.users % 2 == 1
-    learned = np.flatnonzero(~held)
-    scores = {"rrf": float("nan"), "linear": float("nan")}
-    if held.any() and len(learned):
-        trial = samples.fit(rows=learned)
-        gains: dict[str, list[npt.NDArray[np.float64]]] = {"rrf": [], "linear": []}
-        rows = np.flatnonzero(held)
-        judged = questions.take(rows[:: max(1, len(rows) // JUDGED)])
-        for _, part in _blocks(judged, fusion):
-            raw = fusion.signal_scores(part.block)
-            for kind, mix in (("rrf", fused), ("linear", trial)):
-                mixed = dataclasses.replace(fusion, mix=mix).parts(raw).sum(axis=0)
-                gains[kind].append(_gain(target_ranks(mixed, part)))
-        scores = {kind: float(np.concatenate(found).mean()) for kind, found in gains.items()}
-    kind = settings.ranking.mix
-    if kind == "auto":
-        kind = "rrf" if scores["rrf"] > scores["linear"] else "linear"
-    mix = samples.fit() if kind == "linear" else fused
-    return {"names": names, "kind": kind, "weights": mix.weights.tolist(), "scores": scores}
-
-
-def ndcg_at_10(score: Callable[[QueryBlock], FloatMatrix], questions: Targets, block: int = 512) -> float:
-    """Mean NDCG@10 of single-target questions over the full catalogue."""
-    gains = [
-        _gain(target_ranks(score(part.block), part))
-        for start in range(0, len(questions), block)
-        for part in [questions.slice(start, start + block)]
-    ]
-    return float(np.concatenate(gains).mean())
-
-
-def _gain(ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.where(ranks <= 10, 1.0 / np.log2(1.0 + ranks), 0.0)
-
-
-def _blocks(questions: Targets, fusion: Fusion) -> Iterable[tuple[int, Targets]]:
-    """Blocks of questions whose signals stay within some 200 MB."""
-    size = max(1, 200_000_000 // (4 * len(fusion.signals) * fusion.n_items))
-    for start in range(0, len(questions), size):
-        yield start, questions.slice(start, start + size)
-
-
-def _fit_one(name: str, data: FitData, settings: Settings, params: Mapping[str, Any]) -> Any:
-    kind, own = _kind(name)
-    return find("scorers", kind).fit(data, settings.retrieval, **own, **params)
-
-
-def _kind(name: str) -> tuple[str, dict[str, Any]]:
-    """The registered kind of a scorer's name, and what the name itself sets: popular_7d is popular of 7 days."""
-    window = re.fullmatch(r"popular_(\d+)d", name)
-    return ("popular", {"days": float(window.group(1))}) if window else (name, {})
 
 
 def _untold(what: str, done: int, total: int) -> None:
