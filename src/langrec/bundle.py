@@ -130,6 +130,7 @@ class Bundle:
             ranking=self.settings.ranking,
             text_fields=tuple(self.settings.encoder.fields),
             release=self.stamp,
+            unsaying=frozenset(name for name, weight in self.settings.data.type_weights.items() if weight <= 0),
         )
 
 
@@ -310,7 +311,8 @@ def _write_catalog(folder: Path, dataset: Dataset) -> None:
     folder.mkdir(parents=True)
     events, ids = dataset.events, dataset.catalogue.ids.names
     dataset.catalogue.frame.write_parquet(folder / "items.parquet")
-    pl.DataFrame({"user_id": pl.Series(dataset.users.names, dtype=pl.String)}).write_parquet(folder / "users.parquet")
+    bare = pl.DataFrame({"user_id": pl.Series(dataset.users.names, dtype=pl.String)})
+    (bare if dataset.profiles is None else dataset.profiles).write_parquet(folder / "users.parquet")
     pl.DataFrame(
         {
             "user_id": pl.Series(dataset.users.names[events.users], dtype=pl.String),

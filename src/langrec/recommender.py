@@ -44,6 +44,7 @@ class Recommender:
         ranking: settings of selection.
         text_fields: item fields that make up an item's text.
         release: the stamp of the bundle.
+        unsaying: event types that say nothing for an item: they stand in no history, but count as seen.
     """
 
     items: Items
@@ -53,6 +54,7 @@ class Recommender:
     ranking: RankingSettings = field(default_factory=RankingSettings)
     text_fields: tuple[str, ...] = ("title", "*text", "categories")
     release: str = ""
+    unsaying: frozenset[str] = frozenset()
 
     @classmethod
     def load(cls, folder: Path) -> Recommender:
@@ -152,7 +154,7 @@ class Recommender:
 
     def _score(self, queries: Sequence[Query]) -> list[Scored]:
         """Numbers the queries, and asks every signal and every reader of wishes about them."""
-        asked = [number(query, self.items) for query in queries]
+        asked = [number(query, self.items, self.unsaying) for query in queries]
         block = block_of(queries, asked, self.users)
         signals = self.fusion.signal_scores(block)
         silent, parts = self.fusion.silent(signals), self.fusion.parts(signals)
@@ -216,7 +218,7 @@ class Recommender:
 
     def reasons(self, query: Query, answer: Recommendation) -> list[Reason]:
         """The short why of each item of an answer."""
-        asked = number(query, self.items)
+        asked = number(query, self.items, self.unsaying)
         return reasons(query, asked, block_of([query], [asked], self.users), self.fusion, self.items, answer.items)
 
     def matched_words(self, text: str, nums: IntVector) -> list[tuple[str, ...]]:

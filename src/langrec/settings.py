@@ -36,7 +36,8 @@ class DataSettings:
         future_days: rows later than this many days from now are set aside.
         unknown_items: events of items that the item file does not hold: keep (an item with only an id) or reject.
         near_duplicates: items with the same normalised text: report or merge (events move to the first).
-        type_weights: gain of each event type; types not named here weigh 1.
+        type_weights: gain of each event type; types not named here weigh 1. A type of 0 says only that the item was
+            seen: it teaches nothing, is no target, and stands in no history.
         default_type: the type of events where the file has no type column and no rating.
         rating_gain: gain of a rating: one (every rating counts alike) or scaled (rating / highest rating seen).
     """
@@ -51,7 +52,7 @@ class DataSettings:
     unknown_items: Literal["keep", "reject"] = "keep"
     near_duplicates: Literal["off", "report", "merge"] = "report"
     type_weights: Mapping[str, float] = field(
-        default_factory=lambda: {"view": 0.3, "click": 0.5, "purchase": 1.0, "rating": 1.0}
+        default_factory=lambda: {"view": 0.3, "click": 0.5, "purchase": 1.0, "rating": 1.0, "hide": 0.0}
     )
     default_type: str = "click"
     rating_gain: Literal["one", "scaled"] = "one"

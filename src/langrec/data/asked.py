@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,8 +34,11 @@ class Asked:
     unknown: tuple[str, ...]
 
 
-def number(query: Query, items: Items) -> Asked:
+def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:
     """The query in numbers.
+
+    Args:
+        unsaying: event types that say nothing for an item, such as a hide: it was seen, but it is no history.
 
     Raises:
         DataError: a k or offset below zero, or columns of the history that differ in length.
@@ -52,6 +55,8 @@ def number(query: Query, items: Items) -> Asked:
     known = nums >= 0
     times = np.array(query.history_at, np.int64) if query.history_at else np.full(h, at, dtype=np.int64)
     kept = known & ~np.isin(nums, items.ids.numbers(query.without)) if query.without else known
+    if unsaying and query.history_types:
+        kept = kept & np.array([kind not in unsaying for kind in query.history_types], dtype=np.bool_)
     seen_types = query.filters.seen_types
     counted = known
     if seen_types and query.history_types:

@@ -70,6 +70,7 @@ def next_item(before: Events, asked: Events, n_users: int, limit: int | None = N
         asked: the period under test; its events join the histories of later ones.
         limit: ask at most so many questions, drawn at random under `seed`, in time order.
     """
+    before, asked = before.take(before.gains > 0), asked.take(asked.gains > 0)
     users = np.concatenate([before.users, asked.users])
     items = np.concatenate([before.items, asked.items])
     at = np.concatenate([before.at, asked.at])
@@ -91,6 +92,7 @@ def next_item(before: Events, asked: Events, n_users: int, limit: int | None = N
 
 def per_user(before: Events, asked: Events, n_users: int) -> Targets:
     """One question per user with new items in `asked`, asked at its first event's time."""
+    before, asked = before.take(before.gains > 0), asked.take(asked.gains > 0)
     histories = before.by_user(n_users)
     owner = np.repeat(np.arange(n_users, dtype=np.int64), histories.lengths())
     width = int(max(before.items.max(initial=0), asked.items.max(initial=0))) + 1

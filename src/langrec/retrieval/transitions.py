@@ -31,7 +31,7 @@ class Transitions(ItemItem):
         back: float = 0.0,
         **_: Any,
     ) -> Self:
-        events = data.events
+        events = data.events.take(data.events.gains > 0)
         order = np.argsort(events.users, kind="stable")
         users, items, at = events.users[order], events.items[order], events.at[order]
         counts = np.bincount(items, minlength=data.n_items)
