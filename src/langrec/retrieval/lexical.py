@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,8 +21,13 @@ from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
+# Queries of fewer terms than this look their postings up; of more, every item's row is read.
+FEW_TERMS = 64
+# The dense term weights of one chunk of queries stay within this many bytes.
+DENSE_BYTES = 32_000_000
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Lexical:
     """Base of BM25 and TF-IDF: score = query terms . document terms.
 
@@ -100,10 +106,27 @@ class Lexical:
             asked = sparse.diags_array(pick) @ asked + place @ self._ask(counts)
         asked = sparse.csr_array(asked)
         asked.eliminate_zeros()
-        scores = np.asarray((asked @ self.documents).toarray(), dtype=np.float32)
+        scores = self._products(asked)
         scores[np.diff(asked.indptr) == 0] = np.nan
         scores[:, np.diff(self.counts.indptr) == 0] = np.nan
         return scores
+
+    def _products(self, asked: sparse.csr_array) -> FloatMatrix:
+        """(q, n_items) asked @ documents, by the cheaper of two ways."""
+        if asked.nnz < FEW_TERMS * asked.shape[0]:
+            return np.asarray((asked @ self.documents).toarray(), dtype=np.float32)
+        # A long history asks for thousands of terms: one pass over the items' own rows serves a whole chunk of queries
+        # and is up to thirty times faster than merging the postings of each.
+        out = np.empty((asked.shape[0], self.n_items), dtype=np.float32)
+        size = max(1, DENSE_BYTES // (4 * max(asked.shape[1], 1)))
+        for start in range(0, asked.shape[0], size):
+            out[start : start + size] = (self._offers @ asked[start : start + size].toarray().T).T
+        return out
+
+    @cached_property
+    def _offers(self) -> sparse.csr_array:
+        """(n, v) what each item offers to each term: `documents` by item."""
+        return sparse.csr_array(self.documents.T)
 
     def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
         """(h, len(nums)) what each history row adds to the scores of the items; zeros where a text asked."""
@@ -111,14 +134,10 @@ class Lexical:
         if block.texts and block.texts[0] is not None:
             return out
         known, scored = block.items < self.n_items, nums < self.n_items
-        near = (self.queries[block.items[known]] @ self._offers(nums[scored]).T).toarray()
+        near = (self.queries[block.items[known]] @ self._offers[nums[scored]].T).toarray()
         weights = history_weights(block, self.n_items, self.decay, normalise=True)
         out[np.ix_(known, scored)] = near * weights[known, None]
         return out
-
-    def _offers(self, nums: IntVector) -> sparse.csr_array:
-        """(len(nums), v) what these items offer to each term, weighed anew: columns of `documents` lie far apart."""
-        return sparse.csr_array(self._weigh(self.counts[nums], self.idf, self.mean_length, self.params)[1].T)
 
     def matched(self, text: str, num: int) -> tuple[str, ...]:
         """The words of a text that item `num` holds, in the text's order."""
