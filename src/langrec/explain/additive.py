@@ -11,6 +11,9 @@ from langrec.protocols import Additive
 from langrec.ranking.fusion import Fusion
 from langrec.types import FloatVector, IntVector, QueryBlock
 
+# Scorers that read texts.
+READING = ("bm25", "tfidf", "vectors", "tokens")
+
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
@@ -79,25 +82,32 @@ def history_shares(fusion: Fusion, block: QueryBlock, nums: IntVector) -> list[d
 
 
 def reason_of(parts: Mapping[str, float], shares: Mapping[str, FloatVector], ids: tuple[str, ...]) -> Reason:
-    """The short form: the strongest signal decides the kind; up to two history items are named.
+    """The short form: popularity where it brings more than half, else the strongest signal of the history.
+
+    Up to two history items are named, those that carry most.
 
     Args:
         parts: contribution by signal.
         shares: as `history_shares` gives them.
         ids: (h,) ids of the history rows.
     """
-    if not parts or max(parts.values()) <= 0:
+    for_it = {name: part for name, part in parts.items() if part > 0}
+    if not for_it:
         return Reason("fallback", "")
-    best = max(parts, key=lambda name: parts[name])
-    scorer = best.split("@")[0]
-    if scorer.startswith("popular") and not shares:
-        return Reason("popular" if len(ids) else "new_visitor", scorer)
-    carried = np.zeros(len(ids), dtype=np.float32)
+    carried: dict[str, float] = {}
     for name, share in shares.items():
-        carried += share * np.float32(max(parts.get(name, 0.0), 0.0))
-    if not carried.any():
-        return Reason("text_match" if scorer in ("bm25", "tfidf") else "popular", scorer)
-    order = [int(row) for row in np.argsort(-carried, kind="stable")[:2] if carried[row] > 0]
-    named = tuple(dict.fromkeys(ids[row] for row in order))
-    reading = ("bm25", "tfidf", "vectors", "tokens")
-    return Reason("similar_text" if scorer in reading else "because", scorer, named)
+        for item, part in zip(ids, share * np.float32(for_it.get(name, 0.0)), strict=True):
+            carried[item] = carried.get(item, 0.0) + float(part)
+    popular = {name: part for name, part in for_it.items() if name.startswith("popular")}
+    named = tuple(item for item in sorted(carried, key=lambda item: -carried[item])[:2] if carried[item] > 0)
+    if sum(popular.values()) > sum(for_it.values()) / 2:
+        best = max(popular, key=lambda name: popular[name])
+        return Reason("popular" if ids else "new_visitor", _scorer(best))
+    best = max(for_it.keys() - popular.keys(), key=lambda name: (for_it[name], name))
+    if not named:
+        return Reason("text_match" if _scorer(best) in READING else "because", _scorer(best))
+    return Reason("similar_text" if _scorer(best) in READING else "because", _scorer(best), named)
+
+
+def _scorer(signal: str) -> str:
+    return signal.split("@")[0]
