@@ -48,6 +48,15 @@ def test_movielens_100k(ml_100k):
     assert len(loo.test) == len(loo.valid) == 943
 
 
+def test_the_users_of_movielens_100k(ml_100k):
+    dataset, report = load_dataset(ml_100k)
+    assert dataset.profiles.columns == ["user_id", "age", "gender", "occupation", "zip_code"]
+    assert dataset.profiles.height == 943 == report.users_in
+    assert sum(column.null_count() for column in dataset.profiles) == 0
+    first = next(row for row in dataset.profiles.iter_rows(named=True) if row["user_id"] == "1")
+    assert first == {"user_id": "1", "age": 24, "gender": "M", "occupation": "technician", "zip_code": "85711"}
+
+
 def test_movielens_latest_small():
     dataset, report = load_dataset(folder_of("ml-latest-small"))
     assert (len(dataset.users), len(dataset.catalogue), len(dataset.events)) == (610, 9742, 100_836)

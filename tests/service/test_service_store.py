@@ -12,7 +12,7 @@ from live_server import planted
 from langrec.data.catalogue import Catalogue
 from langrec.errors import StoreError
 from langrec.service import event_rows, item_rows, schema
-from langrec.service.event_rows import Event
+from langrec.service.event_rows import Event, StoredUser
 from langrec.service.importing import import_release
 from langrec.service.item_rows import StoredItem
 from langrec.service.store import Store, number, set_meta
@@ -41,6 +41,34 @@ def world(tmp_path):
 def size(store: Store, table: sa.Table) -> int:
     with store.read() as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+def test_fields_of_users_become_labels_and_stay_where_somebody_wrote_some(store, world):
+    folder, catalogue = world
+    import_release(store, "bare", folder, catalogue)
+    with store.write() as connection:
+        event_rows.put_users(connection, [StoredUser("sea-u1", {"age": 99})])
+        event_rows.delete_user(connection, "sea-u2")
+    fields = {
+        "user_id": ["sea-u0", "sea-u1", "sea-u2", "sea-u3", "new"],
+        "age": [24, 25, 26, None, 28],
+        "likes": [["tea"], None, None, None, None],
+        "weight": [float("nan")] * 5,
+    }
+    pl.DataFrame(fields).write_parquet(folder / "catalog" / "users.parquet")
+    import_release(store, "told", folder, catalogue)
+    with store.read() as connection:
+        labels = {
+            name: getattr(event_rows.get_user(connection, name), "labels", "deleted") for name in fields["user_id"]
+        }
+        assert event_rows.get_user(connection, "sea-u0").n_events == 6
+    assert labels == {
+        "sea-u0": {"age": 24, "likes": ["tea"]},
+        "sea-u1": {"age": 99},
+        "sea-u2": "deleted",
+        "sea-u3": None,
+        "new": {"age": 28},
+    }
 
 
 def test_an_import_brings_everything_once(store, world):

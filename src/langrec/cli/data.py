@@ -18,6 +18,9 @@ app = typer.Typer(
 
 Events = Annotated[Path | None, typer.Option("--events", help="Events file, or a folder with events and items.")]
 Items = Annotated[Path | None, typer.Option("--items", help="Item file or its folder.")]
+Users = Annotated[
+    Path | None, typer.Option("--users", help="Users file or its folder; default: that in the folder of the events.")
+]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="TOML file with settings.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="A setting as section.key=value; may be given often.")
@@ -54,6 +57,7 @@ def fetch(
 def check(
     events: Events = None,
     items: Items = None,
+    users: Users = None,
     recipe: Recipe = None,
     overrides: Overrides = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop with status 2 at the first kind of problem.")] = False,
@@ -71,7 +75,7 @@ def check(
     from langrec.data.checks import check_data
 
     settings = _settings(recipe, overrides, strict)
-    found = check_data(events, items, settings, rejected=rejected)
+    found = check_data(events, items, settings, users=users, rejected=rejected)
     if as_json:
         print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     else:
@@ -91,6 +95,7 @@ def check(
 def describe(
     events: Events = None,
     items: Items = None,
+    users: Users = None,
     recipe: Recipe = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -102,14 +107,14 @@ def describe(
     from langrec.data.describe import describe_dataset
     from langrec.data.load import load_dataset
 
-    dataset, report = load_dataset(events, items, _settings(recipe, overrides, False))
+    dataset, report = load_dataset(events, items, _settings(recipe, overrides, False), users=users)
     facts = describe_dataset(dataset)
     if as_json:
         print(json.dumps({**facts, "cleaning": report.to_dict()}, indent=1, ensure_ascii=False))
         return
     console = _console()
     for section, values in facts.items():
-        console.print(_facts_table(section, values))
+        console.print(_facts_table(section.replace("_", " "), values))
     if report.steps:
         console.print(report.table())
 
@@ -144,7 +149,9 @@ def _facts_table(section: str, values: Any) -> Any:
         else:
             text = _shown(value)
         # Columns keep their names: filters and recipes use them as they are.
-        table.add_row(escape(name if section in ("texts", "fields") else name.replace("_", " ")), escape(text))
+        table.add_row(
+            escape(name if section in ("texts", "fields", "user fields") else name.replace("_", " ")), escape(text)
+        )
     return table
 
 

@@ -14,6 +14,7 @@ from langrec.cli.options import (
     ItemsPath,
     Overrides,
     Recipe,
+    UsersPath,
     bar,
     check_out,
     read,
@@ -25,6 +26,7 @@ from langrec.cli.options import (
 def evaluate(
     events: EventsPath,
     items: ItemsPath = None,
+    users: UsersPath = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("evaluation"),
     split: Annotated[str | None, typer.Option("--split", help="time, loo or user.")] = None,
     cut: Annotated[str | None, typer.Option("--cut", help="Where validation and test begin, such as 0.8,0.9.")] = None,
@@ -50,7 +52,7 @@ def evaluate(
     check_out(out)
     names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else ()
     with bar() as told:
-        dataset = read(events, items, settings, out / "rejected.parquet", told)
+        dataset = read(events, items, settings, out / "rejected.parquet", told, users)
         first, second = evaluate_models(dataset, settings, names, progress=told)
         first.write(out)
         if second is not None:

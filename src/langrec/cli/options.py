@@ -20,6 +20,9 @@ from langrec.settings import Settings, load_settings
 
 EventsPath = Annotated[Path, typer.Option("--events", help="Events: a file, or a folder with events and items.")]
 ItemsPath = Annotated[Path | None, typer.Option("--items", help="Items: a file or folder.")]
+UsersPath = Annotated[
+    Path | None, typer.Option("--users", help="Users: a file or folder; default: that in the folder of the events.")
+]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="TOML file with settings.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given often.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -62,12 +65,19 @@ def settings_of(recipe: Path | None, overrides: list[str] | None) -> Settings:
     return load_settings(recipe, overrides or [])
 
 
-def read(events: Path, items: Path | None, settings: Settings, rejected: Path | None, told: Bar) -> Dataset:
+def read(
+    events: Path,
+    items: Path | None,
+    settings: Settings,
+    rejected: Path | None,
+    told: Bar,
+    users: Path | None = None,
+) -> Dataset:
     """The dataset; what cleaning set aside is said on standard error."""
     from langrec.data.load import load_dataset
 
     dataset, report = load_dataset(
-        events, items, settings.data, rejected=rejected, progress=lambda what: told(f"read: {what}")
+        events, items, settings.data, users=users, rejected=rejected, progress=lambda what: told(f"read: {what}")
     )
     if report.refused:
         where = f" (see {rejected})" if rejected else ""

@@ -8,12 +8,24 @@ from typing import Annotated
 
 import typer
 
-from langrec.cli.options import AsJson, EventsPath, ItemsPath, Overrides, Recipe, bar, check_out, read, settings_of
+from langrec.cli.options import (
+    AsJson,
+    EventsPath,
+    ItemsPath,
+    Overrides,
+    Recipe,
+    UsersPath,
+    bar,
+    check_out,
+    read,
+    settings_of,
+)
 
 
 def train(
     events: EventsPath,
     items: ItemsPath = None,
+    users: UsersPath = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of releases.")] = Path("releases"),
     recipe: Recipe = None,
     overrides: Overrides = None,
@@ -33,7 +45,7 @@ def train(
     settings = settings_of(recipe, overrides)
     check_out(out)
     with bar() as told:
-        dataset = read(events, items, settings, out / "rejected.parquet", told)
+        dataset = read(events, items, settings, out / "rejected.parquet", told, users)
         folder, report = run(dataset, settings, out, progress=told)
     notes = Bundle.open(folder, verify=False).manifest["notes"]
     if as_json:

@@ -42,7 +42,12 @@ class Check:
 
 
 def check_data(
-    events: Path | None, items: Path | None, settings: DataSettings, *, rejected: Path | None = None
+    events: Path | None,
+    items: Path | None,
+    settings: DataSettings,
+    *,
+    users: Path | None = None,
+    rejected: Path | None = None,
 ) -> Check:
     """Loads the files as training would and reports all findings.
 
@@ -51,7 +56,7 @@ def check_data(
     """
     ledger = Ledger(settings.strict)
     try:
-        _, report = load_into(ledger, events, items, settings, lambda _: None)
+        _, report = load_into(ledger, events, items, settings, lambda _: None, users)
     except DataError as error:
         return Check("the data cannot be used", tuple(ledger.steps), {}, str(error))
     finally:

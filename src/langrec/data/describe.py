@@ -14,7 +14,7 @@ from langrec.data.events import DAY_MS, Events
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """Sections (data, events, users, items, texts, fields) of JSON values, for people and scripts."""
+    """Sections (data, events, users, user_fields, items, texts, fields) of JSON values, for people and scripts."""
     catalogue = dataset.catalogue
     events = dataset.events
     per_item = np.bincount(events.items, minlength=len(catalogue))
@@ -32,6 +32,9 @@ def describe_dataset(dataset: Dataset) -> dict[str, dict[str, Any]]:
     if len(events):
         sections["events"] = _events(events)
         sections["users"] = {"events_per_user": _spread(per_user)}
+    profiles = dataset.profiles
+    if profiles is not None:
+        sections["user_fields"] = {name: _field(profiles[name]) for name in profiles.columns if name != "user_id"}
     items: dict[str, Any] = {"with_an_event": int((per_item > 0).sum()), "without": int((per_item == 0).sum())}
     if len(events):
         ranked = np.sort(per_item)[::-1]

@@ -58,7 +58,7 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
     others = [name for name in frame.columns if name not in used and name not in standard]
     texts = _text_fields(frame, others)
     columns = {name: _prose(frame[name]) for name in texts}
-    columns |= {name: _typed(frame[name]) for name in others if name not in texts}
+    columns |= {name: typed(frame[name]) for name in others if name not in texts}
     built = pl.DataFrame([column.alias(name) for name, column in {**standard, **columns}.items()])
     if settings.repair_text:
         built = repair_texts(built, ("title", "categories", *texts), table, ledger)
@@ -167,7 +167,7 @@ def _truth(column: pl.Series) -> pl.Series:
     return column.cast(pl.Boolean).fill_null(False)
 
 
-def _typed(column: pl.Series) -> pl.Series:
+def typed(column: pl.Series) -> pl.Series:
     """A string column as numbers or truth values where every value is one, so that ranges and equality filter.
 
     Zero-padded codes stay strings.

@@ -17,8 +17,9 @@ from langrec.data.ids import Ids
 from langrec.data.item_table import read_items
 from langrec.data.log import Log, event_columns, read_log
 from langrec.data.near_duplicates import handle_near_duplicates, merge_ids
+from langrec.data.profiles import profiles_in_log, profiles_of, read_profiles
 from langrec.data.report import CleaningReport
-from langrec.data.sources.folders import find_events, find_items
+from langrec.data.sources.folders import find_events, find_items, find_users
 from langrec.data.sources.movielens import is_movielens, read_movielens
 from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
@@ -33,6 +34,7 @@ def load_dataset(
     items: Path | None = None,
     settings: DataSettings | None = None,
     *,
+    users: Path | None = None,
     rejected: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Dataset, CleaningReport]:
@@ -42,6 +44,8 @@ def load_dataset(
         events: the events file, or a folder with events and, where `items` is None, items; None = items only.
         items: the item file or its folder; None = the folder of the events, or items with only their ids.
         settings: the cleaning steps.
+        users: the users file or its folder; None = the folder of the events, or no fields of users but those that the
+            events file has itself.
         rejected: where rows set aside are written (Parquet: file, row, reason, detail); None = not written.
         progress: is told the name of each step as it begins.
 
@@ -55,7 +59,7 @@ def load_dataset(
     settings = settings or DataSettings()
     ledger = Ledger(settings.strict)
     try:
-        return load_into(ledger, events, items, settings, progress or (lambda _: None))
+        return load_into(ledger, events, items, settings, progress or (lambda _: None), users)
     finally:
         if rejected is not None:
             rejected.parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +67,15 @@ def load_dataset(
 
 
 def load_into(
-    ledger: Ledger, events: Path | None, items: Path | None, settings: DataSettings, tell: Progress
+    ledger: Ledger,
+    events: Path | None,
+    items: Path | None,
+    settings: DataSettings,
+    tell: Progress,
+    users: Path | None = None,
 ) -> tuple[Dataset, CleaningReport]:
     """`load_dataset` with the caller's ledger, which holds the findings also where loading fails."""
+    users_path = find_users_file(events, users)
     events_path, items_path = find_files(events, items)
     tell("read items")
     merged: pl.DataFrame | None = None
@@ -82,7 +92,7 @@ def load_into(
         frame, texts = pl.DataFrame(schema={"item_id": pl.String, "title": pl.String}), ()
     if events_path is None:
         dataset = Dataset(Ids([]), Catalogue(frame, texts), empty_events((settings.default_type,)))
-        rows_in = 0
+        rows_in = users_in = 0
     else:
         tell("read events")
         table = read_table(events_path, event_columns)
@@ -99,12 +109,20 @@ def load_into(
         good = clean_events(log, settings, ledger, known)
         tell("sort and build")
         dataset = _build(log, good, frame, texts, settings)
+        users_in = 0
+        if users_path is not None:
+            tell("read users")
+            rows, users_in = read_profiles(users_path, ledger, named=users is not None)
+            if rows is not None:
+                names = pl.Series("user_id", dataset.users.names, dtype=pl.String)
+                dataset = replace(dataset, profiles=profiles_of(names, rows, users_path.name, ledger))
     report = CleaningReport(
         rows_in=rows_in,
         events=len(dataset.events),
         items_in=item_table.frame.height + len(item_table.refused) if item_table is not None else 0,
         items=len(dataset.catalogue),
         users=len(dataset.users),
+        users_in=users_in,
         steps=tuple(ledger.steps),
     )
     _check_left(report, events_path, items_path)
@@ -133,6 +151,20 @@ def find_files(events: Path | None, items: Path | None) -> tuple[Path | None, Pa
         if items is None:
             raise DataError(f"{folder}: no item file in this folder (items, movies, products, *.item); name the file")
     return events, items
+
+
+def find_users_file(events: Path | None, users: Path | None) -> Path | None:
+    """The users file that the paths stand for: the named one, or that in the folder of the events, if there is one.
+
+    Raises:
+        DataError: a folder was named that holds no such file.
+    """
+    if users is None:
+        return find_users(events) if events is not None and events.is_dir() else None
+    found = find_users(users) if users.is_dir() else users
+    if found is None:
+        raise DataError(f"{users}: no users file in this folder (users, customers, *.user); name the file")
+    return found
 
 
 def _read_item_table(path: Path) -> Table:
@@ -173,7 +205,8 @@ def _build(
         type_names=log.type_names,
         has_time=log.has_time,
     )
-    return Dataset(Ids(user_names.to_numpy()), Catalogue(items, texts), events)
+    profiles = profiles_in_log(log, good, user_names.alias("user_id"), pl.Series(users))
+    return Dataset(Ids(user_names.to_numpy()), Catalogue(items, texts), events, profiles)
 
 
 def _renumber(codes: np.ndarray, names: pl.Series) -> tuple[np.ndarray, pl.Series]:

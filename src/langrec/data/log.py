@@ -14,6 +14,7 @@ from langrec.errors import DataError
 RATING_NAMES = frozenset(map(key, ("rating", "overall", "stars", "score")))
 MISSING_IDS = ("", "nan", "null", "none", "<na>")
 NO_ID = -1
+_USER_KEYS = frozenset(map(key, EVENT_ROLES["user"]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,14 @@ class Log:
 def event_columns(names: list[str]) -> list[str]:
     """The columns of an events file that are worth reading; all, where a needed one is not among them."""
     roles = find_roles(names, EVENT_ROLES)
-    return names if {"user", "item"} - roles.keys() else [name for name in names if name in roles.values()]
+    if {"user", "item"} - roles.keys():
+        return names
+    return [name for name in names if name in roles.values() or is_user_field(name)]
+
+
+def is_user_field(name: str) -> bool:
+    """True for a column of an events file that may describe the user, by its name: user_age, and not user_id."""
+    return key(name).startswith("user") and key(name) not in _USER_KEYS
 
 
 def read_log(table: Table, default_type: str) -> Log:

@@ -43,6 +43,7 @@ class CleaningReport:
         items_in: data rows of the item file, 0 without one.
         items: items of the catalogue.
         users: users with an event.
+        users_in: data rows of the users file, 0 without one.
         steps: in the order in which they ran; a step without a finding is not listed.
     """
 
@@ -51,6 +52,7 @@ class CleaningReport:
     items_in: int
     items: int
     users: int
+    users_in: int = 0
     steps: tuple[Step, ...] = ()
 
     def count(self, name: str) -> int:

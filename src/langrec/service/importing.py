@@ -127,13 +127,31 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _put_users(connection: sa.Connection, rows: pl.DataFrame) -> None:
-    names = rows["user_id"].to_list()
-    if names:
-        revision = next_number(connection)
-        connection.execute(
-            upsert(connection, users).on_conflict_do_nothing(),
-            [{"user_id": n, "comment": "", "n_events": 0, "deleted": False, "revision": revision} for n in names],
-        )
+    """Makes the users that are unknown; their fields become labels, also of a known one who has none yet."""
+    if not rows.height:
+        return
+    revision = next_number(connection)
+    statement = upsert(connection, users)
+    bare = sa.or_(users.c.labels.is_(sa.null()), sa.cast(users.c.labels, sa.Text) == "null")
+    told = sa.cast(statement.excluded.labels, sa.Text) != "null"
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["user_id"],
+            set_={"labels": statement.excluded.labels, "revision": statement.excluded.revision},
+            where=sa.and_(users.c.deleted == sa.false(), bare, told),
+        ),
+        [
+            {
+                "user_id": row.pop("user_id"),
+                "labels": {name: known for name, value in row.items() if (known := plain(value)) is not None} or None,
+                "comment": "",
+                "n_events": 0,
+                "deleted": False,
+                "revision": revision,
+            }
+            for row in rows.iter_rows(named=True)
+        ],
+    )
 
 
 def _put_events(connection: sa.Connection, rows: pl.DataFrame) -> None:

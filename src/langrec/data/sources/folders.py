@@ -1,4 +1,4 @@
-"""Folders of data files: which one holds the events and which the items."""
+"""Folders of data files: which one holds the events, which the items and which the users."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from langrec.errors import DataError
 
 _EVENTS = ("interactions", "events", "ratings", "transactions", "feedback", "reviews", "clicks", "behaviors")
 _ITEMS = ("items", "movies", "products", "meta", "catalogue", "catalog", "articles", "books")
+_USERS = ("users", "customers", "demographics")
 _SUFFIXES = (".parquet", ".csv", ".tsv", ".dat", ".jsonl", ".ndjson", ".json")
 
 
@@ -24,6 +25,11 @@ def find_events(folder: Path) -> Path | None:
 def find_items(folder: Path) -> Path | None:
     """The folder's item file: *.item, or a table called items, movies, products, ...; None where it has none."""
     return _only(folder, ".item") or _named(folder, _ITEMS)
+
+
+def find_users(folder: Path) -> Path | None:
+    """The folder's users file: *.user, or a table called users, customers or demographics; None where it has none."""
+    return _only(folder, ".user") or _named(folder, _USERS)
 
 
 def find_beside(folder: Path, stem: str) -> Path | None:
