@@ -142,7 +142,7 @@ class RetrievalSettings:
     transition_power: tuple[float, ...] = (0.3, 0.5)
     transition_back: tuple[float, ...] = (0.0, 1.0)
     als_dim: int = 64
-    als_reg: tuple[float, ...] = (0.02,)
+    als_reg: tuple[float, ...] = (0.001, 0.02)
     userknn_neighbours: int = 100
     bm25_k1: float = 1.2
     bm25_b: float = 0.75
