@@ -138,6 +138,18 @@ def test_a_second_run_reuses_every_choice(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first.mix.weights, second.mix.weights)
 
 
+def test_the_mix_learns_from_the_scorers_that_were_just_fitted(tmp_path, monkeypatch):
+    chosen_by = settings(tmp_path, scorers=FEW)
+    fits = counted(monkeypatch, "_fit_one")
+    first, _, _ = chosen_of(dataset(), chosen_by, tmp_path / "steps")
+    assert [args[0] for args in fits] == list(FEW)
+    for path in (tmp_path / "steps").glob("mix-*"):
+        path.unlink()
+    again, _, _ = chosen_of(dataset(), chosen_by, tmp_path / "steps")  # from the kept settings, fitted anew
+    assert len(fits) == 2 * len(FEW)
+    np.testing.assert_array_equal(first.mix.weights, again.mix.weights)
+
+
 @pytest.mark.parametrize("what", ["events", "texts", "grid", "split"])
 def test_what_has_changed_is_chosen_again(what, tmp_path, monkeypatch):
     chosen_by = searched(tmp_path, scorers=FEW)

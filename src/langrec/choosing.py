@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,16 +109,22 @@ def choose(
         return _unchosen(fused, settings)
     params: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     scores: dict[str, float] = {}
+    fitted: dict[str, Any] = {}
+
+    def tune(name: str) -> dict[str, Any]:
+        found, fitted[name] = _tune(name, data, questions, settings)
+        return found
+
     for done, name in enumerate(names):
         told(f"choose {name}", done, len(names))
         key = {**inputs, "questions": settings.ranking.tune_questions, "seed": settings.ranking.seed}
-        found = kept.run(f"tune-{name}", key, lambda name=name: _tune(name, data, questions, settings))  # type: ignore[misc]
+        found = kept.run(f"tune-{name}", key, partial(tune, name))
         params[name], scores[name] = (found["fit"], found["run"]), found["ndcg"]
     if not mix:
         return Chosen(params, scores, fused, {})
     told("learn the mix", 0, 0)
     key = {**inputs, "params": params, "ranking": to_dict(settings.ranking), "signals": entering}
-    found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings))
+    found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings, fitted))
     weights = np.array(found["weights"], dtype=np.float32)
     learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
     return Chosen(params, scores, learned, found["scores"])
@@ -167,17 +174,18 @@ def signals(scorers: Iterable[str], settings: Settings) -> tuple[Signal, ...]:
     return (*(Signal(name) for name in names), *extra, *rare)
 
 
-def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> dict[str, Any]:
-    """The grid point of the highest validation NDCG@10; of equal ones the first."""
+def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> tuple[dict[str, Any], Any]:
+    """The grid point of the highest validation NDCG@10, of equal ones the first, and the scorer fitted so."""
     kind = find("scorers", kind_of(name)[0])
     best: dict[str, Any] = {"ndcg": -1.0, "fit": {}, "run": {}}
+    fitted = None
     for fit_ in kind.fit_grid(settings.retrieval):
         scorer = _fit_one(name, data, settings, fit_)
         for run in kind.run_grid(settings.retrieval):
             value = ndcg_at_10(scorer.with_params(**run).score_block, questions)
             if value > best["ndcg"]:
-                best = {"ndcg": value, "fit": fit_, "run": run}
-    return best
+                best, fitted = {"ndcg": value, "fit": fit_, "run": run}, scorer
+    return best, fitted
 
 
 def _learn_mix(
@@ -186,10 +194,18 @@ def _learn_mix(
     reading: Reading,
     params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]],
     settings: Settings,
+    fitted: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The linear mix and rank fusion, compared on the half of the users that the weights did not learn from."""
+    """The linear mix and rank fusion, compared on the half of the users that the weights did not learn from.
+
+    Args:
+        fitted: scorers that were fitted with their chosen settings just before; the others are fitted here.
+    """
     data = fit_data(dataset, split.train, reading)
-    scorers = {name: _fit_one(name, data, settings, fit_).with_params(**run) for name, (fit_, run) in params.items()}
+    scorers = {}
+    for name, (fit_, run) in params.items():
+        scorer = fitted[name] if name in fitted else _fit_one(name, data, settings, fit_)
+        scorers[name] = scorer.with_params(**run)
     inputs = signals(scorers, settings)
     names = [signal.name for signal in inputs]
     fused = rrf_mix(names, settings.ranking.rrf_k)
