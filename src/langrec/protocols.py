@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector, ItemList, Mask, QueryBlock
+from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector, ItemList, Mask, QueryBlock, TimeVector
 
 Role = Literal["query", "item"]
 
@@ -84,6 +84,15 @@ class ItemReader(Protocol):
             texts: m texts, made as the catalogue's texts were.
             vectors: (m, d) vectors of the texts in this scorer's space, for scorers that read vectors.
         """
+        ...
+
+
+@runtime_checkable
+class EventReader(Protocol):
+    """A scorer that can take in events that came after its training."""
+
+    def with_events(self, items: IntVector, at: TimeVector, gains: FloatVector) -> Self:
+        """A scorer that knows these (m,) events too, in any order; items beyond n_items widen it."""
         ...
 
 

@@ -26,7 +26,20 @@ from langrec.ranking.scored import Scored
 from langrec.ranking.select import diverse, top_k
 from langrec.ranking.spoken import matched_words, spoken_scores
 from langrec.settings import RankingSettings
-from langrec.types import Filters, FloatMatrix, IntVector, Item, ItemList, Mask, Query, Recommendation, Stage, Trace
+from langrec.types import (
+    Filters,
+    FloatMatrix,
+    FloatVector,
+    IntVector,
+    Item,
+    ItemList,
+    Mask,
+    Query,
+    Recommendation,
+    Stage,
+    TimeVector,
+    Trace,
+)
 
 # Signals of one block of queries stay within this many bytes, whatever the number of users asked for.
 BLOCK_BYTES = 128_000_000
@@ -256,3 +269,15 @@ class Recommender:
         if deleted:
             items = items.without(deleted)
         return replace(self, items=items, fusion=fusion)
+
+    def with_events(self, item_ids: Sequence[str], at: TimeVector, gains: FloatVector) -> Recommender:
+        """The next state: popularity counts these events too; other scorers stay as they were trained.
+
+        Args:
+            item_ids: m items; unknown ones are passed over.
+            at: (m,) int64 epoch milliseconds, in any order.
+            gains: (m,) float32 how much each event says.
+        """
+        nums = self.items.ids.numbers(item_ids)
+        known = nums >= 0
+        return replace(self, fusion=self.fusion.with_events(nums[known], at[known], gains[known]))

@@ -110,12 +110,79 @@ def test_years_after_the_training_fading_popularity_still_has_an_order():
     assert top_k(scorer.score_block(at(5000))[0], 2).tolist() == [1, 2]
 
 
+def later(scorer, *rows):
+    """The scorer with (item, day, gain) events."""
+    items, days, gains = zip(*rows, strict=True)
+    at_ = np.array([day(number) for number in days])
+    return scorer.with_events(np.array(items, dtype=np.int32), at_, np.array(gains, dtype=np.float32))
+
+
 def test_later_events_count_once_they_are_known():
     old = popular()
-    new = old.with_events(
-        np.array([3, 3, 9], dtype=np.int32), np.array([day(31), day(28), day(1)]), np.ones(3, dtype=np.float32)
-    )
+    new = later(old, (3, 31, 1), (3, 28, 1))
     assert new.score_block(at(32))[0, 3] == pytest.approx(2, abs=2e-3)
     assert new.score_block(at(29))[0, 3] == pytest.approx(1, abs=2e-3)
     assert old.score_block(at(32))[0, 3] == pytest.approx(0, abs=2e-3)
-    assert (np.diff(new.at) >= 0).all()
+    assert later(new, (3, 31.5, 1)).score_block(at(32))[0, 3] == pytest.approx(3, abs=2e-3)
+
+
+def test_an_item_from_after_the_training_becomes_popular_by_its_events():
+    for scorer in (popular(), popular(days=7), PopularDecayed.fit(DATA, RetrievalSettings())):
+        new = later(scorer, (5, 30.1, 1), (5, 30.2, 1), (5, 30.3, 1), (5, 30.4, 1))
+        assert new.n_items == 6 and scorer.n_items == 4
+        scores = new.score_block(at(30.5, 30))
+        assert scores.shape == (2, 6) and not np.isnan(scores).any()
+        assert scores[0].argmax() == 5 and scores[0, 4] == 0 and scores[1, 5] < 0.01
+
+
+@pytest.mark.parametrize("params", [{}, {"days": 2.0}, {"share": 0.05}], ids=["all", "window", "fading"])
+def test_events_that_come_one_by_one_in_any_order_count_as_if_they_had_been_trained_on(params):
+    rng = np.random.default_rng(0)
+    rows = [
+        (0, int(item), day(float(when)), 0.5)
+        for item, when in zip(rng.integers(0, 9, 300), rng.uniform(0, 40, 300), strict=True)
+    ]
+    known, late = rows[:100], rows[100:]
+    kind = PopularDecayed if "share" in params else Popular
+    fitted = kind.fit(
+        FitData(worlds.events(sorted(known, key=lambda row: row[2])), 1, 9), RetrievalSettings(), **params
+    )
+    whole = kind.fit(FitData(worlds.events(sorted(rows, key=lambda row: row[2])), 1, 9), RetrievalSettings(), **params)
+    whole = replace(whole, efold_days=fitted.efold_days)
+    asked = at(40.1, 30, 3, 40.1, 0.1, -1, 17)
+    for start in range(0, len(late), 7):
+        fitted.score_block(asked)  # what was counted before must not stay
+        part = late[start : start + 7]
+        fitted = later(fitted, *((item, (when - worlds.START) / DAY_MS, gain) for _, item, when, gain in part))
+    assert len(fitted.logs) <= 9 and fitted.logs[0].at.shape == (100,)
+    scores, expected = fitted.score_block(asked), whole.score_block(asked)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_later_events_are_saved_too(tmp_path):
+    new = later(popular(days=7), (5, 30.1, 1), (1, 29.1, 1))
+    new.save(tmp_path)
+    np.testing.assert_array_equal(Popular.load(tmp_path).score_block(at(31, 29)), new.score_block(at(31, 29)))
+
+
+def test_later_events_of_a_log_without_clock_count_at_any_time():
+    scorer = Popular.fit(FitData(replace(LOG, has_time=False), 3, 4), RetrievalSettings())
+    np.testing.assert_allclose(later(scorer, (3, 50, 1)).score_block(at(-5))[0], [3, 2, 0.5, 1], atol=2e-3)
+
+
+@pytest.mark.parametrize("params", [{}, {"days": 7.0}, {"share": 0.05}], ids=["all", "window", "fading"])
+def test_after_years_of_silence_one_event_is_not_all_that_is_known(params):
+    kind = PopularDecayed if "share" in params else Popular
+    fitted = kind.fit(DATA, RetrievalSettings(), **params)
+    yesterday = fitted.score_block(at(30))[0]
+    for rows in ([(3, 3000, 0.1)], [(3, 2000, 0.1), (3, 3000, 0.1)], [(3, 33, 0.1), (3, 3000, 0.1)]):
+        scores = later(fitted, *rows).score_block(at(3000.1))[0]
+        assert scores.argmax() == yesterday.argmax()
+        assert scores[3] > yesterday[3]
+
+
+def test_while_something_happens_every_day_the_training_ages_as_time_passes():
+    fitted = popular(days=7)
+    busy = later(fitted, *((3, 30 + number, 1) for number in range(10)))
+    np.testing.assert_allclose(busy.score_block(at(39.5))[0], [0, 0, 0, 7], atol=2e-3)
+    np.testing.assert_allclose(busy.score_block(at(39.5, 1.5)), [[0, 0, 0, 7], [2, 0, 0, 0]], atol=2e-3)

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from langrec.protocols import ItemReader, Scorer
+from langrec.protocols import EventReader, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features
-from langrec.types import FloatMatrix, IntVector, Mask, QueryBlock
+from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock, TimeVector
 
 # An item with at most so many training events is rare: what others did says little about it, its text says more.
 RARE = 5
@@ -135,6 +135,14 @@ class Fusion:
             for name, scorer in self.scorers.items()
         }
         return self.with_scorers(scorers, n_items)
+
+    def with_events(self, nums: IntVector, at: TimeVector, gains: FloatVector) -> Self:
+        """The same mix, in which the scorers that read events know these too: (m,) items, times and gains."""
+        scorers = {
+            name: scorer.with_events(nums, at, gains) if isinstance(scorer, EventReader) else scorer
+            for name, scorer in self.scorers.items()
+        }
+        return self.with_scorers(scorers, self.n_items)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

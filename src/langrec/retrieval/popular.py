@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from langrec.data.events import DAY_MS
 from langrec.errors import BundleError
 from langrec.retrieval.fitting import FitData
+from langrec.retrieval.gain_log import GainLog
 from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock, TimeVector
@@ -25,29 +26,31 @@ class Popular:
 
     An empty window falls back smoothly: all-time popularity breaks ties, scaled below one event.
 
+    Once later events are known, the training's age by the days on which something happened: after a year without any,
+    the first click is not all that popularity knows.
+
     Attributes:
-        items: (m,) int32 items of the events, oldest first.
-        at: (m,) int64 their times.
-        gains: (m,) float32.
+        logs: the training's gains, and those that came later, in logs of falling length. What is counted of a log is
+            kept with it, so that a few new events cost what they are, not what the training was.
         n_items: width of the catalogue.
         days: window length; None = all time.
         efold_days: an event this old weighs 1/e; None = no fading. Not together with `days`.
-        timed: count only what lies before a query's "now"; False counts the whole training log.
+        timed: count only what lies before a query's "now"; False counts everything.
+        active: distinct days (since 1970) with later events, in order.
     """
 
-    items: IntVector
-    at: TimeVector
-    gains: FloatVector
+    logs: tuple[GainLog, ...]
     n_items: int
     days: float | None = None
     efold_days: float | None = None
     timed: bool = True
+    active: TimeVector = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
     def fit(cls, data: FitData, settings: RetrievalSettings, **params: Any) -> Self:
-        events = data.events
-        days = params.get("days")
-        return cls(events.items, events.at, events.gains, data.n_items, days=days, timed=events.has_time)
+        events, days = data.events, params.get("days")
+        log = GainLog(events.items, events.at, events.gains)
+        return cls((log,), data.n_items, days=days, timed=events.has_time)
 
     @classmethod
     def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
@@ -61,82 +64,87 @@ class Popular:
         return replace(self, **params)
 
     def with_events(self, items: IntVector, at: TimeVector, gains: FloatVector) -> Self:
-        """The same scorer knowing later events too; items it does not hold are passed over."""
-        keep = items < self.n_items
-        at_all = np.concatenate([self.at, at[keep]])
-        order = np.argsort(at_all, kind="stable")
-        return replace(
-            self,
-            items=np.concatenate([self.items, items[keep]])[order],
-            at=at_all[order],
-            gains=np.concatenate([self.gains, gains[keep]])[order],
-        )
+        """The same scorer knowing later events too, in any order; items beyond its width widen it.
+
+        New events cost a copy of at most as many older ones, amortised over many calls: the logs after the training's
+        are joined as their lengths meet, and the training's is left as it is.
+        """
+        if not len(items):
+            return self
+        logs = [*self.logs, GainLog.of(items, at, gains)]
+        while len(logs) > 2 and len(logs[-2]) < 2 * len(logs[-1]):
+            logs[-2:] = [logs[-2].joined(logs[-1])]
+        width, active = max(self.n_items, int(items.max()) + 1), np.union1d(self.active, at // DAY_MS)
+        return replace(self, logs=tuple(logs), n_items=width, active=active)
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) popularity at each query's time; never NaN: every item can be counted."""
-        scores = np.empty((len(block), self.n_items), dtype=np.float32)
-        stops = np.searchsorted(self.at, block.at, side="left") if self.timed else np.full(len(block), len(self.at))
-        if self.days is not None and self.timed:
-            starts = np.searchsorted(self.at, block.at - int(self.days * DAY_MS), side="left")
-            self._windows(scores, starts, stops)
-        elif self.efold_days is not None and self.timed:
-            self._fading(scores, stops)
-        else:
-            self._windows(scores, np.zeros_like(stops), stops)
+        if not self.timed:
+            stops = np.repeat([[len(log)] for log in self.logs], len(block), axis=1)
+            return self._windows(np.zeros_like(stops), stops)
+        idle = self._idle(block.at)
+        # Each log is asked about a time of its own: the training's clock stood still while nothing happened.
+        now = np.repeat(block.at[None, :], len(self.logs), axis=0)
+        now[0] -= idle
+        stops = self._places(now)
+        if self.efold_days is not None:
+            return self._fading(stops, block.at, idle)
+        if self.days is not None:
+            return self._windows(self._places(now - int(self.days * DAY_MS)), stops)
+        return self._windows(np.zeros_like(stops), stops)
+
+    def _places(self, times: TimeVector) -> TimeVector:
+        """(logs, q) the first row of each log that is not before its times."""
+        found = [np.searchsorted(log.at, at, side="left") for log, at in zip(self.logs, times, strict=True)]
+        return np.stack(found).astype(np.int64)
+
+    def _idle(self, at: TimeVector) -> TimeVector:
+        """(q,) milliseconds of whole days between the training's last event and a query on which nothing happened."""
+        if len(self.logs) == 1 or not len(self.logs[0]):
+            return np.zeros(len(at), dtype=np.int64)
+        last, today = int(self.logs[0].at[-1]) // DAY_MS, at // DAY_MS
+        active = np.searchsorted(self.active, today, side="left") - np.searchsorted(self.active, last, side="right")
+        idle: TimeVector = np.maximum(today - last - 1 - np.maximum(active, 0), 0) * DAY_MS
+        return idle
+
+    def _windows(self, starts: TimeVector, stops: TimeVector) -> FloatMatrix:
+        """(q, n_items) counts of the rows between (logs, q) bounds; those that see the same rows share one."""
+        scores = np.empty((stops.shape[1], self.n_items), dtype=np.float32)
+        tie = (self._total / (self._total.max(initial=0.0) + 1.0)).astype(np.float32) * np.float32(1e-3)
+        bounds, which = np.unique(np.concatenate([starts, stops]), axis=1, return_inverse=True)
+        for place, pair in enumerate(bounds.T):
+            start, stop = pair[: len(self.logs)], pair[len(self.logs) :]
+            parts = [log.counted(int(i), int(j)) for log, i, j in zip(self.logs, start, stop, strict=True)]
+            scores[which.ravel() == place] = _sum(parts, self.n_items).astype(np.float32) + tie
         return scores
 
-    def _windows(self, scores: FloatMatrix, starts: TimeVector, stops: TimeVector) -> None:
-        """Fills rows with window counts; queries that see the same events are counted once."""
-        tie = (self._total / (self._total.max(initial=0.0) + 1.0)).astype(np.float32) * np.float32(1e-3)
-        bounds, which = np.unique(np.stack([starts, stops], axis=1), axis=0, return_inverse=True)
-        for row, (start, stop) in enumerate(bounds):
-            scores[which.ravel() == row] = self._count(int(start), int(stop)) + tie
+    def _fading(self, stops: TimeVector, at: TimeVector, idle: TimeVector) -> FloatMatrix:
+        """(q, n_items) sums of exp(-age / efold) by one sweep over the queries in time order.
 
-    def _fading(self, scores: FloatMatrix, stops: TimeVector) -> None:
-        """Fills rows with sums of exp(-age / efold) by one sweep over the queries in time order."""
-        state, done, clock = np.zeros(self.n_items, dtype=np.float64), 0, None
-        for row in np.argsort(stops, kind="stable"):
-            stop = int(stops[row])
-            if stop == len(self.at):
-                scores[row] = self._faded
-                continue
-            if stop > done:
-                state, clock = self._fade(state, done, stop, clock)
-                done = stop
-            # Not faded further to the query's time: one factor for all items, which would underflow years later.
-            scores[row] = state
-
-    @cached_property
-    def _total(self) -> FloatVector:
-        """(n,) gains of all time."""
-        counted = np.bincount(self.items, self.gains, minlength=self.n_items)
-        return counted.astype(np.float32)
-
-    @cached_property
-    def _faded(self) -> FloatVector:
-        """(n,) fading gains after the last event, where nearly every request of a running system stands."""
-        return self._fade(np.zeros(self.n_items, dtype=np.float64), 0, len(self.at), None)[0].astype(np.float32)
-
-    def _fade(
-        self, state: npt.NDArray[np.float64], start: int, stop: int, clock: float | None
-    ) -> tuple[npt.NDArray[np.float64], float]:
-        """The state after events start:stop, and the time it stands at; `clock` is the time it stood at before."""
+        Ages are those at the last event before each query, not at the query: that is one factor for all items, which
+        would underflow years later.
+        """
+        scores = np.empty((len(at), self.n_items), dtype=np.float32)
         efold = float(self.efold_days or 1.0) * DAY_MS
-        now = float(self.at[stop - 1]) if stop else 0.0
-        fresh = self.gains[start:stop] * np.exp((self.at[start:stop] - now) / efold)
-        before = state * np.exp((clock - now) / efold) if clock is not None else state
-        return before + np.bincount(self.items[start:stop], fresh, minlength=self.n_items), now
+        order = np.argsort(at, kind="stable")
+        sweeps = [log.fading(stops[i, order], efold) for i, log in enumerate(self.logs)]
+        for row, states in zip(order, zip(*sweeps, strict=True), strict=True):
+            shift = [int(idle[row]), *[0] * (len(states) - 1)]
+            known = [(left, clock + by) for (left, clock), by in zip(states, shift, strict=True) if clock is not None]
+            now = max((clock for _, clock in known), default=0.0)
+            scores[row] = _sum([left * np.exp((clock - now) / efold) for left, clock in known], self.n_items)
+        return scores
 
-    def _count(self, start: int, stop: int) -> FloatVector:
-        if start == 0 and stop == len(self.at):
-            return self._total
-        counted = np.bincount(self.items[start:stop], self.gains[start:stop], minlength=self.n_items)
-        return counted.astype(np.float32)
+    @cached_property
+    def _total(self) -> npt.NDArray[np.float64]:
+        """(n,) gains of all time."""
+        return _sum([log.total for log in self.logs], self.n_items)
 
     def save(self, folder: Path) -> None:
-        """Writes events.npz and scorer.json."""
+        """Writes events.npz and scorer.json; later events stand among the training's from then on."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / "events.npz", items=self.items, at=self.at, gains=self.gains)
+        log = reduce(GainLog.joined, self.logs)
+        np.savez(folder / "events.npz", items=log.items, at=log.at, gains=log.gains)
         params = {"n_items": self.n_items, "days": self.days, "efold_days": self.efold_days, "timed": self.timed}
         (folder / "scorer.json").write_text(json.dumps(params))
 
@@ -145,7 +153,7 @@ class Popular:
         try:
             params = json.loads((folder / "scorer.json").read_text())
             with np.load(folder / "events.npz", allow_pickle=False) as file:
-                return cls(file["items"], file["at"], file["gains"], **params)
+                return cls((GainLog(file["items"], file["at"], file["gains"]),), **params)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as popularity ({error})") from error
 
@@ -159,15 +167,17 @@ class PopularDecayed(Popular):
     def fit(cls, data: FitData, settings: RetrievalSettings, share: float = 0.1, **_: Any) -> Self:
         events = data.events
         span = float(events.at[-1] - events.at[0]) / DAY_MS if len(events) else 1.0
-        return cls(
-            events.items,
-            events.at,
-            events.gains,
-            data.n_items,
-            efold_days=max(span * share, 1e-3),
-            timed=events.has_time,
-        )
+        log = GainLog(events.items, events.at, events.gains)
+        return cls((log,), data.n_items, efold_days=max(span * share, 1e-3), timed=events.has_time)
 
     @classmethod
     def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
         return [{"share": share} for share in settings.popular_efold]
+
+
+def _sum(parts: list[npt.NDArray[np.float64]], n: int) -> npt.NDArray[np.float64]:
+    """(n,) the sum of arrays of at most n."""
+    total = np.zeros(n, dtype=np.float64)
+    for part in parts:
+        total[: len(part)] += part
+    return total
