@@ -215,6 +215,7 @@ class ServeSettings:
         max_k: longest list that may be asked for.
         max_queue: requests waiting for the scorer before new ones get 503.
         history: how many of a user's newest events form the history.
+        popular_seconds: how often popularity counts the events that have arrived.
     """
 
     host: str = "127.0.0.1"
@@ -227,6 +228,7 @@ class ServeSettings:
     max_k: int = 1000
     max_queue: int = 256
     history: int = 200
+    popular_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,19 @@ def import_release(
             progress(part, done, total)
     with store.write() as connection:
         _count_again(connection)
-        set_meta(connection, name, {**sizes, "done": True})
+        if not (get_meta(connection, name) or {}).get("done"):
+            upto = connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0
+            set_meta(connection, name, {**sizes, "done": True, "upto": int(upto)})
     return True
+
+
+def imported_up_to(connection: sa.Connection, stamp: str) -> int:
+    """The place in the log where the import of a release ended: what stands behind it is not the release's."""
+    state = get_meta(connection, f"import:{stamp}") or {}
+    if "upto" in state:
+        return int(state["upto"])
+    # An import that began before such places were noted: all that is there now may be its own.
+    return int(connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0)
 
 
 def catalogue_items(catalogue: Catalogue, start: int = 0, stop: int | None = None) -> Iterator[Item]:

@@ -69,7 +69,7 @@ class Service:
         self.store = Store(settings.store)
         self.keys: Keys = load_keys(settings, self.store)
         self.stats = Stats()
-        self.releases = Releases(releases, self.store, progress=progress)
+        self.releases = Releases(releases, self.store, popular_pause=settings.popular_seconds, progress=progress)
         self.writer = Writer(self.store)
         self.batcher = Batcher(self._work, most_waiting=settings.max_queue)
         self._cache: OrderedDict[tuple[Any, ...], tuple[float, Recommendation]] = OrderedDict()
@@ -272,7 +272,7 @@ def _key(kind: str, diversity: float | None, query: Query, snapshot: Snapshot) -
     if query.vector is not None or query.at is not None:
         return None
     try:
-        key = (kind, diversity, snapshot.stamp, snapshot.loaded_at, snapshot.revision, query)
+        key = (kind, diversity, snapshot.stamp, snapshot.loaded_at, snapshot.revision, snapshot.counted, query)
         hash(key)
     except TypeError:
         return None

@@ -14,6 +14,7 @@ import numpy as np
 
 from langrec.errors import BundleError, LangrecError
 from langrec.service import item_rows
+from langrec.service.counting import Weights, count_all, count_new
 from langrec.service.importing import catalogue_items, import_release
 from langrec.service.store import Store, number
 from langrec.types import FloatMatrix, Item
@@ -35,6 +36,8 @@ class Snapshot:
         revision: changes up to this revision are in.
         overlay: ids of the items that differ from the release's.
         loaded_at: seconds since 1970 when the release was loaded.
+        counted: events up to this place in the log count in the popularity.
+        weights: how much an event says.
     """
 
     stamp: str
@@ -43,6 +46,8 @@ class Snapshot:
     revision: int
     overlay: frozenset[str]
     loaded_at: float
+    counted: int
+    weights: Weights
 
 
 class Releases:
@@ -52,6 +57,7 @@ class Releases:
         folder: the releases folder; its file CURRENT names the release in use.
         store: where changes come from.
         pause: seconds between looks at CURRENT.
+        popular_pause: seconds between looks for new events, which popularity counts.
         progress: called while a release is imported into the store (see `import_release`).
 
     Raises:
@@ -64,11 +70,13 @@ class Releases:
         store: Store,
         *,
         pause: float = 1.0,
+        popular_pause: float = 5.0,
         progress: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.folder = folder
         self._store = store
         self._pause = pause
+        self._popular_pause = popular_pause
         self._progress = progress
         self._looked = time.monotonic()
         self._loading: threading.Thread | None = None
@@ -77,9 +85,13 @@ class Releases:
         self._lock = threading.Lock()
         self._seen = self._pointer()
         self.snapshot = self._load_first()
+        self._counted = time.monotonic()
 
     def fresh(self) -> Snapshot:
-        """The snapshot with everything that the store has acknowledged; call it from one thread only."""
+        """The snapshot with everything that the store has acknowledged; call it from one thread only.
+
+        Items are in at once; popularity counts new events every few seconds. Histories are read from the store.
+        """
         self._look()
         if self._next is not None:
             self.snapshot, self._next = self._next, None
@@ -87,6 +99,12 @@ class Releases:
             if number(connection, "items") > self.snapshot.revision:
                 changes = item_rows.changes_since(connection, self.snapshot.revision)
                 self.snapshot = _with(self.snapshot, changes)
+            if time.monotonic() - self._counted >= self._popular_pause:
+                before = self.snapshot.counted
+                recommender, counted = count_new(connection, self.snapshot.recommender, self.snapshot.weights, before)
+                if counted > before:
+                    self.snapshot = replace(self.snapshot, recommender=recommender, counted=counted)
+                self._counted = time.monotonic()
         return self.snapshot
 
     def switch(self) -> None:
@@ -171,8 +189,11 @@ class Releases:
                 if (item_id in own if deleted else own.get(item_id) != content)
             ]
             changes = item_rows.changes_of(connection, differ)
-        snapshot = Snapshot(bundle.stamp, bundle.folder, recommender, revision, frozenset(), time.time())
-        return replace(_with(snapshot, changes), revision=revision)
+            weights = Weights.of(bundle.settings.data, bundle.folder)
+            bare = Snapshot(bundle.stamp, bundle.folder, recommender, revision, frozenset(), time.time(), 0, weights)
+            snapshot = replace(_with(bare, changes), revision=revision)
+            counting = count_all(connection, snapshot.recommender, weights, bundle.folder, bundle.stamp)
+        return replace(snapshot, recommender=counting[0], counted=counting[1])
 
 
 def _with(snapshot: Snapshot, changes: Sequence[item_rows.Change]) -> Snapshot:

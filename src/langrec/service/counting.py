@@ -1,0 +1,122 @@
+"""Events that arrived after a release's training, for the scorers that count them: popularity moves while serving.
+
+The store also holds the events that the release was trained on. A release counts those that are later than its last
+event, or that arrived after its import: neither kind can be among its own. An event that had arrived before and is not
+later was in reach of the training, which used it or left it out.
+
+What somebody deletes after it was counted stays counted until the next release is loaded: a gain holds no user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import sqlalchemy as sa
+
+from langrec.errors import BundleError
+from langrec.service.importing import imported_up_to
+from langrec.service.schema import events
+
+if TYPE_CHECKING:
+    from langrec.recommender import Recommender
+    from langrec.settings import DataSettings
+
+# Events that one request counts at most, so that it does not wait for a long import of somebody's log.
+MOST = 20_000
+_CHUNK = 100_000
+
+_COLUMNS = (events.c.seq, events.c.item_id, events.c.type, events.c.at, events.c.value)
+_arrived = (
+    sa.select(*_COLUMNS).where(events.c.seq > sa.bindparam("after")).order_by(events.c.seq).limit(sa.bindparam("most"))
+)
+_later = (
+    sa.select(*_COLUMNS)
+    .where(events.c.seq > sa.bindparam("after"), events.c.seq <= sa.bindparam("upto"), events.c.at > sa.bindparam("at"))
+    .order_by(events.c.seq)
+    .limit(sa.bindparam("most"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much an event says for its item: by the rules that the release's own events were weighed by.
+
+    Attributes:
+        types: gain of each event type; types not named weigh 1.
+        top: the highest rating of the training, where a rating's gain is scaled by it; None where it is not.
+    """
+
+    types: Mapping[str, float]
+    top: float | None = None
+
+    @classmethod
+    def of(cls, settings: DataSettings, folder: Path) -> Weights:
+        """The weights of a release in a folder.
+
+        Raises:
+            BundleError: its events cannot be read.
+        """
+        top = _column(folder, pl.col("value").fill_nan(None).max()) if settings.rating_gain == "scaled" else None
+        return cls(settings.type_weights, top if top and top > 0 else None)
+
+    def gain(self, kind: str, value: float | None) -> float:
+        """The gain of one event; under scaling that of a rating goes by its value, at most the training's highest."""
+        weight = float(self.types.get(kind.lower(), 1.0))
+        if self.top is None or value is None or value != value or kind.lower() != "rating":
+            return weight
+        return weight * min(max(value / self.top, 0.0), 1.0)
+
+
+def count_new(
+    connection: sa.Connection, recommender: Recommender, weights: Weights, after: int, most: int = MOST
+) -> tuple[Recommender, int]:
+    """The recommender that counts the events that arrived after a place in the log, and the place it stands at now."""
+    rows = connection.execute(_arrived, {"after": after, "most": most}).all()
+    return (_counted(recommender, weights, rows), int(rows[-1].seq)) if rows else (recommender, after)
+
+
+def count_all(
+    connection: sa.Connection, recommender: Recommender, weights: Weights, folder: Path, stamp: str
+) -> tuple[Recommender, int]:
+    """A release's recommender that counts everything in the store that the release was not trained on, and the place.
+
+    Raises:
+        BundleError: the release's events cannot be read.
+    """
+    last = _column(folder, pl.col("at").max())
+    upto = imported_up_to(connection, stamp)
+    for rows in _chunks(connection, upto, -1 if last is None else last):
+        recommender = _counted(recommender, weights, rows)
+    while True:
+        recommender, place = count_new(connection, recommender, weights, upto, _CHUNK)
+        if place == upto:
+            return recommender, place
+        upto = place
+
+
+def _chunks(connection: sa.Connection, upto: int, last: int) -> Iterator[list[Any]]:
+    after = 0
+    while rows := connection.execute(_later, {"after": after, "upto": upto, "at": last, "most": _CHUNK}).all():
+        yield list(rows)
+        after = int(rows[-1].seq)
+
+
+def _counted(recommender: Recommender, weights: Weights, rows: Sequence[Any]) -> Recommender:
+    gains = np.array([weights.gain(row.type, row.value) for row in rows], dtype=np.float32)
+    said = gains != 0
+    at = np.array([row.at for row in rows], dtype=np.int64)
+    items = [row.item_id for row, gain in zip(rows, gains, strict=True) if gain]
+    return recommender.with_events(items, at[said], gains[said])
+
+
+def _column(folder: Path, what: pl.Expr) -> Any:
+    path = folder / "catalog" / "events.parquet"
+    try:
+        return pl.scan_parquet(path).select(what).collect().item()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
