@@ -71,7 +71,9 @@ class ALS:
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) inner products; NaN for items without training and for queries without known items."""
         history = history_matrix(block, self.n_items, self.decay)
-        users = _half_step(history, self.factors, self.alpha, self.reg, self._gram)
+        # The ridge counts what has faded too.
+        lengths = np.bincount(block.rows()[block.items < self.n_items], minlength=len(block))
+        users = _half_step(history, self.factors, self.alpha, self.reg, self._gram, lengths)
         scores = np.asarray(users @ self.factors.T)
         scores[:, self._untrained] = np.nan
         scores[~has_known_history(block, self.n_items)] = np.nan
@@ -115,12 +117,18 @@ class ALS:
 
 
 def _half_step(
-    matrix: sparse.csr_array, other: FloatMatrix, alpha: float, reg: float, gram: FloatMatrix | None = None
+    matrix: sparse.csr_array,
+    other: FloatMatrix,
+    alpha: float,
+    reg: float,
+    gram: FloatMatrix | None = None,
+    lengths: npt.NDArray[np.integer] | None = None,
 ) -> FloatMatrix:
     """(rows, d) factors of the matrix's rows, given those of its columns; rows without entries get zero.
 
     Args:
         gram: other' other, where it is at hand.
+        lengths: (rows,) entries that the ridge counts; None = those of the matrix.
     """
     d = other.shape[1]
     shared = alpha * (other.T @ other if gram is None else gram)
@@ -128,7 +136,8 @@ def _half_step(
     for rows, columns, weights in _padded(matrix):
         near = other[columns]
         normal = np.einsum("rld,rl,rle->rde", near, weights, near, optimize=True) + shared
-        ridge = reg * ((weights > 0).sum(axis=1) + alpha * len(other))
+        counted = (weights > 0).sum(axis=1) if lengths is None else lengths[rows]
+        ridge = reg * (counted + alpha * len(other))
         normal[:, np.arange(d), np.arange(d)] += ridge[:, None]
         right = np.einsum("rld,rl->rd", near, weights)
         out[rows] = np.linalg.solve(normal, right[:, :, None])[:, :, 0]

@@ -7,6 +7,10 @@ from scipy import sparse
 
 from langrec.types import FloatVector, QueryBlock
 
+# A step back that weighs less than this weighs nothing: of a long history a steep decay reads only the newest part,
+# and most of the work is the length of the history.
+FADED = 1e-4
+
 
 def history_matrix(block: QueryBlock, n_items: int, decay: float, normalise: bool = False) -> sparse.csr_array:
     """(q, n_items) float32: an item j steps back weighs exp(-decay * j); a repeated item adds up.
@@ -18,7 +22,7 @@ def history_matrix(block: QueryBlock, n_items: int, decay: float, normalise: boo
     """
     # Built row by row as CSR: going through coordinates costs more than the product it is made for.
     weights = history_weights(block, n_items, decay, normalise)
-    known = block.items < n_items
+    known = weights > 0
     if known.all():
         return sparse.csr_array((weights, block.items, block.offsets), shape=(len(block), n_items))
     kept = np.concatenate([[0], np.cumsum(known)])[block.offsets]
@@ -26,9 +30,9 @@ def history_matrix(block: QueryBlock, n_items: int, decay: float, normalise: boo
 
 
 def history_weights(block: QueryBlock, n_items: int, decay: float, normalise: bool = False) -> FloatVector:
-    """(h,) float32 weight of each history row, zero for items the scorer does not know."""
+    """(h,) float32 weight of each history row, zero for items the scorer does not know and for what has faded."""
     weights: FloatVector = np.exp(-decay * block.steps_back()).astype(np.float32)
-    weights[block.items >= n_items] = 0.0
+    weights[(block.items >= n_items) | (weights < FADED)] = 0.0
     if normalise:
         sums = np.bincount(block.rows(), weights, minlength=len(block))
         weights = (weights / np.maximum(sums, 1e-12)[block.rows()]).astype(np.float32)
