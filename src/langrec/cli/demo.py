@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE
+from rich.table import Table
 
 from langrec.cli.options import bar, settings_of
 from langrec.steps import step_hash
@@ -49,7 +51,7 @@ def demo(
         with bar() as told:
             release, _ = train(dataset, settings, folder / "releases", progress=told)
         mark.write_text(json.dumps({"hash": wanted, "release": release.name}), "utf-8")
-    Console().print((Bundle.open(release).folder / "measure" / "report.md").read_text("utf-8"), markup=False)
+    Console().print(_table(Bundle.open(release, verify=False).manifest["metrics"]))
     print(f"report  {release / 'measure' / 'report.html'}")
     if not serve:
         return
@@ -58,3 +60,17 @@ def demo(
     store = f"sqlite:///{(folder / 'langrec.db').absolute()}"
     chosen = dataclasses.replace(settings.serve, port=port, store=store)
     run(folder / "releases", dataclasses.replace(settings, serve=chosen))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """What the release was measured at, best first; its report shows every metric and slice."""
+    table = Table("model", "NDCG@10", "95 % interval", "recall@10", "coverage@10", box=SIMPLE)
+    of = {(row["model"], row["metric"]): row for row in rows}
+    models = dict.fromkeys(row["model"] for row in rows)
+    for model in sorted(models, key=lambda model: -of[model, "ndcg@10"]["value"]):
+        ndcg, recall, coverage = (of[model, metric] for metric in ("ndcg@10", "recall@10", "coverage@10"))
+        interval = f"{ndcg['low']:.4f} to {ndcg['high']:.4f}"
+        style = "bold" if model == "mix" else ""
+        values = (f"{ndcg['value']:.4f}", interval, f"{recall['value']:.4f}", f"{coverage['value']:.4f}")
+        table.add_row(model, *values, style=style)
+    return table
