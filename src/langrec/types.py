@@ -60,8 +60,9 @@ class Query:
     """One request, whatever the application.
 
     Attributes:
-        user: the user's id; unknown ids are answered as a new visitor.
-        history: item ids, oldest first; where given, it replaces what is known of the user.
+        user: the user's id. A recommender knows no histories: the service reads them from its store, others give them
+            in `history`; a user without one is answered as a new visitor.
+        history: item ids, oldest first; where given to the service, it replaces what its store knows of the user.
         history_at: times of the history in epoch milliseconds; empty = unknown.
         history_types: event types of the history; empty = unknown (all count as seen).
         text: a wish in natural language.
