@@ -279,13 +279,39 @@ def load_settings(
     return settings
 
 
+_LEAST = {
+    "encoder.max_tokens": 1,
+    "encoder.token_budget": 1,
+    "encoder.threads": 0,
+    "retrieval.als_dim": 1,
+    "retrieval.userknn_neighbours": 1,
+    "ranking.candidates": 1,
+    "ranking.questions": 1,
+    "ranking.tune_questions": 1,
+    "evaluate.ranks": 1,
+    "evaluate.bootstrap": 1,
+    "serve.workers": 1,
+    "serve.max_k": 1,
+    "serve.max_queue": 1,
+    "serve.max_body": 1,
+    "serve.history": 1,
+}
+
+
 def check_settings(settings: Settings) -> None:
     """Raises SettingsError where values contradict each other or are out of range."""
     low, high = settings.split.cut
     if not 0 < low < high < 1:
         raise SettingsError(f"split.cut: {low},{high} must rise within 0 and 1, such as 0.8,0.9", field="split.cut")
-    if settings.ranking.candidates < 1:
-        raise SettingsError("ranking.candidates: must be at least 1", field="ranking.candidates")
+    for path, least in _LEAST.items():
+        section, _, key = path.partition(".")
+        value = getattr(getattr(settings, section), key)
+        if not value >= least:
+            raise SettingsError(f"{path}: {value} must be at least {least}", field=path)
+    if not settings.retrieval.scorers:
+        raise SettingsError("retrieval.scorers: name at least one scorer", field="retrieval.scorers")
+    if not all(decay >= 0 for decay in settings.retrieval.decay):
+        raise SettingsError("retrieval.decay: needs numbers from 0", field="retrieval.decay")
     if not 0 <= settings.ranking.diversity <= 1:
         raise SettingsError("ranking.diversity: must be from 0 to 1", field="ranking.diversity")
     for path, values in (("evaluate.k", settings.evaluate.k), ("evaluate.block", (settings.evaluate.block,))):

@@ -84,14 +84,26 @@ def _query(name: str, history: object, k: int) -> Query:
 
 
 def _read_users(path: Path) -> list[str]:
+    """User ids of a table with the column user_id, or of a text file with one id a line.
+
+    Raises:
+        DataError: the file cannot be read, or the table has no such column.
+    """
     import polars as pl
 
-    if path.suffix == ".parquet":
-        return pl.read_parquet(path)["user_id"].cast(pl.String).to_list()
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        if path.suffix == ".parquet":
+            table = pl.read_parquet(path)
+        else:
+            lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+            if not lines or "," not in lines[0]:
+                return [line for line in lines if line != "user_id"]
+            table = pl.read_csv(path, infer_schema=False)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", field="users") from error
-    if lines and "," in lines[0]:
-        return pl.read_csv(path, infer_schema=False)["user_id"].to_list()
-    return [line for line in lines if line != "user_id"]
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})", field="users") from error
+    except (UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path}: cannot be read as a list of users ({error})", field="users") from error
+    if "user_id" not in table.columns:
+        raise DataError(f"{path}: no column user_id (it has {', '.join(table.columns)})", field="users")
+    ids: list[str] = table["user_id"].cast(pl.String).drop_nulls().to_list()
+    return ids
