@@ -34,7 +34,7 @@ def topic(item_id):
     return {WARM: 0, HIDDEN: 0}.get(item_id) if item_id in (WARM, COLD, HIDDEN) else int(item_id[1:]) % 4
 
 
-def same(first, second):
+def assert_same(first, second):
     assert first.ids == second.ids
     np.testing.assert_allclose(first.items.scores, second.items.scores, rtol=1e-5, atol=1e-6)
     assert first.trace.reason == second.trace.reason
@@ -55,12 +55,12 @@ def test_a_known_user_is_answered_from_the_history(recommender):
 
 def test_an_unknown_user_with_the_same_history_gets_the_same_list(recommender):
     known = of_user(3)
-    same(*recommender.recommend([known, replace(known, user="somebody new")]))
+    assert_same(*recommender.recommend([known, replace(known, user="somebody new")]))
 
 
 def test_a_history_without_a_user_is_enough(recommender):
     known = of_user(3)
-    same(*recommender.recommend([known, replace(known, user=None)]))
+    assert_same(*recommender.recommend([known, replace(known, user=None)]))
 
 
 def test_someone_with_nothing_gets_what_is_popular_and_is_called_a_new_visitor(recommender):
@@ -339,7 +339,7 @@ def mixed_queries(recommender):
 def test_a_batch_is_answered_as_its_queries_alone(recommender):
     queries = mixed_queries(recommender)
     for together, query in zip(recommender.recommend(queries), queries, strict=True):
-        same(together, recommender.recommend([query])[0])
+        assert_same(together, recommender.recommend([query])[0])
 
 
 def test_many_queries_stream_out_as_recommend_gives_them(recommender):
@@ -347,7 +347,7 @@ def test_many_queries_stream_out_as_recommend_gives_them(recommender):
     streamed = list(recommender.recommend_many(queries, block=4))
     assert len(streamed) == len(queries)
     for one, other in zip(streamed, recommender.recommend(queries), strict=True):
-        same(one, other)
+        assert_same(one, other)
 
 
 def test_blocks_of_any_size_give_the_same(recommender, monkeypatch):
@@ -355,7 +355,7 @@ def test_blocks_of_any_size_give_the_same(recommender, monkeypatch):
     whole = recommender.recommend(queries)
     monkeypatch.setattr("langrec.recommender.BLOCK_BYTES", 1)
     for one, other in zip(recommender.recommend(queries), whole, strict=True):
-        same(one, other)
+        assert_same(one, other)
 
 
 def test_no_queries_get_no_answers(recommender):
@@ -377,7 +377,7 @@ def test_answering_changes_neither_the_queries_nor_the_recommender(recommender):
             assert one == other
     np.testing.assert_array_equal(vector, kept[8].vector)
     for one, other in zip(recommender.recommend(queries), recommender.recommend(kept), strict=True):
-        same(one, other)
+        assert_same(one, other)
         assert (one.items.scores >= 0).all()
 
 
@@ -450,7 +450,7 @@ def test_the_time_of_the_question_decides_what_is_popular(recommender):
     shown = np.array([counts[num] if num < N else 0 for num in popular.items.nums])
     assert set(popular.items.nums[shown > 0]) == set(np.flatnonzero(counts))
     assert (shown[: (shown > 0).sum()] > 0).all()
-    same(popular, recommender.popular(1000, at=early.replace(tzinfo=None)))
+    assert_same(popular, recommender.popular(1000, at=early.replace(tzinfo=None)))
     assert popular.ids != recommender.popular(1000).ids
 
 
@@ -486,7 +486,7 @@ def test_changes_leave_the_recommender_as_it_was(recommender):
     recommender.with_changes([NEW, Item("i3", title="entirely other words")], deleted=["i7"])
     assert recommender.view("fresh") is None
     for one, other in zip(recommender.recommend(queries), before, strict=True):
-        same(one, other)
+        assert_same(one, other)
 
 
 def test_a_replaced_text_is_the_one_that_is_found(recommender):
@@ -520,7 +520,7 @@ def test_an_item_can_be_hidden_and_shown_again(recommender):
     assert "i3" not in hidden.latest(1000).ids
     assert hidden.view("i3").hidden
     shown = hidden.with_changes([item])
-    same(ask(shown, history=("i7",), k=1000), ask(recommender, history=("i7",), k=1000))
+    assert_same(ask(shown, history=("i7",), k=1000), ask(recommender, history=("i7",), k=1000))
 
 
 def test_an_id_that_comes_twice_counts_by_its_last_state(recommender):
@@ -531,7 +531,7 @@ def test_an_id_that_comes_twice_counts_by_its_last_state(recommender):
     assert "x" not in ask(grown, text="harbour tide", meaning=0.0, k=100).ids
     assert ask(grown, text="oven crust", k=1).ids == ("y",)
     ready = recommender.with_changes(twice, vectors=recommender.embed_items(twice))
-    same(ask(ready, text="zugzwang gambit"), ask(grown, text="zugzwang gambit"))
+    assert_same(ask(ready, text="zugzwang gambit"), ask(grown, text="zugzwang gambit"))
 
 
 def test_changes_one_by_one_are_those_all_at_once(recommender):
@@ -544,7 +544,7 @@ def test_changes_one_by_one_are_those_all_at_once(recommender):
     for one, other in zip(
         at_once.recommend(mixed_queries(recommender)), stepwise.recommend(mixed_queries(recommender)), strict=True
     ):
-        same(one, other)
+        assert_same(one, other)
 
 
 # ---- the account of an item ------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ class RankingSettings:
         tune_questions: validation events that a scorer's settings are chosen on, at most.
         questions: validation events that the mix learns from, at most.
         mix: linear (weights learned on validation), rrf (reciprocal rank fusion), or auto (the better on validation).
-        candidates: how many of each scorer's best enter the mix.
+        candidates: how many of the best a diverse list chooses among.
         rrf_k: the constant of reciprocal rank fusion.
         diversity: 0 keeps the order of scores; up to 1 trades score for difference of text (MMR).
         fallback: the scorer that fills short lists.

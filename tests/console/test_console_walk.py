@@ -86,6 +86,7 @@ def test_an_act_can_be_taken_back(browser: Any, shop: Shop) -> None:
     browser.wait(".toast .link").click()
     browser.until(lambda: len(browser.all(".timeline li")) == events, "the event to go")
     browser.until(lambda: browser.order() == before, "the old list")
+    assert browser.order() == before
     clean(browser)
 
 

@@ -222,3 +222,4 @@ def test_asking_leaves_the_masks_alone():
     hidden = np.array([False, True, False, False, False])
     hidden.flags.writeable = False
     shown(Filters(categories=("film",), exclude=("a",)), hidden=hidden)
+    assert hidden.tolist() == [False, True, False, False, False]
