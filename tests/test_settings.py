@@ -1,6 +1,8 @@
-"""Settings: ranges are checked where they are read."""
+"""Settings: ranges and names are checked where they are read, before any data is."""
 
 from __future__ import annotations
+
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -23,6 +25,12 @@ from langrec.settings import load_settings
         "ranking.questions=0",
         "ranking.diversity=2",
         "split.cut=0.9,0.8",
+        "data.min_time=last spring",
+        "data.future_days=-1",
+        "data.future_days=nan",
+        "retrieval.scorers=popular,eas",
+        "retrieval.scorers=popular_0d",
+        "ranking.fallback=popular_decade",
     ],
 )
 def test_a_value_out_of_range_names_its_setting(override):
@@ -33,3 +41,58 @@ def test_a_value_out_of_range_names_its_setting(override):
 
 def test_the_defaults_are_in_range():
     assert load_settings(None, [], environ={}).evaluate.bootstrap > 0
+
+
+def test_scorers_go_by_registered_names_and_windows_of_popularity():
+    settings = load_settings(None, ["retrieval.scorers=ease,popular_90d", "ranking.fallback=popular_7d"], environ={})
+    assert settings.retrieval.scorers == ("ease", "popular_90d")
+    assert settings.ranking.fallback == "popular_7d"
+
+
+def test_a_scorer_of_a_plugin_is_known_by_its_entry_point(monkeypatch):
+    mine = EntryPoint("mine", "not_imported:Mine", "langrec.scorers")
+    monkeypatch.setattr("langrec.registry.entry_points", lambda group: EntryPoints([mine]).select(group=group))
+    assert load_settings(None, ["retrieval.scorers=mine"], environ={}).retrieval.scorers == ("mine",)
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [("retrieval.scorers=popular,eas", "ease"), ("ranking.fallback=popular_decade", "popular_decayed")],
+)
+def test_an_unknown_scorer_gets_the_nearest_name(override, near):
+    with pytest.raises(SettingsError, match=f"did you mean {near}"):
+        load_settings(None, [override], environ={})
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("LANGREC_RANKING_FALBACK", "LANGREC_RANKING_FALLBACK"),
+        ("LANGREC_SERVE_KEY", "LANGREC_SERVE_KEYS"),
+        ("LANGREC_DATA_XQZ", "LANGREC_DATA_"),
+        ("LANGREC_RETREIVAL_SCORERS", "LANGREC_RETRIEVAL_SCORERS"),
+        ("LANGREC_ENCODERNAME", "LANGREC_ENCODER_NAME"),
+    ],
+)
+def test_a_variable_that_misses_its_setting_gets_the_nearest_name(name, near):
+    with pytest.raises(SettingsError, match=f"{name}: .*did you mean {near}"):
+        load_settings(environ={name: "popular"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LANGREC_CACHE",
+        "LANGREC_DEBUG",
+        "LANGREC_LOG",
+        "LANGREC_RELEASES",
+        "LANGREC_TEST_DATA",
+        "LANGREC_SERVICE_HOST",
+        "LANGREC_PORT",
+        "LANGREC_PORT_8087_TCP_ADDR",
+        "LANGREC_COLOUR_OF_MY_OWN",
+        "OTHER_RANKING_FALBACK",
+    ],
+)
+def test_variables_that_are_no_settings_are_left_alone(name):
+    assert load_settings(environ={name: "x"}) == load_settings(environ={})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from langrec.data.splits import Split
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix, MixSamples, rrf_mix
-from langrec.registry import find
+from langrec.registry import find, kind_of
 from langrec.retrieval.fitting import FitData
 from langrec.retrieval.item_item import ItemItem
 from langrec.settings import Settings, to_dict
@@ -264,12 +263,6 @@ def _blocks(questions: Targets, fusion: Fusion) -> Iterable[tuple[int, Targets]]
 def _fit_one(name: str, data: FitData, settings: Settings, params: Mapping[str, Any]) -> Any:
     kind, own = kind_of(name)
     return find("scorers", kind).fit(data, settings.retrieval, **own, **params)
-
-
-def kind_of(name: str) -> tuple[str, dict[str, Any]]:
-    """The registered kind of a scorer's name, and what the name itself sets: popular_7d is popular of 7 days."""
-    window = re.fullmatch(r"popular_(\d+)d", name)
-    return ("popular", {"days": float(window.group(1))}) if window else (name, {})
 
 
 def _texts_hash(texts: Iterable[str]) -> str:

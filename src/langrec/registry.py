@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -48,14 +49,35 @@ def find(table: str, kind: str) -> Any:
     Raises:
         SettingsError: nothing has that name; the nearest one is named.
     """
-    known = TABLES[table]
-    target = known.get(kind)
+    target = TABLES[table].get(kind)
     if target is None:
         for point in entry_points(group=f"langrec.{table}"):
             if point.name == kind:
                 return point.load()
-        near = difflib.get_close_matches(kind, known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else f" (known: {', '.join(known)})"
-        raise SettingsError(f"unknown {table[:-1]} {kind}{hint}", field=table)
+        raise _unknown(table, kind)
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def kind_of(name: str) -> tuple[str, dict[str, Any]]:
+    """The registered kind of a scorer's name, and what the name itself sets: popular_7d is popular of 7 days."""
+    window = re.fullmatch(r"popular_([1-9]\d*)d", name)
+    return ("popular", {"days": float(window.group(1))}) if window else (name, {})
+
+
+def check_scorer(name: str, where: str) -> None:
+    """Looks a scorer's name up and imports nothing, so that a wrong one is said before any work.
+
+    Raises:
+        SettingsError: nothing has that name; `where` (a setting or an option) and the nearest name are said.
+    """
+    kind, _ = kind_of(name)
+    if kind not in SCORERS and kind not in entry_points(group="langrec.scorers").names:
+        raise _unknown("scorers", kind, where)
+
+
+def _unknown(table: str, kind: str, where: str = "") -> SettingsError:
+    known = TABLES[table]
+    near = difflib.get_close_matches(kind, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else f" (known: {', '.join(known)})"
+    return SettingsError(f"{where}{': ' if where else ''}unknown {table[:-1]} {kind}{hint}", field=where or table)

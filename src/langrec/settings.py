@@ -9,17 +9,22 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from langrec.errors import SettingsError
+from langrec.registry import check_scorer
 
 ENV_PREFIX = "LANGREC_"
+# Variables that are no settings. Kubernetes sets the last two for a service that is called langrec.
+_NO_SETTINGS = re.compile(r"LANGREC_(CACHE|DEBUG|LOG|RELEASES|TEST_\w+|PORT(_\w+)?|SERVICE_\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +257,7 @@ def load_settings(
     """Settings from the defaults, a recipe, the environment and `section.key=value` overrides, in that order.
 
     Raises:
-        SettingsError: an unknown section or key (with the nearest known one), or a value of the wrong type.
+        SettingsError: an unknown section, key or variable (with the nearest known one), or a value of the wrong type.
     """
     tables: dict[str, dict[str, Any]] = {}
     if recipe is not None:
@@ -262,7 +267,7 @@ def load_settings(
             for key, value in table.items():
                 _set(tables, section, key, value, where=str(recipe))
     for name, text in sorted((os.environ if environ is None else environ).items()):
-        found = _env_names().get(name)
+        found = _variable(name)
         if found is not None:
             _set(tables, *found, text, where=name)
     for override in overrides:
@@ -280,6 +285,7 @@ def load_settings(
 
 
 _LEAST = {
+    "data.future_days": 0,
     "encoder.max_tokens": 1,
     "encoder.token_budget": 1,
     "encoder.threads": 0,
@@ -303,6 +309,12 @@ def check_settings(settings: Settings) -> None:
     low, high = settings.split.cut
     if not 0 < low < high < 1:
         raise SettingsError(f"split.cut: {low},{high} must rise within 0 and 1, such as 0.8,0.9", field="split.cut")
+    try:
+        datetime.fromisoformat(settings.data.min_time)
+    except ValueError as error:
+        raise SettingsError(
+            f"data.min_time: {settings.data.min_time!r} is not an ISO date such as 1980-01-01", field="data.min_time"
+        ) from error
     for path, least in _LEAST.items():
         section, _, key = path.partition(".")
         value = getattr(getattr(settings, section), key)
@@ -310,6 +322,9 @@ def check_settings(settings: Settings) -> None:
             raise SettingsError(f"{path}: {value} must be at least {least}", field=path)
     if not settings.retrieval.scorers:
         raise SettingsError("retrieval.scorers: name at least one scorer", field="retrieval.scorers")
+    for name in settings.retrieval.scorers:
+        check_scorer(name, "retrieval.scorers")
+    check_scorer(settings.ranking.fallback, "ranking.fallback")
     if not all(decay >= 0 for decay in settings.retrieval.decay):
         raise SettingsError("retrieval.decay: needs numbers from 0", field="retrieval.decay")
     if not 0 <= settings.ranking.diversity <= 1:
@@ -358,6 +373,26 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+
+def _variable(name: str) -> tuple[str, str] | None:
+    """The section and key of an environment variable; None where it is no setting.
+
+    Raises:
+        SettingsError: it starts as a section's variables do, or is nearly one of them, and is none: a slip of the pen.
+    """
+    if not name.startswith(ENV_PREFIX) or _NO_SETTINGS.fullmatch(name):
+        return None
+    known = _env_names()
+    if name in known:
+        return known[name]
+    # Without the prefix, which all have in common and which would make everything look alike.
+    rest = {one.removeprefix(ENV_PREFIX): section for one, (section, _) in known.items()}
+    own = [one for one, section in rest.items() if name.startswith(f"{ENV_PREFIX}{section}_".upper())]
+    near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), own or rest, n=1, cutoff=0.0 if own else 0.8)
+    if not near:
+        return None
+    raise SettingsError(f"{name}: no setting has this variable (did you mean {ENV_PREFIX}{near[0]}?)", field=name)
 
 
 def _env_names() -> dict[str, tuple[str, str]]:
