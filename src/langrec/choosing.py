@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,13 @@ import numpy.typing as npt
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
+from langrec.data.fitting import FitData
 from langrec.data.splits import Split
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
+from langrec.protocols import Progress
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix, MixSamples, rrf_mix
 from langrec.registry import find, kind_of
-from langrec.retrieval.fitting import FitData
 from langrec.retrieval.item_item import ItemItem
 from langrec.settings import Settings, to_dict
 from langrec.steps import Steps
@@ -33,12 +34,6 @@ from langrec.types import FloatMatrix, QueryBlock
 TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens")
 # Questions on which the two kinds of mix are compared, about.
 JUDGED = 600
-
-
-class Progress(Protocol):
-    """Told what is being done and how far it is; total 0 = unknown."""
-
-    def __call__(self, what: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

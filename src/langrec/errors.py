@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from zipfile import BadZipFile
+
+# What reading a damaged or foreign file of a part can raise; each `load` turns it into a BundleError.
+# EOFError: an empty .npy or .npz. BadZipFile: an .npz cut short, or one whose checksums do not hold.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile)
+
 
 class LangrecWarning(UserWarning):
     """Something worth a person's look that does not stop the work."""

@@ -17,6 +17,12 @@ from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector, ItemLi
 Role = Literal["query", "item"]
 
 
+class Progress(Protocol):
+    """Told what is being done and how far it is; total 0 = unknown."""
+
+    def __call__(self, what: str, done: int, total: int) -> None: ...
+
+
 @runtime_checkable
 class Part(Protocol):
     """Something that a bundle keeps in a folder of its own. No pickle: npz, safetensors, parquet, ONNX, JSON."""

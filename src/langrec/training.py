@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from langrec.bundle import versions, write_release
-from langrec.choosing import Chosen, Progress, Reading, choose, fit
+from langrec.choosing import Chosen, Reading, choose, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events, joined
@@ -26,6 +26,7 @@ from langrec.errors import DataError
 from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
+from langrec.protocols import Progress
 from langrec.ranking.fusion import Fusion, WithFallback
 from langrec.registry import find, kind_of
 from langrec.settings import Settings

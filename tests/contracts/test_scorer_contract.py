@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import worlds
 from langrec import registry
 from langrec.data.events import DAY_MS
+from langrec.data.fitting import FitData
 from langrec.errors import BundleError
 from langrec.protocols import Additive, ItemReader, Part, Scorer
 from langrec.ranking.select import top_k
-from langrec.retrieval.fitting import FitData
 from langrec.settings import RetrievalSettings
 
 CASES = {**{kind: (kind, {}) for kind in registry.SCORERS}, "popular_7d": ("popular", {"days": 7.0})}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import worlds
+from langrec.data.fitting import FitData
 from langrec.explain.additive import Reason, history_shares, reason_of
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix
-from langrec.retrieval.fitting import FitData
 from langrec.retrieval.itemknn import ItemKNN
 from langrec.retrieval.popular import Popular
 from langrec.retrieval.transitions import Transitions

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import worlds
+from langrec.data.fitting import FitData
 from langrec.ranking.fusion import Fusion, Signal, WithFallback
 from langrec.ranking.mix import Mix, log_features, rrf_mix
-from langrec.retrieval.fitting import FitData
 from langrec.retrieval.lexical import TFIDF
 from langrec.retrieval.popular import Popular
 from langrec.retrieval.transitions import Transitions

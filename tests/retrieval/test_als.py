@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 
 import worlds
+from langrec.data.fitting import FitData
 from langrec.retrieval import als as als_module
 from langrec.retrieval.als import ALS, _half_step, _padded
-from langrec.retrieval.fitting import FitData
 from langrec.settings import RetrievalSettings
 
 

@@ -7,10 +7,10 @@ import pytest
 from scipy import sparse
 
 import worlds
+from langrec.data.fitting import FitData
 from langrec.errors import SettingsError
 from langrec.retrieval import ease as ease_module
 from langrec.retrieval.ease import EASE, keep_largest_dense
-from langrec.retrieval.fitting import FitData
 from langrec.retrieval.item_item import ItemItem, keep_largest
 from langrec.retrieval.itemknn import ItemKNN
 from langrec.retrieval.transitions import Transitions

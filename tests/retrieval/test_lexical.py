@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import worlds
-from langrec.retrieval.fitting import FitData
+from langrec.data.fitting import FitData
 from langrec.retrieval.lexical import BM25, TFIDF
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings

@@ -9,8 +9,8 @@ import pytest
 
 import worlds
 from langrec.data.events import DAY_MS
+from langrec.data.fitting import FitData
 from langrec.ranking.select import top_k
-from langrec.retrieval.fitting import FitData
 from langrec.retrieval.popular import Popular, PopularDecayed
 from langrec.settings import RetrievalSettings
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import worlds
-from langrec.retrieval.fitting import FitData
+from langrec.data.fitting import FitData
 from langrec.retrieval.userknn import UserKNN
 from langrec.settings import RetrievalSettings
 

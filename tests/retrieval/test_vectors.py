@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import worlds
-from langrec.retrieval.fitting import FitData
+from langrec.data.fitting import FitData
 from langrec.retrieval.vectors import Tokens, Vectors
 from langrec.settings import RetrievalSettings
 

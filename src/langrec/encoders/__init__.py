@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from langrec.encoders.hashing import HashingEncoder
     from langrec.encoders.static import StaticEncoder
     from langrec.encoders.transformer import TransformerEncoder
-    from langrec.lm.reader import Progress
+    from langrec.protocols import Progress
 
 __all__ = ["load_encoder", "load_saved"]
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from langrec.lm.reader import Progress
-from langrec.protocols import Encoder, Role
+from langrec.protocols import Encoder, Progress, Role
 from langrec.types import FloatMatrix
 
 # Texts between two writes: what an interruption can lose.

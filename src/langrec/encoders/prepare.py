@@ -11,9 +11,9 @@ from langrec.lm import exported
 from langrec.lm.exported import Exported
 from langrec.lm.measure import choose_runtime, known_choice
 from langrec.lm.model import TextModel, find_model
-from langrec.lm.reader import Progress
 from langrec.lm.runtimes import open_runtime, reads_int8
 from langrec.lm.tokens import Tokens
+from langrec.protocols import Progress
 from langrec.settings import EncoderSettings
 
 

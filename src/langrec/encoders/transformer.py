@@ -11,10 +11,10 @@ from langrec.encoders.static import StaticEncoder
 from langrec.errors import BundleError
 from langrec.lm import exported
 from langrec.lm.exported import Exported
-from langrec.lm.reader import Progress, read_texts
+from langrec.lm.reader import read_texts
 from langrec.lm.runtimes import Runtime, installed, open_runtime, reads_int8
 from langrec.lm.tokens import Tokens
-from langrec.protocols import Role
+from langrec.protocols import Progress, Role
 from langrec.types import FloatMatrix
 
 

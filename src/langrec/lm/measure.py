@@ -18,10 +18,11 @@ from langrec.lm.exported import Exported
 from langrec.lm.int8 import INT8_VERSION, make_int8
 from langrec.lm.machine import cores, this_machine
 from langrec.lm.model import TextModel
-from langrec.lm.reader import Progress, read_texts
+from langrec.lm.reader import read_texts
 from langrec.lm.runtimes import RUNTIMES, Runtime, installed, open_runtime, reads_int8
 from langrec.lm.sample import sample_pairs
 from langrec.lm.tokens import Tokens
+from langrec.protocols import Progress
 from langrec.types import FloatMatrix
 
 REFERENCE = "onnx-fp32"

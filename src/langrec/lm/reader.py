@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from langrec.lm.batches import batches, pad
 from langrec.lm.runtimes import Runtime
 from langrec.lm.tokens import Tokens
+from langrec.protocols import Progress
 from langrec.types import FloatMatrix
-
-# What is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
 
 # Texts tokenised and sorted at a time: enough that sorting wins all it can, few enough to hold in memory.
 WINDOW = 16_384

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from scipy import linalg, sparse
 
+from langrec.data.fitting import FitData
 from langrec.errors import SettingsError
-from langrec.retrieval.fitting import FitData
 from langrec.retrieval.item_item import ItemItem, keep_largest
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix

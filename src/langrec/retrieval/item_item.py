@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.errors import BundleError
+from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
-from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.errors import BundleError
-from langrec.retrieval.fitting import FitData
+from langrec.data.fitting import FitData
+from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import history_matrix, history_weights
-from langrec.retrieval.saved import UNREADABLE
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.data.events import DAY_MS
-from langrec.errors import BundleError
-from langrec.retrieval.fitting import FitData
+from langrec.data.fitting import FitData
+from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.gain_log import GainLog
-from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock, TimeVector
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import sparse
 
-from langrec.retrieval.fitting import FitData, product
+from langrec.data.fitting import FitData, product
 from langrec.retrieval.item_item import ItemItem
 from langrec.settings import RetrievalSettings
 

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.errors import BundleError
-from langrec.retrieval.fitting import FitData
+from langrec.data.fitting import FitData
+from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import has_known_history, history_matrix
-from langrec.retrieval.saved import UNREADABLE
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import worlds
-from langrec.retrieval.fitting import FitData, product
+from langrec.data.fitting import FitData, product
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
 
 

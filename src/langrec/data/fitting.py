@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 from scipy import sparse
 
 from langrec.data.events import Events
-from langrec.protocols import Scorer
+from langrec.protocols import Progress, Scorer
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix
 
@@ -25,6 +26,9 @@ class FitData:
         n_items: items in the catalogue, those without an event included.
         texts: n item texts.
         vectors: (n, d) item vectors by space.
+        judge: NDCG@10 of a scorer on validation questions, for a training that stops early; None = train to the end.
+        kept: folder where a long fit keeps its checkpoints and its result; None keeps nothing.
+        told: is told how far a long fit is.
     """
 
     events: Events
@@ -32,6 +36,9 @@ class FitData:
     n_items: int
     texts: Sequence[str] = ()
     vectors: Mapping[str, FloatMatrix] = field(default_factory=dict)
+    judge: Callable[[Scorer], float] | None = None
+    kept: Path | None = None
+    told: Progress | None = None
 
     def matrix(self) -> sparse.csr_array:
         """(n_users, n_items) float32 with the greatest gain of each user and item; a gain of zero is no entry."""
