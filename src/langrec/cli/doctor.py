@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langrec.cli.options import AsJson, Overrides, Recipe, settings_of
+
 if TYPE_CHECKING:
     from langrec.settings import EncoderSettings
 
@@ -26,15 +28,15 @@ def doctor(
     encoder: Annotated[str, typer.Option(help="Encoder whose runtimes are shown: minilm, a folder or a hub id.")] = "",
     threads: Annotated[int, typer.Option(help="Threads of the runtime; 0 = all cores.", min=0)] = 0,
     measure: Annotated[bool, typer.Option("--measure", help="Measure the runtimes again.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    recipe: Recipe = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the machine, the installed extras, the cache, and the measured runtimes.
 
     Example: `langrec doctor --measure`
     """
-    from langrec.settings import load_settings
-
-    settings = load_settings().encoder
+    settings = settings_of(recipe, overrides).encoder
     settings = dataclasses.replace(settings, name=encoder or settings.name, threads=threads or settings.threads)
     found = examine(settings, measure=measure)
     if as_json:
@@ -49,6 +51,9 @@ def examine(settings: EncoderSettings, *, measure: bool = False) -> dict[str, An
     Args:
         settings: the encoder whose runtimes are looked at.
         measure: measures them now, even if a table is in the cache.
+
+    Raises:
+        SettingsError: there is no such encoder. One whose extra is not installed is no error: that is what is shown.
     """
     import langrec
     from langrec.encoders.prepare import cache_root
@@ -75,7 +80,7 @@ def _extra(extra: str, modules: tuple[str, ...]) -> dict[str, Any]:
 
 def _encoder(settings: EncoderSettings, root: Path, measure: bool) -> dict[str, Any]:
     from langrec.encoders.prepare import exported_model, model_folder
-    from langrec.errors import LangrecError
+    from langrec.errors import MissingExtra
     from langrec.lm.exported import CONFIG
     from langrec.lm.measure import choose_runtime, known_choice
     from langrec.lm.model import find_model
@@ -95,7 +100,7 @@ def _encoder(settings: EncoderSettings, root: Path, measure: bool) -> dict[str, 
             if known is None:
                 return {**shown, "note": "not measured yet; langrec doctor --measure does it"}
             choice = known
-    except LangrecError as error:
+    except MissingExtra as error:
         return {**shown, "note": error.message}
     return {
         **shown,

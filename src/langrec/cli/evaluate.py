@@ -21,6 +21,7 @@ from langrec.cli.options import (
     settings_of,
     with_cut,
 )
+from langrec.registry import check_scorer
 
 
 def evaluate(
@@ -49,8 +50,11 @@ def evaluate(
 
     seeds = [] if seed is None else [f"evaluate.seed={seed}", f"ranking.seed={seed}"]
     settings = with_cut(settings_of(recipe, [*(overrides or []), *seeds]), split, cut)
-    check_out(out)
     names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else ()
+    for name in names:
+        if name != "mix":
+            check_scorer(name, "--models")
+    check_out(out)
     with bar() as told:
         dataset = read(events, items, settings, out / "rejected.parquet", told, users)
         first, second = evaluate_models(dataset, settings, names, progress=told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -100,6 +101,20 @@ def check_out(folder: Path) -> Path:
             f"--out {folder}: cannot be written to ({error.strerror}); choose another", field="out"
         ) from error
     return folder
+
+
+def check_out_file(file: Path) -> Path:
+    """The file that a result goes to; its folder is made where it is absent.
+
+    Raises:
+        DataError: it is a folder, or it cannot be written.
+    """
+    if file.is_dir():
+        raise DataError(f"--out {file}: is a folder; name a file in it, such as {file / 'lists.parquet'}", field="out")
+    check_out(file.parent)
+    if file.exists() and not os.access(file, os.W_OK):
+        raise DataError(f"--out {file}: may not be written to; choose another", field="out")
+    return file
 
 
 def with_cut(settings: Settings, split: str | None, cut: str | None) -> Settings:

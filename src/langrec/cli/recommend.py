@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from langrec.cli.options import bar, check_out
+from langrec.cli.options import AsJson, bar, check_out_file
 from langrec.errors import DataError
 from langrec.types import Query
 
@@ -24,6 +25,7 @@ def recommend(
     out: Annotated[Path, typer.Option("--out", help="Parquet file: user_id, item_id, score, rank.")] = Path(
         "recommendations.parquet"
     ),
+    as_json: AsJson = False,
 ) -> None:
     """Recommend to many users and write `user_id, item_id, score, rank`.
 
@@ -35,7 +37,7 @@ def recommend(
 
     from langrec.bundle import Bundle
 
-    check_out(out.parent)
+    check_out_file(out)
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
     events = pl.read_parquet(bundle.folder / "catalog" / "events.parquet")
@@ -66,7 +68,11 @@ def recommend(
     ).write_parquet(out)
     seconds = time.perf_counter() - start
     print(f"{len(asked)} users in {seconds:.1f} s ({len(asked) / max(seconds, 1e-9):.0f} a second)", file=sys.stderr)
-    print(out)
+    if as_json:
+        said = {"release": bundle.stamp, "file": str(out), "users": len(asked), "rows": len(flat["item"]), "k": k}
+        print(json.dumps({**said, "seconds": round(seconds, 3)}))
+    else:
+        print(out)
 
 
 def _query(name: str, history: object, k: int) -> Query:

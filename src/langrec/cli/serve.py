@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -37,8 +38,13 @@ def serve(
     run(releases, dataclasses.replace(settings, serve=chosen))
 
 
-def run(releases: Path, settings: Settings) -> None:
+def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> None:
     """Imports the release into the store, says where the console is, and serves.
+
+    Args:
+        releases: folder of releases.
+        settings: its section `serve` is used.
+        say: where the console's address is printed; None = standard output.
 
     Raises:
         SettingsError: the port is taken, or others can reach the address and there are no keys.
@@ -59,8 +65,7 @@ def run(releases: Path, settings: Settings) -> None:
             calm_threads(app.state.service.snapshot.recommender.n_items)
         else:
             app = _app_of_workers(releases, chosen, show)
-    shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
-    print(f"console: http://{shown}:{chosen.port}/   (Ctrl-C stops)", flush=True)
+    print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
     uvicorn.run(
         app,
         factory=isinstance(app, str),
@@ -72,6 +77,12 @@ def run(releases: Path, settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
+
+
+def address(settings: ServeSettings) -> str:
+    """The URL at which a browser on this machine finds the console."""
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{shown}:{settings.port}/"
 
 
 def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str, int, int], None]) -> str:
