@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from langrec.errors import DataError
 from langrec.types import Condition, Filters
@@ -94,14 +94,33 @@ def now_ms() -> int:
 
 
 Id = Annotated[str, AfterValidator(_checked_id)]
-PathId = Annotated[str, Path(description="an id; write a slash in it as %2F"), AfterValidator(_checked_id)]
+PathUser = Annotated[
+    str, Path(description="a user's id; write a slash in it as %2F", examples=["ann"]), AfterValidator(_checked_id)
+]
+PathItem = Annotated[
+    str, Path(description="an item's id; write a slash in it as %2F", examples=["m1"]), AfterValidator(_checked_id)
+]
+PathType = Annotated[
+    str,
+    Path(description="a type of events; write a slash in it as %2F", examples=["click"]),
+    AfterValidator(_checked_id),
+]
+PathCategory = Annotated[
+    str, Path(description="a category; write a slash in it as %2F", examples=["Comedy"]), AfterValidator(_checked_id)
+]
 Text = Annotated[str, AfterValidator(_clean_text)]
 LooseText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_clean_text)]
 LooseTexts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else value)]
 Json = Annotated[Any, AfterValidator(clean_json)]
-Time = Annotated[int, BeforeValidator(parse_time)]
-Count = Annotated[int, Query(ge=0, description="how many at most")]
-Offset = Annotated[int, Query(ge=0, le=1_000_000, description="how many of the first are passed over")]
+_TIME_SCHEMA = {"anyOf": [{"type": "string", "description": "ISO 8601"}, {"type": "number"}]}
+Time = Annotated[int, BeforeValidator(parse_time), WithJsonSchema(_TIME_SCHEMA | {"description": _TIME_HELP})]
+Count = Annotated[int, Query(ge=0, description="how many at most", examples=[10])]
+Offset = Annotated[int, Query(ge=0, le=1_000_000, description="how many of the first are passed over", examples=[0])]
+
+
+def _shown(example: dict[str, Any]) -> ConfigDict:
+    """A body's example as a whole; the base class's other settings stay."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class _Gorse(BaseModel):
@@ -115,11 +134,13 @@ class GorseUser(_Gorse):
 
     UserId: Id = Field(examples=["ann"])
     Labels: Json = Field(default=None, examples=[{"country": "SE"}])
-    Comment: LooseText = ""
+    Comment: LooseText = Field(default="", examples=["met at the fair"])
 
 
 class GorseUserPatch(_Gorse):
     """Changes of a user; what is absent or null stays."""
+
+    model_config = _shown({"Labels": {"country": "NO"}, "Comment": "moved"})
 
     Labels: Json = None
     Comment: Text | None = None
@@ -132,6 +153,17 @@ class GorseItem(_Gorse):
     comment. Labels that are texts of the catalogue (or description, text, overview, summary, body) are read by the
     encoder; the other labels are fields for filters.
     """
+
+    model_config = _shown(
+        {
+            "ItemId": "m1",
+            "IsHidden": False,
+            "Categories": ["Comedy"],
+            "Timestamp": "2024-05-01T12:00:00Z",
+            "Labels": {"description": "Two friends bake on the moon.", "year": 2024, "price": 20},
+            "Comment": "Moon Bakery",
+        }
+    )
 
     ItemId: Id = Field(examples=["m1"])
     IsHidden: Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)] = False
@@ -148,6 +180,8 @@ class GorseItem(_Gorse):
 class GorseItemPatch(_Gorse):
     """Changes of an item; what is absent or null stays."""
 
+    model_config = _shown({"IsHidden": False, "Categories": ["Comedy", "Space"], "Fields": {"price": 18.5}})
+
     IsHidden: bool | None = None
     Categories: list[Text] | None = None
     Timestamp: Annotated[int | None, BeforeValidator(lambda v: None if v in (None, "") else parse_time(v))] = None
@@ -162,6 +196,17 @@ class GorseItemPatch(_Gorse):
 class GorseFeedback(_Gorse):
     """An event; without a timestamp it happens now."""
 
+    model_config = _shown(
+        {
+            "FeedbackType": "click",
+            "UserId": "ann",
+            "ItemId": "m1",
+            "Timestamp": "2024-05-01T12:00:00Z",
+            "Value": 1.0,
+            "Comment": "from the start page",
+        }
+    )
+
     FeedbackType: Id = Field(examples=["click"])
     UserId: Id = Field(examples=["ann"])
     ItemId: Id = Field(examples=["m1"])
@@ -172,6 +217,8 @@ class GorseFeedback(_Gorse):
 
 class SessionFeedback(_Gorse):
     """An event of a session; only the item is needed."""
+
+    model_config = _shown({"ItemId": "m1", "FeedbackType": "click", "Timestamp": "2024-05-01T12:00:00Z"})
 
     ItemId: Id = Field(examples=["m1"])
     FeedbackType: LooseText = ""
@@ -227,6 +274,20 @@ class FiltersBody(_Ours):
 class RecommendBody(_Ours):
     """A request for a list: for a user, for a history that is given here, for a text, or for anyone."""
 
+    model_config = _shown(
+        {
+            "user": "ann",
+            "k": 10,
+            "filters": {
+                "categories": ["Comedy"],
+                "where": [{"field": "price", "op": "le", "value": 20}],
+                "exclude": ["m7"],
+                "drop_seen": True,
+            },
+            "explain": True,
+        }
+    )
+
     user: Id | None = Field(default=None, examples=["ann"])
     history: list[Id] | None = Field(default=None, description="item ids, oldest first; replaces what is known")
     text: Text | None = None
@@ -241,6 +302,8 @@ class RecommendBody(_Ours):
 class SearchBody(_Ours):
     """A search in words."""
 
+    model_config = _shown({"q": "a bakery on the moon", "k": 10, "meaning": 0.5, "user": "ann", "personal": 0.2})
+
     q: Text = Field(default="", examples=["a quiet film about the sea"], max_length=4000)
     k: int = Field(default=10, ge=1)
     offset: int = Field(default=0, ge=0, le=1_000_000)
@@ -254,7 +317,7 @@ class SearchBody(_Ours):
 class RollbackBody(_Ours):
     """Which release to serve; the one before the current one where it is absent."""
 
-    stamp: Text | None = Field(default=None, examples=["20240501T120000Z"])
+    stamp: Text | None = Field(default=None, examples=["20240501T120000-03d072d1"])
 
 
 def parse_where(text: str) -> Condition:

@@ -10,9 +10,19 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Request
 from fastapi import Query as Param
 from starlette.concurrency import run_in_threadpool
 
-from langrec.service import shapes
+from langrec.service import replies, shapes
 from langrec.service.answers import Answered, check_count, service_of
-from langrec.service.bodies import FiltersBody, Id, PathId, RecommendBody, SearchBody, Text, parse_where
+from langrec.service.bodies import (
+    FiltersBody,
+    Id,
+    Offset,
+    PathItem,
+    PathUser,
+    RecommendBody,
+    SearchBody,
+    Text,
+    parse_where,
+)
 from langrec.service.guard import NotFound, needs
 from langrec.service.searching import search_page
 from langrec.service.service import Answer
@@ -22,8 +32,13 @@ from langrec.types import Query
 reading = APIRouter(prefix="/api", tags=["ask"], dependencies=[Depends(needs("read"))])
 
 
-@reading.post("/recommend", summary="The best items for a user, a history, a text, or anyone")
+@reading.post(
+    "/recommend",
+    summary="The best items for a user, a history, a text, or anyone",
+    response_model=replies.RecommendReply,
+)
 async def recommend(request: Request, after: BackgroundTasks, body: RecommendBody) -> Answered:
+    """`history` replaces what is known of the user; without user, history and text it is for anyone."""
     service = service_of(request)
     query = Query(
         user=body.user,
@@ -45,8 +60,9 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
     return Answered(shown, background=after)
 
 
-@reading.post("/search", summary="Items that fit a text")
+@reading.post("/search", summary="Items that fit a text", response_model=replies.SearchReply)
 async def search(request: Request, after: BackgroundTasks, body: SearchBody) -> Answered:
+    """By words, by meaning, or both; with a user also by their history. `cursor` gives the next page."""
     service = service_of(request)
     check_count(service, body.k, "k")
     started = time.perf_counter()
@@ -67,20 +83,33 @@ async def search(request: Request, after: BackgroundTasks, body: SearchBody) -> 
     return Answered(shown, background=after)
 
 
-@reading.get("/search", summary="Items that fit a text")
+@reading.get("/search", summary="Items that fit a text", response_model=replies.SearchReply)
 async def search_by_address(
     request: Request,
     after: BackgroundTasks,
-    q: Annotated[Text, Param(max_length=4000)] = "",
-    k: Annotated[int, Param(ge=1)] = 10,
-    offset: Annotated[int, Param(ge=0, le=1_000_000)] = 0,
-    cursor: str | None = None,
-    meaning: Annotated[float, Param(ge=0, le=1)] = 0.5,
-    user: Id | None = None,
-    personal: Annotated[float, Param(ge=0, le=1)] = 0.0,
-    category: Annotated[list[Text] | None, Param()] = None,
-    where: Annotated[list[Text] | None, Param(description="field:op:value, such as price:le:20")] = None,
+    q: Annotated[Text, Param(max_length=4000, description="words", examples=["a bakery on the moon"])] = "",
+    k: Annotated[int, Param(ge=1, description="how many at most", examples=[10])] = 10,
+    offset: Offset = 0,
+    cursor: Annotated[
+        str | None,
+        Param(description="`cursor` of the page before; empty for the first", examples=[""]),
+    ] = None,
+    meaning: Annotated[
+        float, Param(ge=0, le=1, description="0 matches words only, 1 meaning only", examples=[0.5])
+    ] = 0.5,
+    user: Annotated[Id | None, Param(description="whose history counts", examples=["ann"])] = None,
+    personal: Annotated[
+        float, Param(ge=0, le=1, description="0 for everyone, 1 by the history only", examples=[0.2])
+    ] = 0.0,
+    category: Annotated[
+        list[Text] | None, Param(description="an item needs one of them; repeat the parameter", examples=[["Comedy"]])
+    ] = None,
+    where: Annotated[
+        list[Text] | None,
+        Param(description="field:op:value with op eq, in, ge, le, gt or lt; repeat it", examples=[["price:le:20"]]),
+    ] = None,
 ) -> Answered:
+    """The same as with a body, for links and scripts."""
     conditions = [parse_where(text) for text in where or ()]
     filters = FiltersBody.model_validate(
         {
@@ -95,13 +124,18 @@ async def search_by_address(
     return await search(request, after, body)
 
 
-@reading.get("/explain/{user}/{item}", summary="Each scorer's contribution to an item's score for a user")
+@reading.get(
+    "/explain/{user}/{item}",
+    summary="Each scorer's contribution to an item's score for a user",
+    response_model=replies.ExplainReply,
+)
 async def explain(
     request: Request,
-    user: PathId,
-    item: PathId,
-    without: Annotated[list[Id] | None, Param(description="history items to leave out")] = None,
+    user: PathUser,
+    item: PathItem,
+    without: Annotated[list[Id] | None, Param(description="history items to leave out", examples=[["m7"]])] = None,
 ) -> Answered:
+    """The contributions sum to the score. With `without`: what it would be without these of the history."""
     service = service_of(request)
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> dict[str, Any]:

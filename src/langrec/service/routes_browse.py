@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
 from fastapi import Query as Param
 
-from langrec.service import browse_rows, event_rows, item_rows, shapes
+from langrec.service import browse_rows, event_rows, item_rows, replies, shapes
 from langrec.service.answers import Answered, check_count, service_of
-from langrec.service.bodies import Count, Offset, PathId, Text, now_ms
+from langrec.service.bodies import Count, Offset, PathItem, PathUser, Text, now_ms
 from langrec.service.guard import NotFound, needs
 from langrec.service.snapshot import Snapshot
 from langrec.types import Query
@@ -20,27 +20,34 @@ reading = APIRouter(prefix="/api", tags=["browse"], dependencies=[Depends(needs(
 # An item's audience is looked for among this many likely users, in lists of this length.
 _LIKELY, _LIST = 128, 100
 
-Typed = Annotated[Text, Param(max_length=200)]
+Typed = Annotated[Text, Param(max_length=200, description="what is typed so far", examples=["m"])]
 
 
-@reading.get("/users/suggest", summary="Users by what is typed so far")
+@reading.get("/users/suggest", summary="Users by what is typed so far", response_model=list[replies.SuggestedUser])
 def suggest_users(request: Request, q: Typed = "", n: Count = 10) -> Answered:
+    """Ids that begin with it first, then those that hold it; without it those with most events."""
     service = service_of(request)
     with service.store.read() as connection:
         found = browse_rows.suggest_users(connection, q, check_count(service, n, "n"))
     return Answered([{"id": name, "n_events": n_events} for name, n_events in found])
 
 
-@reading.get("/items/suggest", summary="Items by what is typed so far")
+@reading.get("/items/suggest", summary="Items by what is typed so far", response_model=list[replies.SuggestedItem])
 def suggest_items(request: Request, q: Typed = "", n: Count = 10) -> Answered:
+    """By title or id; titles that begin with it first, then by number of events."""
     service = service_of(request)
     with service.store.read() as connection:
         found = browse_rows.suggest_items(connection, q, check_count(service, n, "n"))
     return Answered([{"id": name, "title": title} for name, title in found])
 
 
-@reading.get("/user/{user}/history", summary="A user's events with what they were about, newest first")
-def history(request: Request, user: PathId, n: Count = 50) -> Answered:
+@reading.get(
+    "/user/{user}/history",
+    summary="A user's events with what they were about, newest first",
+    response_model=list[replies.Happened],
+)
+def history(request: Request, user: PathUser, n: Count = 50) -> Answered:
+    """Times in milliseconds since 1970; an item that is gone is named by its id."""
     service = service_of(request)
     with service.store.read() as connection:
         rows = event_rows.history(connection, user, check_count(service, n, "n"), now_ms())
@@ -48,16 +55,17 @@ def history(request: Request, user: PathId, n: Count = 50) -> Answered:
     return Answered([_happened(items.get(row[0]), *row) for row in rows])
 
 
-@reading.get("/catalogue", summary="A page of the catalogue")
+@reading.get("/catalogue", summary="A page of the catalogue", response_model=replies.CataloguePage)
 def catalogue(
     request: Request,
     q: Typed = "",
-    category: Text = "",
-    sort: Annotated[Text, Param(description="id, title, events, at, or a field")] = "id",
-    order: Literal["asc", "desc"] = "asc",
+    category: Annotated[Text, Param(description="only items of this category", examples=["Comedy"])] = "",
+    sort: Annotated[Text, Param(description="id, title, events, at, or a field", examples=["title"])] = "id",
+    order: Annotated[Literal["asc", "desc"], Param(description="up or down", examples=["asc"])] = "asc",
     n: Count = 50,
     offset: Offset = 0,
 ) -> Answered:
+    """Items whose title or id holds `q`; items without the field that sorts come last."""
     service = service_of(request)
     n = check_count(service, n, "n")
     with service.store.read() as connection:
@@ -66,14 +74,18 @@ def catalogue(
     return Answered({"items": rows, "total": total})
 
 
-@reading.get("/categories", summary="Categories with their numbers of items")
+@reading.get("/categories", summary="Categories with their numbers of items", response_model=list[replies.Category])
 def categories(request: Request) -> Answered:
+    """Largest first."""
     with service_of(request).store.read() as connection:
         return Answered([{"name": name, "n": n} for name, n in browse_rows.categories(connection)])
 
 
-@reading.get("/item/{item}/audience", summary="Users whose lists hold an item, best first")
-async def audience(request: Request, item: PathId, n: Count = 10) -> Answered:
+@reading.get(
+    "/item/{item}/audience", summary="Users whose lists hold an item, best first", response_model=list[replies.Listener]
+)
+async def audience(request: Request, item: PathItem, n: Count = 10) -> Answered:
+    """Looks through the hundred best of 128 users who have events with items like it and none with it."""
     service = service_of(request)
     check_count(service, n, "n")
 

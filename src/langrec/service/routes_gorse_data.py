@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
-from langrec.service import event_rows, item_rows, schema, shapes
+from langrec.service import event_rows, item_rows, replies, schema, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.bodies import (
     GorseFeedback,
@@ -19,7 +19,10 @@ from langrec.service.bodies import (
     GorseItemPatch,
     GorseUser,
     GorseUserPatch,
-    PathId,
+    PathCategory,
+    PathItem,
+    PathType,
+    PathUser,
     now_ms,
 )
 from langrec.service.guard import NotFound, needs
@@ -29,8 +32,8 @@ from langrec.service.service import Service
 reading = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("read"))])
 writing = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("write"))])
 
-Page = Annotated[int, Query(ge=0, description="rows of a page")]
-After = Annotated[str, Query(description="`Cursor` of the page before")]
+Page = Annotated[int, Query(ge=0, description="rows of a page", examples=[10])]
+After = Annotated[str, Query(description="`Cursor` of the page before; empty for the first", examples=[""])]
 
 
 def _written(rows: int) -> Answered:
@@ -40,25 +43,30 @@ def _written(rows: int) -> Answered:
 # Users
 
 
-@writing.post("/user", summary="Write a user")
+@writing.post("/user", summary="Write a user", response_model=replies.Affected)
 async def post_user(request: Request, body: GorseUser) -> Answered:
+    """One that is there is overwritten. Answered after it is durable, as every write."""
     return await post_users(request, [body])
 
 
-@writing.post("/users", summary="Write users")
+@writing.post("/users", summary="Write users", response_model=replies.Affected)
 async def post_users(request: Request, body: list[GorseUser]) -> Answered:
+    """All in one transaction; those that are there are overwritten."""
     new = [event_rows.StoredUser(one.UserId, one.Labels, one.Comment) for one in body]
     return _written(await service_of(request).write(lambda connection: event_rows.put_users(connection, new)))
 
 
-@reading.get("/user/{user}", summary="A user")
-def get_user(request: Request, user: PathId) -> Answered:
+@reading.get("/user/{user}", summary="A user", response_model=replies.UserReply)
+def get_user(request: Request, user: PathUser) -> Answered:
+    """Labels and comment as they were sent, or as the release brought them."""
     with service_of(request).store.read() as connection:
         return Answered(shapes.gorse_user(_user(connection, user)))
 
 
-@writing.patch("/user/{user}", summary="Change a user")
-async def patch_user(request: Request, user: PathId, body: GorseUserPatch) -> Answered:
+@writing.patch("/user/{user}", summary="Change a user", response_model=replies.Affected)
+async def patch_user(request: Request, user: PathUser, body: GorseUserPatch) -> Answered:
+    """What the body leaves out stays."""
+
     def change(connection: sa.Connection) -> int:
         old = _user(connection, user)
         labels = old.labels if body.Labels is None else body.Labels
@@ -68,8 +76,9 @@ async def patch_user(request: Request, user: PathId, body: GorseUserPatch) -> An
     return _written(await service_of(request).write(change))
 
 
-@writing.delete("/user/{user}", summary="Delete a user with all events")
-async def delete_user(request: Request, user: PathId) -> Answered:
+@writing.delete("/user/{user}", summary="Delete a user with all events", response_model=replies.Affected)
+async def delete_user(request: Request, user: PathUser) -> Answered:
+    """Impressions too. The bare id stays marked, so that a later release does not bring the user back."""
     actor = request.state.caller.name
 
     def delete(connection: sa.Connection) -> int:
@@ -80,8 +89,9 @@ async def delete_user(request: Request, user: PathId) -> Answered:
     return _written(await service_of(request).write(delete))
 
 
-@reading.get("/users", summary="Users, in pages")
+@reading.get("/users", summary="Users, in pages", response_model=replies.UsersPage)
 def get_users(request: Request, n: Page = 10, cursor: After = "") -> Answered:
+    """In the order of their ids; `Cursor` is empty on the last page."""
     service = service_of(request)
     n = check_count(service, n, "n")
     with service.store.read() as connection:
@@ -93,32 +103,37 @@ def get_users(request: Request, n: Page = 10, cursor: After = "") -> Answered:
 # Items
 
 
-@writing.post("/item", summary="Write an item")
+@writing.post("/item", summary="Write an item", response_model=replies.Affected)
 async def post_item(request: Request, body: GorseItem) -> Answered:
+    """It can be found and recommended on the next request, on every worker."""
     return await post_items(request, [body])
 
 
-@writing.post("/items", summary="Write items")
+@writing.post("/items", summary="Write items", response_model=replies.Affected)
 async def post_items(request: Request, body: list[GorseItem]) -> Answered:
+    """All in one transaction; those that are there are overwritten."""
     service = service_of(request)
     text_fields = service.snapshot.recommender.catalogue.text_fields
     return _written(await _put(service, [shapes.item_from(one, text_fields) for one in body]))
 
 
-@reading.get("/item/{item}", summary="An item")
-def get_item(request: Request, item: PathId) -> Answered:
+@reading.get("/item/{item}", summary="An item", response_model=replies.ItemReply)
+def get_item(request: Request, item: PathItem) -> Answered:
+    """Labels and comment as they were sent, or as the release brought them."""
     with service_of(request).store.read() as connection:
         return Answered(shapes.gorse_item(_item(connection, item)))
 
 
-@writing.patch("/item/{item}", summary="Change an item")
-async def patch_item(request: Request, item: PathId, body: GorseItemPatch) -> Answered:
+@writing.patch("/item/{item}", summary="Change an item", response_model=replies.Affected)
+async def patch_item(request: Request, item: PathItem, body: GorseItemPatch) -> Answered:
+    """What the body leaves out stays; `Texts` and `Fields` are added to those that are there."""
     text_fields = service_of(request).snapshot.recommender.catalogue.text_fields
     return await _change_item(request, item, lambda old: shapes.item_patched(old, body, text_fields))
 
 
-@writing.delete("/item/{item}", summary="Delete an item")
-async def delete_item(request: Request, item: PathId) -> Answered:
+@writing.delete("/item/{item}", summary="Delete an item", response_model=replies.Affected)
+async def delete_item(request: Request, item: PathItem) -> Answered:
+    """It leaves all lists; its events stay in the histories."""
     actor = request.state.caller.name
 
     def delete(connection: sa.Connection) -> int:
@@ -129,8 +144,10 @@ async def delete_item(request: Request, item: PathId) -> Answered:
     return _written(await service_of(request).write(delete))
 
 
-@writing.put("/item/{item}/category/{category}", summary="Add a category to an item")
-async def put_category(request: Request, item: PathId, category: PathId) -> Answered:
+@writing.put("/item/{item}/category/{category}", summary="Add a category to an item", response_model=replies.Affected)
+async def put_category(request: Request, item: PathItem, category: PathCategory) -> Answered:
+    """One that it has already stays once."""
+
     def add(old: StoredItem) -> StoredItem:
         names = tuple(dict.fromkeys([*old.item.categories, category]))
         return replace(shapes.as_sent(old), source="api", item=replace(old.item, categories=names))
@@ -138,8 +155,12 @@ async def put_category(request: Request, item: PathId, category: PathId) -> Answ
     return await _change_item(request, item, add)
 
 
-@writing.delete("/item/{item}/category/{category}", summary="Take a category from an item")
-async def delete_category(request: Request, item: PathId, category: PathId) -> Answered:
+@writing.delete(
+    "/item/{item}/category/{category}", summary="Take a category from an item", response_model=replies.Affected
+)
+async def delete_category(request: Request, item: PathItem, category: PathCategory) -> Answered:
+    """One that it does not have is no error."""
+
     def remove(old: StoredItem) -> StoredItem:
         names = tuple(name for name in old.item.categories if name != category)
         return replace(shapes.as_sent(old), source="api", item=replace(old.item, categories=names))
@@ -147,8 +168,16 @@ async def delete_category(request: Request, item: PathId, category: PathId) -> A
     return await _change_item(request, item, remove)
 
 
-@reading.get("/items", summary="Items, in pages; with q those that fit the words, best first")
-async def get_items(request: Request, n: Page = 10, cursor: After = "", q: str = "") -> Answered:
+@reading.get(
+    "/items", summary="Items, in pages; with q those that fit the words, best first", response_model=replies.ItemsPage
+)
+async def get_items(
+    request: Request,
+    n: Page = 10,
+    cursor: After = "",
+    q: Annotated[str, Query(description="words to search for", examples=["moon"])] = "",
+) -> Answered:
+    """In the order of their ids, or of their score where there is `q`; `Cursor` is empty on the last page."""
     service = service_of(request)
     n = check_count(service, n, "n")
     after = _cursor_id(request, cursor)
@@ -169,33 +198,45 @@ async def get_items(request: Request, n: Page = 10, cursor: After = "", q: str =
 # Feedback
 
 
-@writing.post("/feedback", summary="Append events; values of the same event add up")
+@writing.post("/feedback", summary="Append events; values of the same event add up", response_model=replies.Affected)
 async def post_feedback(request: Request, body: list[GorseFeedback]) -> Answered:
+    """User, item, type and time together are the key. Users and items that nobody has described are made."""
     return _written(await _put_feedback(service_of(request), body, overwrite=False))
 
 
-@writing.put("/feedback", summary="Write events; the same event is overwritten")
+@writing.put("/feedback", summary="Write events; the same event is overwritten", response_model=replies.Affected)
 async def put_feedback(request: Request, body: list[GorseFeedback]) -> Answered:
+    """User, item, type and time together are the key. Users and items that nobody has described are made."""
     return _written(await _put_feedback(service_of(request), body, overwrite=True))
 
 
-@reading.get("/feedback", summary="Events in the order of arrival, in pages")
+@reading.get("/feedback", summary="Events in the order of arrival, in pages", response_model=replies.FeedbackPage)
 def get_feedback(request: Request, n: Page = 10, cursor: After = "") -> Answered:
+    """`Cursor` is empty on the last page."""
     return _feedback_page(request, n, cursor, None)
 
 
-@reading.get("/feedback/{type}", summary="Events of a type, in pages")
-def get_feedback_of_type(request: Request, type: PathId, n: Page = 10, cursor: After = "") -> Answered:
+@reading.get("/feedback/{type}", summary="Events of a type, in pages", response_model=replies.FeedbackPage)
+def get_feedback_of_type(request: Request, type: PathType, n: Page = 10, cursor: After = "") -> Answered:
+    """`Cursor` is empty on the last page."""
     return _feedback_page(request, n, cursor, type)
 
 
-@reading.get("/feedback/{user}/{item}", summary="A user's events with an item")
-def get_feedback_of_pair(request: Request, user: PathId, item: PathId) -> Answered:
+@reading.get(
+    "/feedback/{user}/{item}", summary="A user's events with an item", response_model=list[replies.FeedbackReply]
+)
+def get_feedback_of_pair(request: Request, user: PathUser, item: PathItem) -> Answered:
+    """Of every type, newest first."""
     return _feedback(request, user=user, item=item)
 
 
-@reading.get("/feedback/{type}/{user}/{item}", summary="A user's newest event of a type with an item")
-def get_one_feedback(request: Request, type: PathId, user: PathId, item: PathId) -> Answered:
+@reading.get(
+    "/feedback/{type}/{user}/{item}",
+    summary="A user's newest event of a type with an item",
+    response_model=replies.FeedbackReply,
+)
+def get_one_feedback(request: Request, type: PathType, user: PathUser, item: PathItem) -> Answered:
+    """404 where there is none."""
     with service_of(request).store.read() as connection:
         found = event_rows.find_events(connection, user=user, item=item, type=type, n=1, newest=True)
     if not found:
@@ -203,33 +244,57 @@ def get_one_feedback(request: Request, type: PathId, user: PathId, item: PathId)
     return Answered(shapes.gorse_event(found[0]))
 
 
-@writing.delete("/feedback/{user}/{item}", summary="Delete a user's events with an item")
-async def delete_feedback(request: Request, user: PathId, item: PathId) -> Answered:
+@writing.delete(
+    "/feedback/{user}/{item}", summary="Delete a user's events with an item", response_model=replies.Affected
+)
+async def delete_feedback(request: Request, user: PathUser, item: PathItem) -> Answered:
+    """Of every type."""
     return _written(await _delete_feedback(request, user, item, None))
 
 
-@writing.delete("/feedback/{type}/{user}/{item}", summary="Delete a user's events of a type with an item")
-async def delete_feedback_of_type(request: Request, type: PathId, user: PathId, item: PathId) -> Answered:
+@writing.delete(
+    "/feedback/{type}/{user}/{item}",
+    summary="Delete a user's events of a type with an item",
+    response_model=replies.Affected,
+)
+async def delete_feedback_of_type(request: Request, type: PathType, user: PathUser, item: PathItem) -> Answered:
+    """Events of other types stay."""
     return _written(await _delete_feedback(request, user, item, type))
 
 
-@reading.get("/user/{user}/feedback", summary="A user's events, newest first")
-def get_user_feedback(request: Request, user: PathId) -> Answered:
+@reading.get(
+    "/user/{user}/feedback", summary="A user's events, newest first", response_model=list[replies.FeedbackReply]
+)
+def get_user_feedback(request: Request, user: PathUser) -> Answered:
+    """At most 100,000."""
     return _feedback(request, user=user)
 
 
-@reading.get("/user/{user}/feedback/{type}", summary="A user's events of a type, newest first")
-def get_user_feedback_of_type(request: Request, user: PathId, type: PathId) -> Answered:
+@reading.get(
+    "/user/{user}/feedback/{type}",
+    summary="A user's events of a type, newest first",
+    response_model=list[replies.FeedbackReply],
+)
+def get_user_feedback_of_type(request: Request, user: PathUser, type: PathType) -> Answered:
+    """At most 100,000."""
     return _feedback(request, user=user, type=type)
 
 
-@reading.get("/item/{item}/feedback", summary="An item's events, newest first")
-def get_item_feedback(request: Request, item: PathId) -> Answered:
+@reading.get(
+    "/item/{item}/feedback", summary="An item's events, newest first", response_model=list[replies.FeedbackReply]
+)
+def get_item_feedback(request: Request, item: PathItem) -> Answered:
+    """At most 100,000."""
     return _feedback(request, item=item)
 
 
-@reading.get("/item/{item}/feedback/{type}", summary="An item's events of a type, newest first")
-def get_item_feedback_of_type(request: Request, item: PathId, type: PathId) -> Answered:
+@reading.get(
+    "/item/{item}/feedback/{type}",
+    summary="An item's events of a type, newest first",
+    response_model=list[replies.FeedbackReply],
+)
+def get_item_feedback_of_type(request: Request, item: PathItem, type: PathType) -> Answered:
+    """At most 100,000."""
     return _feedback(request, item=item, type=type)
 
 

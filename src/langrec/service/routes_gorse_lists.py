@@ -5,43 +5,76 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Request
 from fastapi import Query as Param
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from langrec.service import event_rows, shapes
+from langrec.service import event_rows, replies, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.auth import NotAllowed
-from langrec.service.bodies import SLASH, Count, Offset, PathId, SessionFeedback, now_ms, parse_duration
+from langrec.service.bodies import SLASH, Count, Offset, PathItem, PathUser, SessionFeedback, now_ms, parse_duration
 from langrec.service.guard import NotFound, needs
 from langrec.service.snapshot import Snapshot
 from langrec.types import Filters, Query, Recommendation
 
 reading = APIRouter(prefix="/api", tags=["lists"], dependencies=[Depends(needs("read"))])
 
-Categories = Annotated[list[str] | None, Param(description="an item needs one of them; repeat the parameter")]
-UserId = Annotated[str, Param(alias="user-id", description="leave out what this user has events with")]
+Categories = Annotated[
+    list[str] | None, Param(description="an item needs one of them; repeat the parameter", examples=[["Comedy"]])
+]
+UserId = Annotated[
+    str, Param(alias="user-id", description="leave out what this user has events with", examples=["ann"])
+]
 # The category at a path's end; in the query the same word may be repeated.
-_IN_PATH = {"parameters": [{"name": "path_category", "in": "path", "required": True, "schema": {"type": "string"}}]}
+_IN_PATH = {
+    "parameters": [
+        {
+            "name": "path_category",
+            "in": "path",
+            "required": True,
+            "description": "an item needs this category; write a slash in it as %2F",
+            "schema": {"type": "string", "examples": ["Comedy"]},
+        }
+    ]
+}
+# In the path on one route, in the query on the other.
+SessionCategory = Annotated[
+    str,
+    AfterValidator(lambda name: name.replace(SLASH, "/")),
+    Field(description="an item needs this category", examples=["Comedy"]),
+]
+ListName = Annotated[str, Path(description="popular or latest", examples=["popular"])]
+NeighboursName = Annotated[str, Path(description="neighbors, similar or default", examples=["neighbors"])]
 NEIGHBOURS = ("neighbors", "similar", "default")
 
 
-@reading.get("/recommend/{user}", summary="The best items for a user")
 @reading.get(
-    "/recommend/{user}/{path_category}", summary="The best items of a category for a user", openapi_extra=_IN_PATH
+    "/recommend/{user}", summary="The best items for a user", response_model=list[replies.ItemId] | list[replies.Scored]
+)
+@reading.get(
+    "/recommend/{user}/{path_category}",
+    summary="The best items of a category for a user",
+    openapi_extra=_IN_PATH,
+    response_model=list[replies.ItemId] | list[replies.Scored],
 )
 async def recommend(
     request: Request,
     after: BackgroundTasks,
-    user: PathId,
+    user: PathUser,
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
-    write_back_type: Annotated[str, Param(alias="write-back-type")] = "",
-    write_back_delay: Annotated[str, Param(alias="write-back-delay")] = "",
-    version: Annotated[str, Header(alias="X-API-Version", description="2 for items with scores")] = "1",
+    write_back_type: Annotated[
+        str,
+        Param(alias="write-back-type", description="note the shown items as events of this type", examples=["shown"]),
+    ] = "",
+    write_back_delay: Annotated[
+        str, Param(alias="write-back-delay", description="these events count from then on", examples=["1h30m"])
+    ] = "",
+    version: Annotated[str, Header(alias="X-API-Version", description="2 for items with scores", examples=["1"])] = "1",
 ) -> Answered:
+    """Ids, best first; `[{"Id", "Score"}]` with the header `X-API-Version: 2`. Writing back needs the role `write`."""
     service = service_of(request)
     filters = Filters(categories=_categories(request, category))
     query = Query(user=user, k=check_count(service, n, "n"), offset=offset, filters=filters)
@@ -52,16 +85,21 @@ async def recommend(
     return Answered(shapes.scores(answer.list) if version == "2" else list(answer.list.ids), background=after)
 
 
-@reading.post("/session/recommend", summary="The best items for a session")
-@reading.post("/session/recommend/{category}", summary="The best items of a category for a session")
+@reading.post("/session/recommend", summary="The best items for a session", response_model=list[replies.Scored])
+@reading.post(
+    "/session/recommend/{category}",
+    summary="The best items of a category for a session",
+    response_model=list[replies.Scored],
+)
 async def session_recommend(
     request: Request,
     after: BackgroundTasks,
     body: list[SessionFeedback],
-    category: Annotated[str, AfterValidator(lambda name: name.replace(SLASH, "/"))] = "",
+    category: SessionCategory = "",
     n: Count = 10,
     offset: Offset = 0,
 ) -> Answered:
+    """For the items of a visit, oldest first where they have no times; nothing is kept of it but the shown list."""
     service = service_of(request)
     log = sorted(body, key=lambda one: one.Timestamp)[-service.settings.history :]
     query = Query(
@@ -76,8 +114,13 @@ async def session_recommend(
     return Answered(shapes.scores(answer.list), background=after)
 
 
-@reading.get("/popular", summary="Popular items")
-@reading.get("/popular/{path_category}", summary="Popular items of a category", openapi_extra=_IN_PATH)
+@reading.get("/popular", summary="Popular items", response_model=list[replies.Scored])
+@reading.get(
+    "/popular/{path_category}",
+    summary="Popular items of a category",
+    openapi_extra=_IN_PATH,
+    response_model=list[replies.Scored],
+)
 async def popular(
     request: Request,
     n: Count = 10,
@@ -85,11 +128,17 @@ async def popular(
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
+    """By all events up to now; new ones count after a pause of a few seconds."""
     return await _plain_list(request, "popular", _categories(request, category), n, offset, user)
 
 
-@reading.get("/latest", summary="Newest items")
-@reading.get("/latest/{path_category}", summary="Newest items of a category", openapi_extra=_IN_PATH)
+@reading.get("/latest", summary="Newest items", response_model=list[replies.Scored])
+@reading.get(
+    "/latest/{path_category}",
+    summary="Newest items of a category",
+    openapi_extra=_IN_PATH,
+    response_model=list[replies.Scored],
+)
 async def latest(
     request: Request,
     n: Count = 10,
@@ -97,30 +146,36 @@ async def latest(
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
+    """By their own times; items without a time are left out."""
     return await _plain_list(request, "latest", _categories(request, category), n, offset, user)
 
 
-@reading.get("/non-personalized/{name}", summary="Popular or newest items")
+@reading.get("/non-personalized/{name}", summary="Popular or newest items", response_model=list[replies.Scored])
 async def non_personalized(
-    request: Request, name: str, n: Count = 10, offset: Offset = 0, category: Categories = None, user: UserId = ""
+    request: Request, name: ListName, n: Count = 10, offset: Offset = 0, category: Categories = None, user: UserId = ""
 ) -> Answered:
+    """The lists `popular` and `latest` by name."""
     if name not in ("popular", "latest"):
         raise NotFound(f"there is no list {name!r}; there are popular and latest", field="name")
     return await _plain_list(request, name, _categories(request, category), n, offset, user)
 
 
-@reading.get("/item/{item}/neighbors", summary="Items like an item")
+@reading.get("/item/{item}/neighbors", summary="Items like an item", response_model=list[replies.Scored])
 @reading.get(
-    "/item/{item}/neighbors/{path_category}", summary="Items of a category like an item", openapi_extra=_IN_PATH
+    "/item/{item}/neighbors/{path_category}",
+    summary="Items of a category like an item",
+    openapi_extra=_IN_PATH,
+    response_model=list[replies.Scored],
 )
 async def neighbours(
     request: Request,
-    item: PathId,
+    item: PathItem,
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
+    """By everything but popularity: texts, and who has events with both."""
     service = service_of(request)
     check_count(service, n, "n")
     categories = _categories(request, category)
@@ -134,22 +189,24 @@ async def neighbours(
     return Answered(await service.call(find))
 
 
-@reading.get("/item-to-item/{name}/{item}", summary="Items like an item")
+@reading.get("/item-to-item/{name}/{item}", summary="Items like an item", response_model=list[replies.Scored])
 async def item_to_item(
     request: Request,
-    name: str,
-    item: PathId,
+    name: NeighboursName,
+    item: PathItem,
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
+    """The same as the neighbours of an item, under any of the names `neighbors`, `similar` and `default`."""
     _known_neighbours(name)
     return await neighbours(request, item, n, offset, category, user)
 
 
-@reading.get("/user/{user}/neighbors", summary="Users with like events")
-async def user_neighbours(request: Request, user: PathId, n: Count = 10, offset: Offset = 0) -> Answered:
+@reading.get("/user/{user}/neighbors", summary="Users with like events", response_model=list[replies.Neighbour])
+async def user_neighbours(request: Request, user: PathUser, n: Count = 10, offset: Offset = 0) -> Answered:
+    """By the cosine of the newest 100 items of each."""
     service = service_of(request)
     check_count(service, n, "n")
 
@@ -163,8 +220,11 @@ async def user_neighbours(request: Request, user: PathId, n: Count = 10, offset:
     return Answered(await run_in_threadpool(find))
 
 
-@reading.get("/user-to-user/{name}/{user}", summary="Users with like events")
-async def user_to_user(request: Request, name: str, user: PathId, n: Count = 10, offset: Offset = 0) -> Answered:
+@reading.get("/user-to-user/{name}/{user}", summary="Users with like events", response_model=list[replies.Neighbour])
+async def user_to_user(
+    request: Request, name: NeighboursName, user: PathUser, n: Count = 10, offset: Offset = 0
+) -> Answered:
+    """The same as the neighbours of a user, under any of the names `neighbors`, `similar` and `default`."""
     _known_neighbours(name)
     return await user_neighbours(request, user, n, offset)
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Query as Param
+from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import BundleError, DataError
-from langrec.service import browse_rows, measure, schema, shapes
+from langrec.service import browse_rows, measure, replies_operate, schema, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
 from langrec.service.guard import NotFound, needs
@@ -21,12 +22,25 @@ open_to_all = APIRouter(tags=["health"])
 reading = APIRouter(tags=["operate"], dependencies=[Depends(needs("read"))])
 administering = APIRouter(prefix="/api", tags=["operate"], dependencies=[Depends(needs("admin"))])
 
-Release = Annotated[str, Param(description="a release's stamp; the one in use where it is absent")]
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"example": "# TYPE langrec_queue gauge\nlangrec_queue 0.0\n"}}}
+}
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": replies_operate.Health, "description": "The store does not answer"}
+}
+
+Release = Annotated[
+    str,
+    Param(description="a release's stamp; the one in use where it is absent", examples=["20240501T120000-03d072d1"]),
+]
 
 
-@open_to_all.get("/api/health/live", summary="The process answers")
-@open_to_all.get("/api/health/ready", summary="The process can serve")
+@open_to_all.get("/api/health/live", summary="The process answers", response_model=replies_operate.Health)
+@open_to_all.get(
+    "/api/health/ready", summary="The process can serve", responses=_NOT_READY, response_model=replies_operate.Health
+)
 async def health(request: Request) -> Answered:
+    """Gorse's health. `ready` has status 503 where the store does not answer; `live` never has."""
     service = service_of(request)
     error = await run_in_threadpool(_store_error, service)
     return Answered(
@@ -43,8 +57,13 @@ async def health(request: Request) -> Answered:
     )
 
 
-@reading.get("/api/health/stats", summary="Requests, times and memory of the last hour in steps of 15 seconds")
+@reading.get(
+    "/api/health/stats",
+    summary="Requests, times and memory of the last hour in steps of 15 seconds",
+    response_model=replies_operate.StatsReply,
+)
 def stats(request: Request) -> Answered:
+    """All workers together but for `queue`, `shed` and `cache`, which are of the worker that answers."""
     service = service_of(request)
     snapshot = service.snapshot
     with service.store.read() as connection:
@@ -66,8 +85,14 @@ def stats(request: Request) -> Answered:
     )
 
 
-@reading.get("/metrics", summary="Metrics of this process in the Prometheus text format")
+@reading.get(
+    "/metrics",
+    summary="Metrics of this process in the Prometheus text format",
+    response_class=PlainTextResponse,
+    responses=_METRICS,
+)
 async def metrics(request: Request) -> Response:
+    """Requests, their times, the cache, the queue, the release, and the process; of the worker that answers."""
     service = service_of(request)
     service.stats.release.clear()
     service.stats.release.labels(service.snapshot.stamp).set(1)
@@ -75,8 +100,9 @@ async def metrics(request: Request) -> Response:
     return Response(service.stats.prometheus(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@reading.get("/api/release", summary="The release in use")
+@reading.get("/api/release", summary="The release in use", response_model=replies_operate.ReleaseReply)
 def release(request: Request) -> Answered:
+    """Its age, counts of the store, models and size, and why a newer release was refused."""
     service = service_of(request)
     snapshot = service.snapshot
     manifest = _manifest(snapshot.folder)
@@ -99,8 +125,9 @@ def release(request: Request) -> Answered:
     )
 
 
-@reading.get("/api/releases", summary="All releases, newest first")
+@reading.get("/api/releases", summary="All releases, newest first", response_model=list[replies_operate.ReleaseRow])
 def releases(request: Request) -> Answered:
+    """With their metrics, and with the problem of those that cannot be served."""
     from langrec.bundle import releases as find
 
     service = service_of(request)
@@ -122,8 +149,9 @@ def releases(request: Request) -> Answered:
     return Answered(rows)
 
 
-@administering.post("/releases/rollback", summary="Serve another release")
+@administering.post("/releases/rollback", summary="Serve another release", response_model=replies_operate.RollbackReply)
 async def roll_back(request: Request, body: RollbackBody) -> Answered:
+    """Checks every file of it, then serves it with the next request; noted in the audit."""
     service = service_of(request)
     stamp = await run_in_threadpool(_roll_back, service, body.stamp)
     actor = request.state.caller.name
@@ -139,14 +167,29 @@ async def roll_back(request: Request, body: RollbackBody) -> Answered:
     return Answered({"stamp": service.snapshot.stamp})
 
 
-@reading.get("/api/measure", summary="How good a release's models are")
+@reading.get("/api/measure", summary="How good a release's models are", response_model=replies_operate.MeasureReply)
 def measured(request: Request, release: Release = "") -> Answered:
+    """Metrics with intervals by model and slice, and the protocol they were measured by."""
     folder = _folder(service_of(request), release)
     return Answered(measure.measured(folder, _manifest(folder)))
 
 
-@reading.get("/api/measure/lists", summary="Lists of several models for one user, as they were measured")
-def measured_lists(request: Request, user: Id, models: str = "", k: Count = 10, release: Release = "") -> Answered:
+@reading.get(
+    "/api/measure/lists",
+    summary="Lists of several models for one user, as they were measured",
+    response_model=replies_operate.MeasuredLists,
+)
+def measured_lists(
+    request: Request,
+    user: Annotated[Id, Param(description="a user's id", examples=["ann"])],
+    models: Annotated[
+        str,
+        Param(description="names with commas between them; the first two where it is absent", examples=["ease,bm25"]),
+    ] = "",
+    k: Count = 10,
+    release: Release = "",
+) -> Answered:
+    """The newest list of each model; empty for users who were not measured."""
     service = service_of(request)
     folder = _folder(service, release)
     known = measure.list_models(folder)

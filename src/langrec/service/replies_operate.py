@@ -1,0 +1,133 @@
+"""What replies to those who run the server hold, for the description of the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from langrec.service.replies import ItemId, Millis, Problem, Score, Stamp, Title, UserId
+
+
+class Health(BaseModel):
+    """Whether this process can serve, in Gorse's words."""
+
+    Ready: bool = Field(examples=[True])
+    DataStoreError: str | None = Field(examples=[None])
+    CacheStoreError: str | None = Field(examples=[None])
+    DataStoreConnected: bool = Field(examples=[True])
+    CacheStoreConnected: bool = Field(examples=[True])
+    Release: Stamp
+    Problem: Problem
+
+
+class Step(BaseModel):
+    """Fifteen seconds of all workers."""
+
+    at: Millis
+    requests: int = Field(examples=[300])
+    errors: int = Field(examples=[0])
+    p50_ms: float | None = Field(examples=[4.2])
+    p99_ms: float | None = Field(examples=[15.3])
+    memory_mb: float = Field(examples=[188.6])
+
+
+class CacheCounts(BaseModel):
+    """Lists that came from the cache of this worker, and those that did not."""
+
+    hits: int = Field(examples=[120])
+    misses: int = Field(examples=[180])
+
+
+class Freshness(BaseModel):
+    """How old the newest of each kind is, in milliseconds since 1970."""
+
+    event_at: int | None = Field(examples=[1714564800000])
+    item_at: int | None = Field(examples=[1714564800000])
+    release_at: int | None = Field(examples=[1714564800000])
+
+
+class StatsReply(BaseModel):
+    """The last hour."""
+
+    series: list[Step]
+    queue: int = Field(description="requests that wait for the scorer of this worker", examples=[0])
+    shed: int = Field(description="requests that were refused because too many waited", examples=[0])
+    cache: CacheCounts
+    freshness: Freshness
+    worker: str = Field(examples=["27151-18eb076d339312ab"])
+
+
+class ReleaseReply(BaseModel):
+    """The release in use."""
+
+    stamp: Stamp
+    age_seconds: float | None = Field(examples=[3600.0])
+    n_items: int = Field(examples=[1682])
+    n_users: int = Field(examples=[943])
+    n_events: int = Field(examples=[100000])
+    models: list[str] = Field(examples=[["popular", "ease", "bm25"]])
+    encoder: str | None = Field(examples=["hashing/1/256"])
+    size_bytes: int = Field(examples=[5306062])
+    overlay_items: int = Field(description="items that differ from the release's", examples=[1])
+    console_role: str = Field(description="the role of the key that asks", examples=["read"])
+    problem: Problem
+
+
+class MetricRow(BaseModel):
+    """A metric of a model on a slice of the test, with its 95 % interval."""
+
+    model: str = Field(examples=["mix"])
+    slice: str = Field(examples=["all"])
+    metric: str = Field(examples=["ndcg@10"])
+    value: float | None = Field(examples=[0.128])
+    low: float | None = Field(examples=[0.119])
+    high: float | None = Field(examples=[0.137])
+    n: int = Field(examples=[943])
+
+
+class ReleaseRow(BaseModel):
+    """A release of the folder."""
+
+    stamp: Stamp
+    current: bool = Field(examples=[True])
+    made_at: str | None = Field(examples=["2024-05-01T12:00:00+00:00"])
+    data: dict[str, Any] = Field(examples=[{"n_users": 943, "n_items": 1682, "n_events": 100000}])
+    metrics: list[MetricRow]
+    size_bytes: int = Field(examples=[5306062])
+    ok: bool = Field(examples=[True])
+    problem: str | None = Field(description="why it cannot be served", examples=[None])
+
+
+class RollbackReply(BaseModel):
+    """The release that is served now."""
+
+    stamp: Stamp
+
+
+class MeasureReply(BaseModel):
+    """What a release was measured to be worth."""
+
+    release: Stamp
+    metrics: list[MetricRow]
+    protocol: dict[str, Any] = Field(examples=[{"split": "time", "candidates": "all", "k": [5, 10, 20]}])
+    chosen: str = Field(examples=["mix"])
+    seconds: dict[str, Any] = Field(examples=[{"mix": 1.5}])
+
+
+class MeasuredItem(BaseModel):
+    """An item of a measured list."""
+
+    id: ItemId
+    title: Title
+    score: Score
+
+
+class MeasuredLists(BaseModel):
+    """Lists of several models for a user."""
+
+    user: UserId
+    lists: dict[str, list[MeasuredItem]] = Field(
+        description="by model", examples=[{"mix": [{"id": "m1", "title": "Moon Bakery", "score": 2.25}]}]
+    )
+    models: list[str] = Field(description="all models with lists", examples=[["ease", "mix"]])
