@@ -9,11 +9,13 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 import langrec
 from langrec.service import (
     pages,
+    replies,
     routes_ask,
     routes_browse,
     routes_gorse_data,
@@ -21,25 +23,24 @@ from langrec.service import (
     routes_operate,
 )
 from langrec.service.guard import Guard, handle_errors
+from langrec.service.openapi import described
 from langrec.service.service import Service
 from langrec.settings import ServeSettings, load_settings
 
 RELEASES_VARIABLE = "LANGREC_RELEASES"
 _MANY_ITEMS = 200_000
 
-_ERROR = {
-    "description": "What went wrong, as for every status from 400",
-    "content": {
-        "application/json": {
-            "example": {
-                "code": "bad_request",
-                "message": "k: Input should be greater than or equal to 1",
-                "field": "k",
-                "request_id": "5f0c6f0e2b6d4c57",
-            }
-        }
-    },
-}
+_ERROR = {"model": replies.Error, "description": "What went wrong, as for every status from 400"}
+_TAGS = [
+    {"name": "lists", "description": "Gorse's lists: recommended, popular, newest, neighbours."},
+    {"name": "ask", "description": "Lists with reasons, search, and the exact account of a score."},
+    {"name": "data", "description": "Gorse's users, items and events."},
+    {"name": "browse", "description": "Looking around: type-ahead, histories, the catalogue."},
+    {"name": "operate", "description": "Releases, measurements and metrics."},
+    {"name": "health", "description": "Probes."},
+]
+# By the name of a router the role that its routes need.
+_ROLES = {"open_to_all": "", "reading": "read", "writing": "write", "administering": "admin"}
 
 
 def create_app(
@@ -74,6 +75,7 @@ def create_app(
         title="langrec",
         version=langrec.__version__,
         description="Recommendations, search and explanations. Paths with bodies in CamelCase are those of Gorse.",
+        openapi_tags=_TAGS,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -84,11 +86,20 @@ def create_app(
     app.add_middleware(Guard, service=lambda: service)
     handle_errors(app)
     # Fixed paths come before those with an id in the same place.
+    roles: dict[tuple[str, str], str] = {}
     for module in (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data):
-        for name in ("open_to_all", "reading", "writing", "administering"):
-            if hasattr(module, name):
-                app.include_router(getattr(module, name))
+        for name, role in _ROLES.items():
+            router: APIRouter | None = getattr(module, name, None)
+            if router is not None:
+                app.include_router(router)
+                roles |= {
+                    (method, r.path): role
+                    for r in router.routes
+                    if isinstance(r, APIRoute)
+                    for method in r.methods or ()
+                }
     app.include_router(pages.router)
+    app.openapi = lambda: described(app, roles)  # type: ignore[method-assign]
     return app
 
 
