@@ -84,8 +84,45 @@ def evaluate(
     return _measure(lists, targets, users, items, facts, chosen_settings, protocol or {}, chosen, seconds, memory)
 
 
+def measure_lists(
+    lists: Mapping[str, TopLists],
+    targets: Targets,
+    *,
+    users: Ids,
+    items: Ids,
+    counts: npt.NDArray[np.integer],
+    has_text: Mask | None = None,
+    vectors: FloatMatrix | None = None,
+    settings: EvaluateSettings | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> Report:
+    """`evaluate` for answers that were made elsewhere, such as another library's lists.
+
+    Args:
+        lists: answers by name; the other arguments are those of `evaluate`.
+
+    Raises:
+        DataError: no lists, no questions, or columns that do not fit the catalogue.
+    """
+    _check(lists, targets, items, counts, has_text, vectors, None)
+    facts = ItemFacts(counts, has_text, vectors)
+    seconds = dict.fromkeys(lists, 0.0)
+    return _measure(
+        lists,
+        targets,
+        users,
+        items,
+        facts,
+        settings or EvaluateSettings(),
+        protocol or {},
+        None,
+        seconds,
+        peak_memory(),
+    )
+
+
 def _check(
-    models: Mapping[str, ScorerLike],
+    models: Mapping[str, Any],
     targets: Targets,
     items: Ids,
     counts: npt.NDArray[np.integer],
