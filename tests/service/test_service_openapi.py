@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,7 +13,15 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from langrec.service import openapi, routes_ask, routes_browse, routes_gorse_data, routes_gorse_lists, routes_operate
+from langrec.service import (
+    api_page,
+    openapi,
+    routes_ask,
+    routes_browse,
+    routes_gorse_data,
+    routes_gorse_lists,
+    routes_operate,
+)
 
 MODULES = (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data)
 KINDS = {"string": str, "boolean": bool, "object": dict, "array": list, "null": type(None)}
@@ -197,3 +207,38 @@ def test_the_server_takes_every_example_and_answers_in_the_shape_that_is_describ
         assert adapter.dump_python(adapter.validate_python(given), mode="json", exclude_unset=True) == given, where
         # An empty list would say nothing of its shape.
         assert given and (isinstance(given, list) or given.get("items", True)), where
+
+
+def test_the_page_for_people_names_every_route_and_loads_nothing_from_elsewhere(live, document):
+    answer = live.client.get("/docs")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    for method, path, operation in openapi.operations(document):
+        assert f"<b>{method}</b> {path}</span> {html.escape(operation['summary'])}" in answer.text
+        assert f'<details id="{operation["operationId"]}">' in answer.text
+    assert "<script" not in answer.text and "style=" not in answer.text
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', answer.text)
+    assert loaded and all(re.fullmatch(r"/[^/].*|/", one) for one in loaded)
+    for one in loaded:
+        assert live.client.get(one).status_code == 200, one
+
+
+def test_the_page_for_people_shows_marks_of_html_as_text():
+    operation = {
+        "tags": ["t"],
+        "summary": "a < b",
+        "description": "<i> `<s>`",
+        "operationId": "x",
+        "parameters": [{"name": "<n>", "in": "query", "description": "<b>", "example": "<u>"}],
+        "responses": {"200": {"content": {JSON: {"example": {"<k>": "</pre>"}}}}},
+    }
+    info = {"title": "<t>", "version": "1", "description": "<d>"}
+    shown = api_page.page(
+        {
+            "info": info,
+            "tags": [{"name": "t", "description": "<g>"}],
+            "paths": {"/x": {"get": operation}},
+        }
+    )
+    for mark in ("<i>", "<n>", "<u>", "<k>", "<t>", "<d>", "<g>", "<s>", '"</pre>"'):
+        assert mark not in shown and html.escape(mark) in shown
+    assert "<code>&lt;s&gt;</code>" in shown

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 
 import langrec
 from langrec.service import (
+    api_page,
     pages,
     replies,
     routes_ask,
@@ -98,6 +99,7 @@ def create_app(
                     if isinstance(r, APIRoute)
                     for method in r.methods or ()
                 }
+    app.include_router(api_page.router)
     app.include_router(pages.router)
     app.openapi = lambda: described(app, roles)  # type: ignore[method-assign]
     return app
