@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
+
+from langrec.service import cursors
 
 
 def test_a_body_with_a_history_is_answered_with_scores_sources_and_reasons(shared):
@@ -161,6 +165,108 @@ def test_cursor_pages_do_not_shift_while_items_come_and_go(live):
         cursor = page["cursor"]
     assert len(seen) == len(set(seen)), "nothing is shown twice"
     assert sorted(seen) == sorted(set(whole) - {whole[12]}), "nothing but the deleted is missing, nothing new is in"
+
+
+def found(live, cursor=None, k=10, **asked):
+    """Ids of a page of a search, and the next page's cursor."""
+    more = {"cursor": cursor} if cursor else {}
+    page = live.get("/api/search", **{"q": "story", "k": k, "meaning": 0.3, **asked, **more})
+    return [one["id"] for one in page["items"]], page["cursor"]
+
+
+def items_found(live, cursor=None, k=10):
+    """The same by Gorse's road."""
+    page = live.get("/api/items", q="story", n=k, **({"cursor": cursor} if cursor else {}))
+    return [one["ItemId"] for one in page["Items"]], page["Cursor"]
+
+
+@pytest.mark.parametrize("road", [found, items_found])
+def test_a_shown_item_that_now_ranks_first_repeats_nothing_and_loses_nothing(live, road):
+    whole, _ = road(live, k=48)
+    seen, cursor = road(live)
+    live.send("PATCH", f"/api/item/{seen[-1]}", {"Comment": "story story story story", "Labels": {}})
+    assert road(live, k=1)[0] == [seen[-1]], "it ranks first now"
+    while cursor:
+        page, cursor = road(live, cursor)
+        seen += page
+    assert len(seen) == len(set(seen)) and sorted(seen) == sorted(whole)
+
+
+@pytest.mark.parametrize("road", [found, items_found])
+def test_deleting_the_last_shown_and_the_best_items_loses_nothing(live, road):
+    whole, _ = road(live, k=48)
+    seen, cursor = road(live)
+    for name in (seen[-1], *seen[:5]):
+        live.send("DELETE", f"/api/item/{name}")
+    while cursor:
+        page, cursor = road(live, cursor)
+        seen += page
+    assert len(seen) == len(set(seen)) and sorted(seen) == sorted(whole)
+
+
+def test_every_page_may_come_after_another_change(live):
+    whole, _ = found(live, k=48)
+    seen, cursor = found(live, k=5)
+    gone, turn = set(), 0
+    while cursor:
+        turn += 1
+        new = {"ItemId": f"between{turn}", "Comment": "story story story", "Categories": ["sea"]}
+        live.send("POST", "/api/item", new)
+        later = [name for name in whole if name not in seen and name not in gone]
+        live.send("PATCH", f"/api/item/{seen[-1]}", {"Comment": f"story {'story ' * turn}", "Labels": {}})
+        live.send("PATCH", f"/api/item/{seen[0]}", {"Comment": "nothing of the kind", "Labels": {}})
+        if len(later) > 3:
+            live.send("PATCH", f"/api/item/{later[-1]}", {"Comment": "story story story story", "Labels": {}})
+            live.send("DELETE", f"/api/item/{later[-2]}")
+            gone.add(later[-2])
+        page, cursor = found(live, cursor, k=5)
+        seen += page
+    assert len(seen) == len(set(seen)) and sorted(seen) == sorted(set(whole) - gone)
+
+
+def test_a_walk_that_starts_at_an_offset_comes_back_to_nothing_before_it(live):
+    whole, _ = found(live, k=48)
+    seen, cursor = found(live, k=5, offset=7)
+    assert seen == whole[7:12]
+    live.send("DELETE", f"/api/item/{whole[0]}")
+    live.send("PATCH", f"/api/item/{whole[3]}", {"Comment": "nothing of the kind", "Labels": {}})
+    places = [one["position"] for one in live.get("/api/search", q="story", k=5, meaning=0.3, cursor=cursor)["items"]]
+    assert places == list(range(12, 17))
+    while cursor:
+        page, cursor = found(live, cursor, k=5)
+        seen += page
+    assert len(seen) == len(set(seen)) and sorted(seen) == sorted(whole[7:])
+
+
+def test_a_walk_longer_than_the_cursors_memory_goes_on_by_places(live, monkeypatch):
+    monkeypatch.setattr(cursors, "REMEMBERED", 8)
+    whole, _ = found(live, k=48)
+    seen, cursor, sizes = *found(live, k=6), []
+    while cursor:
+        sizes.append(len(cursor))
+        live.send("DELETE", f"/api/item/{seen[-1]}")
+        page, cursor = found(live, cursor, k=6)
+        seen += page
+    assert len(set(sizes[1:])) == 1, "it grows no more"
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= set(whole)
+
+
+def test_a_cursor_is_short_enough_for_an_address_and_survives_the_way():
+    cursor = cursors.Cursor(cursors.query_digest("story"), 2**40).after([f"item {i}" for i in range(5000)])
+    assert cursor.place == 5000 and len(cursor.text()) < 6100
+    assert set(cursor.text()) <= set(string.ascii_letters + string.digits + "-_")
+    assert cursors.parse_cursor(cursor.text()) == cursor
+
+
+def test_a_broken_cursor_is_refused_in_plain_words(live):
+    _, cursor = found(live, k=3)
+    swapped = cursor[:-9] + ("A" if cursor[-9] != "A" else "B") + cursor[-8:]
+    for broken in (cursor[:-8], cursor[:-1], cursor + "AAAAAAAA", swapped, "AAAA", "é" * 8, "A" * 9000, "!" + cursor):
+        answer = live.client.get("/api/search", params={"q": "story", "k": 3, "meaning": 0.3, "cursor": broken})
+        assert answer.status_code == 400 and answer.json()["field"] == "cursor", broken[:20]
+        assert "start again without it" in answer.json()["message"]
+        assert live.client.get("/api/items", params={"q": "story", "cursor": broken}).status_code == 400
 
 
 def test_a_cursor_of_another_search_is_refused(live):

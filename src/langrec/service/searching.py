@@ -1,45 +1,18 @@
-"""Pages of a search, by offset or by a cursor that stays in place while items come and go."""
+"""Pages of a search, by offset or by a cursor that stays in place while items come, go and change."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
 from langrec.service import item_rows
 from langrec.service.bodies import SearchBody
+from langrec.service.cursors import REMEMBERED, Cursor, item_hash, parse_cursor, query_digest
 from langrec.service.service import Answer, Service
-from langrec.types import Query, Recommendation
-
-# Where items were deleted or moved since the first page, the last shown item stands within this many places.
-_SLACK = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a page ended.
-
-    Attributes:
-        query: digest of what was asked.
-        revision: of the store at the first page; items made later are not part of these pages.
-        shown: how many items the pages so far held.
-        last: the last item shown.
-        score: its score.
-    """
-
-    query: str
-    revision: int
-    shown: int
-    last: str
-    score: float
-
-    def text(self) -> str:
-        values = [self.query, self.revision, self.shown, self.last, self.score]
-        return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+from langrec.types import IntVector, Query, Recommendation
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,74 +30,58 @@ async def search_page(service: Service, body: SearchBody) -> Page:
     Raises:
         DataError: the cursor is none, or of another search.
     """
-    filters = body.filters.filters()
     query = Query(
         user=body.user,
         text=body.q,
         k=body.k,
         offset=body.offset,
-        filters=filters,
+        filters=body.filters.filters(),
         meaning=body.meaning,
         personal=body.personal,
     )
-    digest = _digest(body)
+    digest = query_digest(body.model_dump_json(exclude={"cursor", "k", "offset"}))
     if body.cursor:
-        cursor = _parse(body.cursor)
+        cursor = parse_cursor(body.cursor)
         if cursor.query != digest:
             raise DataError("cursor: belongs to another search; start again without it", field="cursor")
         return await _next_page(service, query, cursor)
-    answer = await service.search(query)
-    total = _total(answer.list)
-    more = body.offset + len(answer.list) < total
-    shown = body.offset + len(answer.list)
-    return Page(answer, total, _cursor(digest, answer.snapshot.revision, shown, answer) if more else None)
+    # What an offset passes over counts as shown, so that it does not come up on a later page.
+    before = min(body.offset, REMEMBERED)
+    found = await service.search(replace(query, k=query.k + before, offset=query.offset - before))
+    start = Cursor(digest, found.snapshot.revision, forgotten=query.offset - before).after(found.list.ids[:before])
+    answer = Answer(query, _part(found.list, np.arange(before, len(found.list), dtype=np.int32)), found.snapshot)
+    total = _total(found.list)
+    ids = answer.list.ids
+    return Page(answer, total, start.after(ids).text() if ids and body.offset + len(ids) < total else None)
 
 
 async def _next_page(service: Service, query: Query, cursor: Cursor) -> Page:
+    """The best that no page has shown, by the scores of now: what moved up or down since comes once all the same."""
     newer = await service.call(lambda _, connection: item_rows.created_after(connection, cursor.revision))
     filters = replace(query.filters, exclude=(*query.filters.exclude, *newer))
-    wide = replace(query, k=cursor.shown + query.k + _SLACK, offset=0, filters=filters)
-    answer = await service.search(wide)
-    start = _place_after(answer.list, cursor)
-    stop = min(start + query.k, len(answer.list))
-    total = _total(answer.list)
-    page = Answer(replace(query, offset=start), _part(answer.list, start, stop), answer.snapshot)
-    more = start < stop < total
-    return Page(page, total, _cursor(cursor.query, cursor.revision, stop, page) if more else None)
+    # One more than the page, to know whether another one follows.
+    wide = replace(query, k=cursor.place + query.k + 1, offset=0, filters=filters)
+    found = await service.search(wide)
+    left = await run_in_threadpool(_not_shown, found.list, cursor)
+    answer = Answer(replace(query, offset=cursor.place), _part(found.list, left[: query.k]), found.snapshot)
+    following = cursor.after(answer.list.ids).text() if len(left) > query.k else None
+    return Page(answer, _total(found.list), following)
 
 
-def _place_after(found: Recommendation, cursor: Cursor) -> int:
-    """Where the next page starts: after the last shown item, or after all that score as high where it is gone."""
-    if cursor.last in found.ids:
-        return found.ids.index(cursor.last) + 1
-    below = np.flatnonzero(found.items.scores < cursor.score)
-    return int(below[0]) if len(below) else min(cursor.shown, len(found))
+def _not_shown(found: Recommendation, cursor: Cursor) -> IntVector:
+    """Places of the items that are not remembered as shown, without as many of the first as were forgotten."""
+    shown = frozenset(cursor.shown)
+    places = [place for place, item_id in enumerate(found.ids) if item_hash(item_id) not in shown]
+    return np.array(places[cursor.forgotten :], dtype=np.int32)
 
 
-def _part(found: Recommendation, start: int, stop: int) -> Recommendation:
-    return replace(found, ids=found.ids[start:stop], items=found.items.take(np.arange(start, stop)))
-
-
-def _cursor(digest: str, revision: int, shown: int, answer: Answer) -> str | None:
-    if not answer.list.ids:
-        return None
-    return Cursor(digest, revision, shown, answer.list.ids[-1], float(answer.list.items.scores[-1])).text()
+def _part(found: Recommendation, places: IntVector) -> Recommendation:
+    ids = tuple(found.ids[place] for place in places)
+    stages = (replace(one, n_out=len(ids)) if one.name == "select" else one for one in found.trace.stages)
+    return replace(found, ids=ids, items=found.items.take(places), trace=replace(found.trace, stages=tuple(stages)))
 
 
 def _total(found: Recommendation) -> int:
     """How many items match and pass the filters."""
     by_name = {stage.name: stage.n_out for stage in found.trace.stages}
     return by_name.get("filter", len(found))
-
-
-def _digest(body: SearchBody) -> str:
-    asked = body.model_dump_json(exclude={"cursor", "k", "offset"})
-    return hashlib.blake2b(asked.encode("utf-8", "replace"), digest_size=6).hexdigest()
-
-
-def _parse(text: str) -> Cursor:
-    try:
-        query, revision, shown, last, score = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return Cursor(str(query), int(revision), min(max(int(shown), 0), 1_000_000), str(last), float(score))
-    except (ValueError, TypeError) as error:
-        raise DataError("cursor: is not one that a search gave", field="cursor") from error
