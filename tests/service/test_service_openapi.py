@@ -217,6 +217,7 @@ def test_the_page_for_people_names_every_route_and_loads_nothing_from_elsewhere(
         assert f'<details id="{operation["operationId"]}">' in answer.text
     assert "<script" not in answer.text and "style=" not in answer.text
     loaded = re.findall(r'(?:src|href)="([^"]*)"', answer.text)
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert loaded and all(re.fullmatch(r"/[^/].*|/", one) for one in loaded)
     for one in loaded:
         assert live.client.get(one).status_code == 200, one
