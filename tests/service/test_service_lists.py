@@ -174,9 +174,9 @@ def found(live, cursor=None, k=10, **asked):
     return [one["id"] for one in page["items"]], page["cursor"]
 
 
-def items_found(live, cursor=None, k=10):
+def items_found(live, cursor=None, k=10, q="story"):
     """The same by Gorse's road."""
-    page = live.get("/api/items", q="story", n=k, **({"cursor": cursor} if cursor else {}))
+    page = live.get("/api/items", q=q, n=k, **({"cursor": cursor} if cursor else {}))
     return [one["ItemId"] for one in page["Items"]], page["Cursor"]
 
 
@@ -193,13 +193,21 @@ def test_a_shown_item_that_now_ranks_first_repeats_nothing_and_loses_nothing(liv
 
 
 @pytest.mark.parametrize("road", [found, items_found])
-def test_deleting_the_last_shown_and_the_best_items_loses_nothing(live, road):
-    whole, _ = road(live, k=48)
-    seen, cursor = road(live)
-    for name in (seen[-1], *seen[:5]):
-        live.send("DELETE", f"/api/item/{name}")
+@pytest.mark.parametrize("how", ["deleted", "edited"])
+def test_losing_the_last_shown_and_the_best_items_loses_no_other(live, road, how):
+    ranked = [{"ItemId": f"z{i}", "Comment": "zebra " * (30 - i) + "stone " * i} for i in range(30)]
+    live.send("POST", "/api/items", ranked)
+    whole, _ = road(live, k=48, q="zebra")
+    assert whole[:30] == [one["ItemId"] for one in ranked]
+    seen, cursor = road(live, q="zebra")
+    live.send("DELETE", f"/api/item/{seen[-1]}")
+    for name in seen[:5]:
+        if how == "deleted":
+            live.send("DELETE", f"/api/item/{name}")
+        else:  # the best that is left is now the measure of all scores
+            live.send("PATCH", f"/api/item/{name}", {"Comment": "nothing of the kind", "Labels": {}})
     while cursor:
-        page, cursor = road(live, cursor)
+        page, cursor = road(live, cursor, q="zebra")
         seen += page
     assert len(seen) == len(set(seen)) and sorted(seen) == sorted(whole)
 
