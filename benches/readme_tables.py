@@ -60,6 +60,12 @@ CHINESE = {
     "feedback": "写入事件",
     "at once": "个并发",
     "cores": "核",
+    "texts of each kind": "段文本（每种）",
+    "made up": "虚构文本",
+    "run": "运行",
+    "first": "第一次",
+    "second": "第二次",
+    "limit": "上限",
     ", ": "，",
     "; ": "；",
 }
@@ -173,17 +179,28 @@ def serve_table(result: Result, say: Callable[[str], str]) -> Rows:
     return rows
 
 
+def demo_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """The first run and the second, beside the limits."""
+    limits = result["limits"]
+    rows = [[say("run"), say("seconds"), say("memory, GB")]]
+    rows += [[say(name), f"{run['seconds']:.0f}", f"{run['peak_gb']:.2f}"] for name, run in result["runs"].items()]
+    return [*rows, [say("limit"), str(limits["seconds"]), f"{limits['gb']:.2f}"]]
+
+
 TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "evaluate": evaluation_table,
     "sizes": sizes_table,
     "data_scale": data_scale_table,
     "encode": encode_table,
     "serve": serve_table,
+    "demo": demo_table,
 }
 
 
 def _notes(kind: str, result: Result, say: Callable[[str], str]) -> list[str]:
     """What was measured on, in numbers."""
+    if kind == "encode":
+        return [f"{result['n']:,} {say('texts of each kind')}{say(', ')}{say(result['texts'])}"]
     sizes = result.get("protocol" if kind == "evaluate" else "size", {})
     words = ("users", "items", "events")
     keys = {"questions": "questions", **{f"n_{word}": word for word in words}}
