@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
@@ -173,6 +173,7 @@ async def delete_category(request: Request, item: PathItem, category: PathCatego
 )
 async def get_items(
     request: Request,
+    background: BackgroundTasks,
     n: Page = 10,
     cursor: After = "",
     q: Annotated[str, Query(description="words to search for", examples=["moon"])] = "",
@@ -189,10 +190,12 @@ async def get_items(
         stored = await run_in_threadpool(_stored, service, page.answer.list.ids)
         found = [stored[name] for name in page.answer.list.ids if name in stored]
         after = page.cursor or ""
+        background.add_task(service.log_impression, request.state.request_id, "search", None, page.answer)
     else:
         found = await run_in_threadpool(_page_of_items, service, after, n)
         after = found[-1].item.id if n and len(found) == n else ""
-    return Answered({"Cursor": after, "Items": [shapes.gorse_item(one) for one in found]})
+    items = [shapes.gorse_item(one) for one in found]
+    return Answered({"Cursor": after, "Items": items}, background=background)
 
 
 # Feedback

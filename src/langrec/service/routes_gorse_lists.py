@@ -15,8 +15,9 @@ from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.auth import NotAllowed
 from langrec.service.bodies import SLASH, Count, Offset, PathItem, PathUser, SessionFeedback, now_ms, parse_duration
 from langrec.service.guard import NotFound, needs
+from langrec.service.service import Answer
 from langrec.service.snapshot import Snapshot
-from langrec.types import Filters, Query, Recommendation
+from langrec.types import Filters, Query
 
 reading = APIRouter(prefix="/api", tags=["lists"], dependencies=[Depends(needs("read"))])
 
@@ -123,13 +124,14 @@ async def session_recommend(
 )
 async def popular(
     request: Request,
+    after: BackgroundTasks,
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
     """By all events up to now; new ones count after a pause of a few seconds."""
-    return await _plain_list(request, "popular", _categories(request, category), n, offset, user)
+    return await _plain_list(request, after, "popular", _categories(request, category), n, offset, user)
 
 
 @reading.get("/latest", summary="Newest items", response_model=list[replies.Scored])
@@ -141,23 +143,30 @@ async def popular(
 )
 async def latest(
     request: Request,
+    after: BackgroundTasks,
     n: Count = 10,
     offset: Offset = 0,
     category: Categories = None,
     user: UserId = "",
 ) -> Answered:
-    """By their own times; items without a time are left out."""
-    return await _plain_list(request, "latest", _categories(request, category), n, offset, user)
+    """By their own times; then items without a time, scored 0, the last added first."""
+    return await _plain_list(request, after, "latest", _categories(request, category), n, offset, user)
 
 
 @reading.get("/non-personalized/{name}", summary="Popular or newest items", response_model=list[replies.Scored])
 async def non_personalized(
-    request: Request, name: ListName, n: Count = 10, offset: Offset = 0, category: Categories = None, user: UserId = ""
+    request: Request,
+    after: BackgroundTasks,
+    name: ListName,
+    n: Count = 10,
+    offset: Offset = 0,
+    category: Categories = None,
+    user: UserId = "",
 ) -> Answered:
     """The lists `popular` and `latest` by name."""
     if name not in ("popular", "latest"):
         raise NotFound(f"there is no list {name!r}; there are popular and latest", field="name")
-    return await _plain_list(request, name, _categories(request, category), n, offset, user)
+    return await _plain_list(request, after, name, _categories(request, category), n, offset, user)
 
 
 @reading.get("/item/{item}/neighbors", summary="Items like an item", response_model=list[replies.Scored])
@@ -169,6 +178,7 @@ async def non_personalized(
 )
 async def neighbours(
     request: Request,
+    after: BackgroundTasks,
     item: PathItem,
     n: Count = 10,
     offset: Offset = 0,
@@ -180,18 +190,20 @@ async def neighbours(
     check_count(service, n, "n")
     categories = _categories(request, category)
 
-    def find(snapshot: Snapshot, connection: sa.Connection) -> list[dict[str, Any]]:
+    def find(snapshot: Snapshot, connection: sa.Connection) -> Answer:
         if snapshot.recommender.view(item) is None:
             raise NotFound(f"there is no item {item!r}", field="item")
         filters = Filters(categories=categories, exclude=tuple(_seen(connection, user)))
-        return shapes.scores(snapshot.recommender.neighbours(item, n, offset, filters))
+        found = snapshot.recommender.neighbours(item, n, offset, filters)
+        return Answer(Query(history=(item,), k=n, offset=offset, filters=filters), found, snapshot)
 
-    return Answered(await service.call(find))
+    return _shown(request, after, "neighbours", user, await service.call(find))
 
 
 @reading.get("/item-to-item/{name}/{item}", summary="Items like an item", response_model=list[replies.Scored])
 async def item_to_item(
     request: Request,
+    after: BackgroundTasks,
     name: NeighboursName,
     item: PathItem,
     n: Count = 10,
@@ -201,7 +213,7 @@ async def item_to_item(
 ) -> Answered:
     """The same as the neighbours of an item, under any of the names `neighbors`, `similar` and `default`."""
     _known_neighbours(name)
-    return await neighbours(request, item, n, offset, category, user)
+    return await neighbours(request, after, item, n, offset, category, user)
 
 
 @reading.get("/user/{user}/neighbors", summary="Users with like events", response_model=list[replies.Neighbour])
@@ -230,18 +242,30 @@ async def user_to_user(
 
 
 async def _plain_list(
-    request: Request, name: str, categories: tuple[str, ...], n: int, offset: int, user: str
+    request: Request,
+    after: BackgroundTasks,
+    name: str,
+    categories: tuple[str, ...],
+    n: int,
+    offset: int,
+    user: str,
 ) -> Answered:
     service = service_of(request)
     check_count(service, n, "n")
 
-    def find(snapshot: Snapshot, connection: sa.Connection) -> Recommendation:
+    def find(snapshot: Snapshot, connection: sa.Connection) -> Answer:
         filters = Filters(categories=categories, exclude=tuple(_seen(connection, user)))
-        if name == "popular":
-            return snapshot.recommender.popular(n, offset, filters)
-        return snapshot.recommender.latest(n, offset, filters)
+        recommender = snapshot.recommender
+        found = (recommender.popular if name == "popular" else recommender.latest)(n, offset, filters)
+        return Answer(Query(k=n, offset=offset, filters=filters), found, snapshot)
 
-    return Answered(shapes.scores(await service.call(find)))
+    return _shown(request, after, name, user, await service.call(find))
+
+
+def _shown(request: Request, after: BackgroundTasks, kind: str, user: str, answer: Answer) -> Answered:
+    """A list for everyone, noted as shown to the user whose events it leaves out, if one was named."""
+    after.add_task(service_of(request).log_impression, request.state.request_id, kind, user or None, answer)
+    return Answered(shapes.scores(answer.list), background=after)
 
 
 async def _write_back(request: Request, user: str, items: tuple[str, ...], type: str, delay: str) -> None:
