@@ -149,13 +149,18 @@ class Recommender:
         return self.recommend([Query(k=k, offset=offset, filters=filters or Filters(), at=at)])[0]
 
     def latest(self, k: int, offset: int = 0, filters: Filters | None = None) -> Recommendation:
-        """Items by their own time, newest first; items without one are left out."""
+        """Items by their own time, newest first; then those without one, scored 0, the last added first.
+
+        Added means the catalogue's order: rows of the items file, then what has been written since.
+        """
         asked = number(Query(k=k, offset=offset, filters=filters or Filters()), self.items)
         times = self.items.times()
         mask, dropped = allowed(self.items, self.items.hidden(), filters or Filters(), asked.seen, asked.at)
-        nums = np.flatnonzero(mask & (times >= 0))
-        best: IntVector = nums[np.lexsort((nums, -times[nums]))][offset : offset + k].astype(np.int32)
-        listed = ItemList(best, (times[best] / 1000.0).astype(np.float32))
+        nums = np.flatnonzero(mask)
+        timed, timeless = nums[times[nums] >= 0], nums[times[nums] < 0][::-1]
+        order = np.concatenate([timed[np.lexsort((timed, -times[timed]))], timeless])
+        best: IntVector = order[offset : offset + k].astype(np.int32)
+        listed = ItemList(best, (np.maximum(times[best], 0) / 1000.0).astype(np.float32))
         return Recommendation(self.items.ids.take(best), listed, Trace("latest", dropped=dropped, release=self.release))
 
     def _answer(self, queries: Sequence[Query]) -> list[Recommendation]:

@@ -128,6 +128,15 @@ def test_lists_for_everyone_leave_out_what_one_user_has_seen(shared):
     assert [one["Id"] for one in shared.get("/api/latest/sea", n=2)] == ["sea11", "sea10"]
 
 
+def test_items_without_a_time_are_as_new_as_their_place_in_the_catalogue(live):
+    live.send("POST", "/api/items", [{"ItemId": f"plain{i}", "Categories": ["plain"]} for i in range(3)])
+    only = live.get("/api/non-personalized/latest", category="plain")
+    assert [one["Id"] for one in only] == ["plain2", "plain1", "plain0"] and {one["Score"] for one in only} == {0.0}
+    live.send("PATCH", "/api/item/plain1", {"Timestamp": "2020-01-01T00:00:00Z"})
+    assert [one["Id"] for one in live.get("/api/latest/plain")] == ["plain1", "plain2", "plain0"]
+    assert live.get("/api/latest", n=100)[-2]["Id"] == "plain2", "behind everything with a time"
+
+
 def test_neighbours_can_be_kept_to_a_category(shared):
     found = shared.get("/api/item/sea00/neighbors/odd", n=3)
     assert len(found) == 3 and all(int(one["Id"][-2:]) % 2 for one in found)
