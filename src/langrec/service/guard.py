@@ -134,6 +134,9 @@ def handle_errors(app: FastAPI) -> None:
         message = str(first["msg"]).removeprefix("Value error, ")
         if first["type"] == "json_invalid":
             field, message = "body", "the body is not valid JSON"
+        elif places[0] == "body" and isinstance(error.body, bytes):
+            # A body of another kind is not read: pages of other sites may send those without being asked.
+            field, message = "body", "send JSON with the header Content-Type: application/json"
         return error_response(request.state.request_id, 400, "bad_request", f"{field}: {message}", field)
 
     @app.exception_handler(HTTPException)
