@@ -252,7 +252,12 @@ def answer(scores: Scores, asked: Questions, n_items: int, popular: np.ndarray) 
 
 
 def factor_scores(
-    fit: Fit, users: np.ndarray, items: np.ndarray, mode: str, biases: np.ndarray | None = None
+    fit: Fit,
+    users: np.ndarray,
+    items: np.ndarray,
+    mode: str,
+    biases: np.ndarray | None = None,
+    untrained: str = "nothing",
 ) -> Scores:
     """Scores of a model that knows users by trained factors alone and folds nothing in.
 
@@ -262,15 +267,18 @@ def factor_scores(
         mode: trained = a user's own factors where there are any; history = for everybody the mean of the history's item
             factors. An unknown user gets that mean in both.
         biases: (n,) added to every score.
+        untrained: what the factors of items without rows stand on: nothing, so that they are not scored, or text.
     """
     code_of = fit.rows.code_of
-    untrained = np.bincount(fit.rows.items, minlength=fit.rows.n_items) == 0
+    unknown = np.bincount(fit.rows.items, minlength=fit.rows.n_items) == 0
+    if untrained == "text":
+        unknown[:] = False
 
     def scores(part: Questions) -> np.ndarray:
         vectors = np.full((len(part), items.shape[1]), np.nan, dtype=np.float64)
         for i, (user, history) in enumerate(zip(part.users, part.histories, strict=True)):
             code = code_of.get(user, -1) if mode == "trained" else -1
-            learned = history[~untrained[history]]
+            learned = history[~unknown[history]]
             if code >= 0:
                 vectors[i] = users[code]
             elif len(learned):
@@ -278,7 +286,7 @@ def factor_scores(
         found = vectors @ items.T.astype(np.float64)
         if biases is not None:
             found += biases
-        found[:, untrained] = np.nan
+        found[:, unknown] = np.nan
         return found
 
     return scores
