@@ -169,8 +169,14 @@ class Process:
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "langrec", "serve"]
         command += ["--releases", str(releases), "--store", store, "--port", str(self.port), *arguments]
+        # A killed server leaves its temporary files: here they are the test's.
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": str(releases.parent)},
         )
         self.client = httpx.Client(base_url=self.url, timeout=30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sqlite3
@@ -11,7 +12,7 @@ import threading
 
 import httpx
 import pytest
-from live_server import free_port
+from live_server import free_port, wait_until
 
 AT = "2024-05-01T12:00:00Z"
 
@@ -39,6 +40,45 @@ def test_two_workers_see_each_others_writes_at_once(start_process):
         assert item in httpx.get(f"{server.url}/api/recommend/{user}?n=200").json()
         assert httpx.delete(f"{server.url}/api/item/{item}").status_code == 200
         assert item not in httpx.get(f"{server.url}/api/recommend/{user}?n=200").json()
+
+
+def metrics(url: str) -> dict[str, float]:
+    """Samples by name and labels, from any worker."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+@pytest.mark.slow
+def test_metrics_count_the_requests_of_all_workers_whichever_answers(start_process):
+    server = start_process("--workers", "2").wait()
+    assert len(workers_seen(server.url)) == 2
+    for _ in range(30):
+        assert httpx.get(f"{server.url}/api/recommend/sea-u0?n=3").status_code == 200
+    count = 'langrec_request_seconds_count{method="GET",route="/api/recommend/{user}",status="200"}'
+    scrapes = [metrics(server.url) for _ in range(12)]
+    assert {found[count] for found in scrapes} == {30}
+    assert {found["langrec_cache_hits_total"] + found["langrec_cache_misses_total"] for found in scrapes} == {30}
+    assert {found["langrec_impressions_total"] for found in scrapes[2:]} == {30}
+    cache = [httpx.get(f"{server.url}/api/health/stats").json()["cache"] for _ in range(8)]
+    assert {one["hits"] + one["misses"] for one in cache} == {30}
+    memory = [name for name in scrapes[0] if name.startswith("process_resident_memory_bytes{pid=")]
+    assert len(memory) == 2 and all(scrapes[0][name] > 1e6 for name in memory)
+    (release,) = [name for name in scrapes[0] if name.startswith("langrec_release_info")]
+    assert scrapes[0][release] == 2, "both workers serve it"
+
+
+@pytest.mark.slow
+def test_what_a_worker_counted_outlives_it_and_its_process_does_not(start_process):
+    server = start_process("--workers", "2").wait()
+    assert len(workers_seen(server.url)) == 2
+    for _ in range(20):
+        httpx.get(f"{server.url}/api/recommend/sea-u0?n=3")
+    count = 'langrec_request_seconds_count{method="GET",route="/api/recommend/{user}",status="200"}'
+    dead = next(iter(workers_seen(server.url))).split("-")[0]
+    os.kill(int(dead), signal.SIGKILL)
+    memory = f'process_resident_memory_bytes{{pid="{dead}"}}'
+    after = wait_until(lambda: found if memory not in (found := metrics(server.url)) else None)
+    assert after[count] == 20
 
 
 @pytest.mark.slow
@@ -79,7 +119,7 @@ def test_sudden_death_under_load_loses_no_acknowledged_write(start_process, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_ctrl_c_stops_cleanly(start_process, workers):
+def test_ctrl_c_stops_cleanly(start_process, tmp_path, workers):
     server = start_process("--workers", workers).wait()
     assert server.client.get("/api/recommend/sea-u0").status_code == 200
     server.process.send_signal(signal.SIGINT)
@@ -88,6 +128,7 @@ def test_ctrl_c_stops_cleanly(start_process, workers):
     assert "Traceback" not in err and server.process.returncode in (0, 130)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0, "the port is free again"
+    assert not list(tmp_path.glob("langrec-*")), "the folder of the workers' metrics is gone"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -66,17 +67,18 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
         else:
             app = _app_of_workers(releases, chosen, show)
     print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
-    uvicorn.run(
-        app,
-        factory=isinstance(app, str),
-        host=chosen.host,
-        port=chosen.port,
-        workers=chosen.workers,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-    )
+    with _shared_metrics() if chosen.workers > 1 else contextlib.nullcontext():
+        uvicorn.run(
+            app,
+            factory=isinstance(app, str),
+            host=chosen.host,
+            port=chosen.port,
+            workers=chosen.workers,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
 
 
 def address(settings: ServeSettings) -> str:
@@ -105,6 +107,19 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
     for field in dataclasses.fields(ServeSettings):
         os.environ[f"{ENV_PREFIX}SERVE_{field.name}".upper()] = str(getattr(settings, field.name))
     return "langrec.service.http:app_from_environment"
+
+
+@contextlib.contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A folder in which workers count together, for as long as they run; they find it in their environment."""
+    from langrec.service.gathered import VARIABLE
+
+    with tempfile.TemporaryDirectory(prefix="langrec-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[VARIABLE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[VARIABLE]
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ class StatsReply(BaseModel):
     """The last hour."""
 
     series: list[Step]
-    queue: int = Field(description="requests that wait for the scorer of this worker", examples=[0])
+    queue: int = Field(description="requests that wait for a scorer", examples=[0])
     shed: int = Field(description="requests that were refused because too many waited", examples=[0])
     cache: CacheCounts
     freshness: Freshness

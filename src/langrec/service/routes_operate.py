@@ -63,22 +63,22 @@ async def health(request: Request) -> Answered:
     response_model=replies_operate.StatsReply,
 )
 def stats(request: Request) -> Answered:
-    """All workers together but for `queue`, `shed` and `cache`, which are of the worker that answers."""
+    """All workers together; `worker` is the one that answers."""
     service = service_of(request)
     snapshot = service.snapshot
     with service.store.read() as connection:
         series = service.stats.series(connection)
         event_at, item_at = browse_rows.newest(connection)
-    value = service.stats.registry.get_sample_value
+    service.stats.queue.set(service.batcher.queue)
+    queue, shed, hits, misses = service.stats.totals(
+        "langrec_queue", "langrec_shed_total", "langrec_cache_hits_total", "langrec_cache_misses_total"
+    )
     return Answered(
         {
             "series": series,
-            "queue": service.batcher.queue,
-            "shed": service.batcher.shed,
-            "cache": {
-                "hits": int(value("langrec_cache_hits_total") or 0),
-                "misses": int(value("langrec_cache_misses_total") or 0),
-            },
+            "queue": queue,
+            "shed": shed,
+            "cache": {"hits": hits, "misses": misses},
             "freshness": {"event_at": event_at, "item_at": item_at, "release_at": _made_at(_manifest(snapshot.folder))},
             "worker": service.stats.worker,
         }
@@ -87,17 +87,16 @@ def stats(request: Request) -> Answered:
 
 @reading.get(
     "/metrics",
-    summary="Metrics of this process in the Prometheus text format",
+    summary="Metrics of all workers in the Prometheus text format",
     response_class=PlainTextResponse,
     responses=_METRICS,
 )
 async def metrics(request: Request) -> Response:
-    """Requests, their times, the cache, the queue, the release, and the process; of the worker that answers."""
+    """Requests, their times, the cache, the queue, the release; of all workers together, and each one's process."""
     service = service_of(request)
-    service.stats.release.clear()
-    service.stats.release.labels(service.snapshot.stamp).set(1)
-    service.stats.overlay.set(len(service.snapshot.overlay))
-    return Response(service.stats.prometheus(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    service.stats.queue.set(service.batcher.queue)
+    found = await run_in_threadpool(service.stats.prometheus)
+    return Response(found, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @reading.get("/api/release", summary="The release in use", response_model=replies_operate.ReleaseReply)

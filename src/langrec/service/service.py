@@ -70,6 +70,7 @@ class Service:
         self.keys: Keys = load_keys(settings, self.store)
         self.stats = Stats()
         self.releases = Releases(releases, self.store, popular_pause=settings.popular_seconds, progress=progress)
+        self.stats.serving(self.snapshot.stamp, len(self.snapshot.overlay))
         self.writer = Writer(self.store)
         self.batcher = Batcher(self._work, most_waiting=settings.max_queue)
         self._cache: OrderedDict[tuple[Any, ...], tuple[float, Recommendation]] = OrderedDict()
@@ -180,6 +181,7 @@ class Service:
     def _work(self, jobs: Sequence[_Ask | _Call]) -> list[Any]:
         """Runs in the scorer's thread: one result or exception per job."""
         snapshot = self.releases.fresh()
+        self.stats.serving(snapshot.stamp, len(snapshot.overlay))
         results: list[Any] = [None] * len(jobs)
         asks: dict[tuple[str, float | None], list[tuple[int, Query]]] = {}
         with self.store.read() as connection:

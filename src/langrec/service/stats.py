@@ -1,4 +1,4 @@
-"""Counts and times of requests: Prometheus metrics of this process, and 15-second buckets that workers share."""
+"""Counts and times of requests: Prometheus metrics, and 15-second buckets; workers share both."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from langrec.service import schema
+from langrec.service.gathered import gathered, shared_folder
 from langrec.service.store import upsert
 
 BUCKET_SECONDS = 15
@@ -49,7 +50,9 @@ class Stats:
         self._now = Bucket(_start(time.time()))
         self._finished: list[Bucket] = []
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self._folder = shared_folder()
+        if self._folder is None:
+            ProcessCollector(registry=self.registry)
         self._seconds = Histogram(
             "langrec_request_seconds",
             "Time from a request's first byte to its answer",
@@ -62,15 +65,38 @@ class Stats:
         self.lost = Counter("langrec_impressions_lost", "Lists shown that could not be logged", registry=self.registry)
         self.hits = Counter("langrec_cache_hits", "Answers taken from the cache", registry=self.registry)
         self.misses = Counter("langrec_cache_misses", "Answers that were computed", registry=self.registry)
-        self.queue = Gauge("langrec_queue", "Requests that wait for the scorer", registry=self.registry)
+        self.queue = Gauge(
+            "langrec_queue", "Requests that wait for the scorer", registry=self.registry, multiprocess_mode="livesum"
+        )
         self.block = Histogram(
             "langrec_block_queries",
             "Queries scored together",
             registry=self.registry,
             buckets=(1, 2, 4, 8, 16, 32, 64),
         )
-        self.release = Gauge("langrec_release_info", "The release in use", ["stamp"], registry=self.registry)
-        self.overlay = Gauge("langrec_overlay_items", "Items that differ from the release's", registry=self.registry)
+        self._release = Gauge(
+            "langrec_release_info",
+            "Workers that serve a release",
+            ["stamp"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._overlay = Gauge(
+            "langrec_overlay_items",
+            "Items that differ from the release's",
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._stamp = ""
+
+    def serving(self, stamp: str, n_overlay: int) -> None:
+        """Notes the release in use, and how many items differ from it; call it from one thread only."""
+        if stamp != self._stamp:
+            if self._stamp:
+                self._release.labels(self._stamp).set(0)
+            self._release.labels(stamp).set(1)
+            self._stamp = stamp
+        self._overlay.set(n_overlay)
 
     def record(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts one answered request."""
@@ -83,8 +109,13 @@ class Stats:
             bucket.times[place] = bucket.times.get(place, 0) + 1
 
     def prometheus(self) -> bytes:
-        """The metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
+        """The metrics of all workers in the Prometheus text format."""
+        return generate_latest(self._gathered())
+
+    def totals(self, *names: str) -> list[int]:
+        """Samples of metrics without labels, of all workers; 0 where nothing was counted yet."""
+        registry = self._gathered()
+        return [int(registry.get_sample_value(name) or 0) for name in names]
 
     def flush(self, connection: sa.Connection) -> None:
         """Moves finished buckets into the store and forgets those older than an hour."""
@@ -111,6 +142,9 @@ class Stats:
         for bucket in [*stored, *mine]:
             by_time.setdefault(bucket.at, []).append(bucket)
         return [_summed(by_time[at]) for at in sorted(by_time)]
+
+    def _gathered(self) -> CollectorRegistry:
+        return self.registry if self._folder is None else gathered(self._folder)
 
     def _current(self) -> Bucket:
         start = _start(time.time())
