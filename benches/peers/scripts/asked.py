@@ -10,7 +10,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import polars as pl
 
 K = 20  # ranks of a list
 CELLS = 40_000_000  # scores held at once
-PATIENCE = 4  # epochs without a better validation after which training ends
+PATIENCE = 6  # judgements without a better validation after which a point's training ends
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,19 @@ class Questions:
 Scores = Callable[[Questions], np.ndarray]  # (q, n) scores, NaN where the model cannot score
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fitted:
-    """A model that answers.
+    """A model as far as it is trained.
 
     Attributes:
-        scores: of the whole catalogue.
-        told: what fitting found that a second fit needs (`epochs`), or the table shows (`seconds_per_epoch`).
+        scores: of the whole catalogue; valid until the model is trained further.
+        epochs: passes over the rows so far, 1 for a model that is made at once.
+        kept: makes the same model again as it is now, unharmed by further training; None where there is none.
     """
 
     scores: Scores
-    told: dict[str, Any] = field(default_factory=dict)
+    epochs: float = 1.0
+    kept: Callable[[], Scores] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,12 @@ class Fit:
         items: items.parquet.
         point: the settings.
         threads: to use.
-        judge: NDCG@10 on validation of a model's scores; None in the second fit, before the test.
-        stop: `time.monotonic()` at which training should end.
-        told: what the first fit found, for the second.
     """
 
     rows: Rows
     items: pl.DataFrame
     point: dict[str, Any]
     threads: int
-    judge: Callable[[Scores], float] | None
-    stop: float
-    told: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -145,16 +141,58 @@ class Model:
     """One model of a peer.
 
     Attributes:
-        fit: makes it.
+        fit: trains it; yields it whenever it is worth judging, and once if it is made at once.
         grid: its settings, tuned on validation.
         note: how it takes a history.
         packages: whose versions the table shows.
     """
 
-    fit: Callable[[Fit], Fitted]
+    fit: Callable[[Fit], Iterator[Fitted]]
     grid: Sequence[dict[str, Any]]
     note: str
     packages: tuple[str, ...]
+
+
+class Trial:
+    """One point of the grid as far as it is trained; remembers itself at its best validation."""
+
+    def __init__(self, model: Model, fit: Fit) -> None:
+        self.point = fit.point
+        self.value = -1.0
+        self.epochs = self.best_epochs = self.seconds = self.wall = 0.0
+        self.scores: Scores | None = None
+        self.done = False
+        self._steps = model.fit(fit)
+        self._since = 0
+
+    def step(self, judge: Callable[[Scores], float]) -> None:
+        """Trains on, judges, and ends without a gain for `PATIENCE` judgements."""
+        begin = time.monotonic()
+        fitted = next(self._steps, None)
+        self.seconds += time.monotonic() - begin
+        if fitted is None:
+            self.done = True
+            return
+        self.epochs = fitted.epochs
+        value = judge(fitted.scores)
+        self._since += 1
+        if value > self.value:
+            self.scores = fitted.kept() if fitted.kept else fitted.scores
+            self.value, self.best_epochs, self._since = value, self.epochs, 0
+        self.done = fitted.kept is None or self._since >= PATIENCE
+        self.wall += time.monotonic() - begin
+        print(f"{self.point} epoch {self.epochs:.2f}: {value:.5f}, {self.seconds:.1f} s", flush=True)
+
+    def told(self) -> dict[str, Any]:
+        """A line of the grid."""
+        return {
+            "point": self.point,
+            "ndcg@10": round(self.value, 5),
+            "best_epoch": round(self.best_epochs, 2),
+            "epochs": round(self.epochs, 2),
+            "seconds": round(self.seconds, 2),
+            "ended": "judged" if self.done else "time was up",
+        }
 
 
 def main(models: Mapping[str, Model]) -> None:
@@ -181,51 +219,58 @@ def _run(model: Model, args: argparse.Namespace) -> dict[str, Any]:
         return ndcg(answer(scores, valid, first.n_items, popular)[0], valid)
 
     begin = time.monotonic()
-    # Where the test has rows of its own to learn from, the model is fitted once more: that is paid from the same purse.
-    purse = args.seconds * (0.6 if again else 1.0)
-    tried: list[dict[str, Any]] = []
-    best: tuple[float, Fitted, dict[str, Any], float] | None = None
-    for place, point in enumerate(model.grid):
-        left = begin + purse - time.monotonic()
-        if place and left < purse * 0.05:
-            tried.append({"point": point, "ndcg@10": None, "note": "no time left"})
-            continue
-        share = left / (len(model.grid) - place)
-        at = time.monotonic()
-        fitted = model.fit(Fit(first, items, point, args.threads, judge, at + share, {}))
-        fit_seconds = time.monotonic() - at
-        found = judge(fitted.scores)
-        tried.append({"point": point, "ndcg@10": round(found, 5), "seconds": round(fit_seconds, 2), **fitted.told})
-        print(json.dumps(tried[-1]), flush=True)
-        if best is None or found > best[0]:
-            best = (found, fitted, point, fit_seconds)
-    assert best is not None
-    found, fitted, point, fit_seconds = best
-    told = dict(fitted.told)
+    # Where the test has rows of its own to learn from, the model is fitted once more, out of the same purse.
+    end = begin + args.seconds * (0.6 if again else 1.0)
+    trials = [Trial(model, Fit(first, items, point, args.threads)) for point in model.grid]
+    best = _race(trials, judge, end)
+    scores, fit_seconds, epochs = best.scores, best.seconds, best.epochs
     if again:
-        rows, popular = _rows(args.work / "fit_test.parquet", items), None
-        at = time.monotonic()
-        fitted = model.fit(Fit(rows, items, point, args.threads, None, begin + args.seconds, told))
-        fit_seconds = time.monotonic() - at
-        told |= fitted.told
+        rows = _rows(args.work / "fit_test.parquet", items)
         popular = _popular(rows)
+        at = time.monotonic()
+        for fitted in model.fit(Fit(rows, items, best.point, args.threads)):
+            scores, epochs = fitted.scores, fitted.epochs
+            if epochs >= best.best_epochs - 1e-6 or time.monotonic() > begin + args.seconds:
+                break
+        fit_seconds = time.monotonic() - at
+    assert scores is not None
     test = _questions(args.work / "test.parquet")
     at = time.monotonic()
-    nums, scores = answer(fitted.scores, test, len(items), popular)
+    nums, values = answer(scores, test, len(items), popular)
     score_seconds = time.monotonic() - at
-    _write(args.out / "lists.parquet", nums, scores, test, items)
+    _write(args.out / "lists.parquet", nums, values, test, items)
     return {
-        "point": point,
-        "valid_ndcg@10": round(found, 5),
-        "grid": tried,
-        "tune_seconds": round(sum(row.get("seconds", 0.0) for row in tried), 2),
+        "point": best.point,
+        "valid_ndcg@10": round(best.value, 5),
+        "grid": [trial.told() for trial in trials],
+        "tune_seconds": round(sum(trial.seconds for trial in trials), 2),
         "fit_seconds": round(fit_seconds, 2),
         "score_seconds": round(score_seconds, 2),
+        "seconds_per_epoch": round(best.seconds / max(best.epochs, 1e-9), 3),
+        "epochs": round(epochs if again else best.best_epochs, 2),
         "peak_mb": round(peak_mb(), 1),
         "note": model.note,
         "versions": {name: version(name) for name in model.packages},
-        **told,
     }
+
+
+def _race(trials: list[Trial], judge: Callable[[Scores], float], end: float) -> Trial:
+    """The best point on validation: all run for a part of the time, then the leaders run on while there is any."""
+    share = (end - time.monotonic()) / 2 / len(trials)
+    best: Trial | None = None
+    for trial in trials:
+        while not trial.done and trial.wall < share and (time.monotonic() < end or best is None):
+            trial.step(judge)
+        if best is None or trial.value > best.value:
+            loser, best = best, trial
+        else:
+            loser = trial
+        if loser is not None and loser.done:
+            loser.scores = None  # its memory is free for the next
+    for trial in sorted(trials, key=lambda trial: -trial.value):
+        while not trial.done and time.monotonic() < end:
+            trial.step(judge)
+    return max(trials, key=lambda trial: trial.value)
 
 
 def answer(scores: Scores, asked: Questions, n_items: int, popular: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

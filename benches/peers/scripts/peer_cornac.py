@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import asked
 import numpy as np
 from cornac.data import Dataset
 from cornac.models import BPR
 
 
-def bpr(fit: asked.Fit) -> asked.Fitted:
+def bpr(fit: asked.Fit) -> Iterator[asked.Fitted]:
     rows, point = fit.rows, fit.point
     train = Dataset.from_uir(zip(rows.users.tolist(), rows.items.tolist(), np.ones(len(rows.users)), strict=True))
     model = BPR(
@@ -26,7 +28,7 @@ def bpr(fit: asked.Fit) -> asked.Fitted:
         users[code] = model.u_factors[place]
     for item, place in train.iid_map.items():
         items[item], biases[item] = model.i_factors[place], model.i_biases[place]
-    return asked.Fitted(asked.factor_scores(fit, users, items, point["unknown"], biases))
+    yield asked.Fitted(asked.factor_scores(fit, users, items, point["unknown"], biases))
 
 
 MODELS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import asked
 import numpy as np
 from implicit.als import AlternatingLeastSquares
@@ -9,7 +11,7 @@ from implicit.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
 
 
-def als(fit: asked.Fit) -> asked.Fitted:
+def als(fit: asked.Fit) -> Iterator[asked.Fitted]:
     model = AlternatingLeastSquares(
         factors=fit.point["factors"],
         regularization=fit.point["regularization"],
@@ -33,10 +35,10 @@ def als(fit: asked.Fit) -> asked.Fitted:
         found[np.diff(histories.indptr) == 0] = np.nan
         return found
 
-    return asked.Fitted(scores)
+    yield asked.Fitted(scores)
 
 
-def bpr(fit: asked.Fit) -> asked.Fitted:
+def bpr(fit: asked.Fit) -> Iterator[asked.Fitted]:
     model = BayesianPersonalizedRanking(
         factors=fit.point["factors"],
         learning_rate=fit.point["learning_rate"],
@@ -49,11 +51,11 @@ def bpr(fit: asked.Fit) -> asked.Fitted:
     model.fit(fit.rows.matrix(), show_progress=False)
     # The last column holds the items' biases, and ones on the users' side.
     users, items = np.asarray(model.user_factors)[:, :-1], np.asarray(model.item_factors)
-    return asked.Fitted(asked.factor_scores(fit, users, items[:, :-1], fit.point["unknown"], items[:, -1]))
+    yield asked.Fitted(asked.factor_scores(fit, users, items[:, :-1], fit.point["unknown"], items[:, -1]))
 
 
 def neighbours(kind: type, **fixed: float) -> object:
-    def fit_it(fit: asked.Fit) -> asked.Fitted:
+    def fit_it(fit: asked.Fit) -> Iterator[asked.Fitted]:
         model = kind(K=fit.point["neighbours"], num_threads=fit.threads, **fixed)
         model.fit(fit.rows.matrix(), show_progress=False)
         similarity = model.similarity.tocsr()
@@ -63,7 +65,7 @@ def neighbours(kind: type, **fixed: float) -> object:
             found[found == 0] = np.nan  # no neighbour in the history
             return found
 
-        return asked.Fitted(scores)
+        yield asked.Fitted(scores)
 
     return fit_it
 
@@ -75,8 +77,7 @@ MODELS = {
         als,
         [
             {"factors": factors, "regularization": 0.05, "alpha": alpha}
-            for factors in (32, 64, 128)
-            for alpha in (1.0, 10.0)
+            for factors, alpha in ((16, 1.0), (32, 1.0), (64, 1.0), (128, 1.0), (32, 10.0), (64, 10.0))
         ],
         "fold-in of the history (recalculate_user)",
         PACKAGES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import asked
 import numpy as np
@@ -12,7 +13,7 @@ from lenskit.data import ItemList, RecQuery, from_interactions_df
 from lenskit.knn import ItemKNNScorer
 
 
-def fitted(fit: asked.Fit, scorer: object) -> asked.Fitted:
+def fitted(fit: asked.Fit, scorer: object) -> Iterator[asked.Fitted]:
     rows = fit.rows
     frame = pd.DataFrame({"user_id": rows.users, "item_id": rows.items}).drop_duplicates()
     scorer.train(from_interactions_df(frame))
@@ -27,12 +28,12 @@ def fitted(fit: asked.Fit, scorer: object) -> asked.Fitted:
                 found[i, every.ids()] = scorer(query=query, items=every).scores()
         return found
 
-    return asked.Fitted(scores)
+    yield asked.Fitted(scores)
 
 
-def ials(fit: asked.Fit) -> asked.Fitted:
+def ials(fit: asked.Fit) -> Iterator[asked.Fitted]:
     point = fit.point
-    return fitted(
+    yield from fitted(
         fit,
         ImplicitMFScorer(
             embedding_size=point["factors"], epochs=15, regularization=point["regularization"], weight=point["weight"]
@@ -40,8 +41,8 @@ def ials(fit: asked.Fit) -> asked.Fitted:
     )
 
 
-def itemknn(fit: asked.Fit) -> asked.Fitted:
-    return fitted(fit, ItemKNNScorer(max_nbrs=fit.point["neighbours"], save_nbrs=1000, feedback="implicit"))
+def itemknn(fit: asked.Fit) -> Iterator[asked.Fitted]:
+    yield from fitted(fit, ItemKNNScorer(max_nbrs=fit.point["neighbours"], save_nbrs=1000, feedback="implicit"))
 
 
 PACKAGES = ("lenskit", "numpy", "torch")

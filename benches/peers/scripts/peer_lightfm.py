@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import asked
 import numpy as np
@@ -12,10 +13,11 @@ from scipy.sparse import csr_matrix, hstack, identity
 
 WORD = re.compile(r"[^\W_]{2,}")
 MOST_WORDS = 20_000  # of the texts, the most frequent
-EPOCHS = (10, 20, 30)  # validation chooses among these numbers of passes
+STEP = 5  # passes between two judgements
+MOST = 100  # passes
 
 
-def warp(fit: asked.Fit) -> asked.Fitted:
+def warp(fit: asked.Fit) -> Iterator[asked.Fitted]:
     features = item_features(fit) if fit.point["items"] == "ids+text" else identity(fit.rows.n_items, format="csr")
     features = features.astype(np.float32)
     model = LightFM(
@@ -27,26 +29,18 @@ def warp(fit: asked.Fit) -> asked.Fitted:
         random_state=0,
     )
     matrix = fit.rows.matrix().tocoo()
-    best: tuple[float, int, asked.Scores] | None = None
-    done = 0
-    for epochs in (fit.told["epochs"],) if fit.judge is None else EPOCHS:
-        model.fit_partial(matrix, item_features=features, epochs=epochs - done, num_threads=fit.threads)
-        done = epochs
+    for done in range(STEP, MOST + 1, STEP):
+        model.fit_partial(matrix, item_features=features, epochs=STEP, num_threads=fit.threads)
         found = scores_of(fit, model, features)
-        value = fit.judge(found) if fit.judge is not None else 0.0
-        if best is None or value > best[0]:
-            best = (value, done, found)
-    assert best is not None
-    return asked.Fitted(best[2], {"epochs": best[1]})
+        yield asked.Fitted(found, done, lambda found=found: found)
 
 
 def scores_of(fit: asked.Fit, model: LightFM, features: csr_matrix) -> asked.Scores:
-    item_biases, item_factors = model.get_item_representations(features)
-    _, user_factors = model.get_user_representations()
-    untrained = "text" if fit.point["items"] == "ids+text" else "nothing"
-    return asked.factor_scores(
-        fit, user_factors.copy(), item_factors.copy(), fit.point["unknown"], item_biases.copy(), untrained=untrained
-    )
+    """The model as it is now: representations are copied, so further training leaves them alone."""
+    biases, items = (np.array(part) for part in model.get_item_representations(features))
+    users = np.array(model.get_user_representations()[1])
+    text = "text" if fit.point["items"] == "ids+text" else "nothing"
+    return asked.factor_scores(fit, users, items, fit.point["unknown"], biases, untrained=text)
 
 
 def item_features(fit: asked.Fit) -> csr_matrix:

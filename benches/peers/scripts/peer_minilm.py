@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import asked
 import numpy as np
 
 
-def zero_shot(fit: asked.Fit) -> asked.Fitted:
+def zero_shot(fit: asked.Fit) -> Iterator[asked.Fitted]:
     vectors = encoded(fit)
 
     def scores(part: asked.Questions) -> np.ndarray:
@@ -18,7 +20,7 @@ def zero_shot(fit: asked.Fit) -> asked.Fitted:
                 users[i] = (vectors[history] * weights[:, None]).sum(axis=0) / weights.sum()
         return users @ vectors.T
 
-    return asked.Fitted(scores)
+    yield asked.Fitted(scores)
 
 
 def encoded(fit: asked.Fit) -> np.ndarray:
