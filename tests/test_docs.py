@@ -17,7 +17,8 @@ import typer
 
 import langrec
 from langrec.cli import verbs
-from langrec.settings import ENV_PREFIX, Settings, load_settings
+from langrec.recipe import ENV_PREFIX, load_settings
+from langrec.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -53,14 +54,15 @@ def settings_reference():
 
 
 def attribute_lines(cls):
-    """By field, what the docstring's Attributes say."""
+    """By field, what the Attributes of its docstring, and of those it inherits from, say."""
     found, name = {}, None
-    for line in cls.__doc__.split("Attributes:", 1)[1].splitlines():
-        start = re.match(r" {8}(\w+): (.*)", line)
-        if start:
-            name, found[start[1]] = start[1], start[2]
-        elif name and line.strip():
-            found[name] += " " + line.strip()
+    for part in reversed(cls.__mro__[:-1]):
+        for line in part.__doc__.partition("Attributes:")[2].splitlines():
+            start = re.match(r" {8}(\w+): (.*)", line)
+            if start:
+                name, found[start[1]] = start[1], start[2]
+            elif name and line.strip():
+                found[name] += " " + line.strip()
     return found
 
 

@@ -15,6 +15,7 @@ FLOORS = {
     "protocols": 0,
     "errors": 0,
     "settings": 1,
+    "recipe": 1,
     "registry": 1,
     "steps": 1,
     "data": 2,

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 from langrec.errors import SettingsError
-from langrec.settings import load_settings
+from langrec.recipe import load_settings
 
 
 @pytest.mark.parametrize(

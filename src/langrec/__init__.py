@@ -28,7 +28,7 @@ _PUBLIC = {
     "evaluate": "langrec.evaluation",
     "load_dataset": "langrec.data.load",
     "load_encoder": "langrec.encoders",
-    "load_settings": "langrec.settings",
+    "load_settings": "langrec.recipe",
     "train": "langrec.training",
 }
 

@@ -28,9 +28,10 @@ from langrec.errors import BundleError, SettingsError
 from langrec.protocols import Encoder, Part
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix
+from langrec.recipe import from_dict, to_dict
 from langrec.recommender import Recommender
 from langrec.registry import find
-from langrec.settings import Settings, from_dict, to_dict
+from langrec.settings import Settings
 from langrec.types import IntVector
 
 FORMAT = 1

@@ -25,9 +25,10 @@ from langrec.evaluation.protocol import Targets, next_item, target_ranks
 from langrec.protocols import Progress
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix, MixSamples, rrf_mix
+from langrec.recipe import to_dict
 from langrec.registry import find, kind_of
 from langrec.retrieval.item_item import ItemItem
-from langrec.settings import Settings, to_dict
+from langrec.settings import Settings
 from langrec.steps import Steps
 from langrec.types import FloatMatrix, QueryBlock
 

@@ -31,6 +31,8 @@ SCORERS = {
     "tfidf": "langrec.retrieval.lexical:TFIDF",
     "vectors": "langrec.retrieval.vectors:Vectors",
     "tokens": "langrec.retrieval.vectors:Tokens",
+    "id_tower": "langrec.towers.tower:IdTower",
+    "text_tower": "langrec.towers.tower:TextTower",
 }
 
 SOURCES = {

@@ -1,30 +1,10 @@
-"""All settings: one frozen dataclass per part, read once at the edge and passed in.
-
-A recipe is a TOML file with a table per section; the command line's `--set section.key=value` and the variables
-`LANGREC_SECTION_KEY` overlay it. Order, later wins: defaults, recipe, environment, command line.
-"""
+"""All settings: one frozen dataclass per part, read once at the edge (`recipe.py`) and passed in."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import os
-import re
-import tomllib
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal
-
-from langrec.errors import SettingsError
-from langrec.registry import check_scorer
-
-ENV_PREFIX = "LANGREC_"
-# Variables that are no settings. Kubernetes sets the last two for a service that is called langrec.
-_NO_SETTINGS = re.compile(r"LANGREC_(CACHE|DEBUG|LOG|RELEASES|TEST_\w+|PORT(_\w+)?|SERVICE_\w+)")
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +134,81 @@ class RetrievalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TowerSettings:
+    """What the two towers share.
+
+    Attributes:
+        dim: width of the tower and of its vectors.
+        layers: transformer blocks.
+        heads: attention heads; they divide `dim`.
+        length: newest history items that are read.
+        positions: learned (one vector per place) or rotary (turns by distance).
+        gaps: read the time between events, and since the last.
+        dropout: share of hidden units left out in training.
+        temperature: scores are cosines divided by it; 0 = inner products.
+        epochs: epochs at most; the learning rate reaches zero at the last.
+        patience: stop after so many epochs without a better validation NDCG@10.
+        rate: highest learning rate of AdamW.
+        warmup: steps until it is reached.
+        weight_decay: of AdamW.
+        tokens: places of one batch, padding included.
+        smoothing: label smoothing.
+        mask_seen: leave the history's own items out of the softmax: they are no candidates when answering.
+        full_below: up to so many trained items the softmax runs over all of them, above over sampled negatives.
+        negatives: sampled negatives of a batch.
+        precision: auto (the faster of a few timed steps), fp32 or bf16.
+        seed: of weights, order and dropout.
+    """
+
+    dim: int = 128
+    layers: int = 1
+    heads: int = 2
+    length: int = 50
+    positions: Literal["learned", "rotary"] = "learned"
+    gaps: bool = False
+    dropout: float = 0.5
+    temperature: float = 0.05
+    epochs: int = 20
+    patience: int = 4
+    rate: float = 1e-3
+    warmup: int = 300
+    weight_decay: float = 0.0
+    tokens: int = 2048
+    smoothing: float = 0.0
+    mask_seen: bool = False
+    full_below: int = 50_000
+    negatives: int = 1000
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IdTowerSettings(TowerSettings):
+    """The tower that reads item ids; its attributes are those of every tower."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTowerSettings(TowerSettings):
+    """The tower that reads item texts; beside the attributes of every tower:
+
+    Attributes:
+        shape: shape the spectrum of the encoder's vectors; False keeps the raw space, for comparison.
+        shrink: 0 whitens fully (ZCA); larger values less: s / sqrt(s^2 + shrink * s_max^2).
+        head: hidden widths of the head between the shaped vectors and the tower.
+        head_dropout: share of the head's hidden units left out in training.
+    """
+
+    layers: int = 2
+    dropout: float = 0.2
+    temperature: float = 0.0
+    rate: float = 2e-3
+    shape: bool = True
+    shrink: float = 0.0
+    head: tuple[int, ...] = (512,)
+    head_dropout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class RankingSettings:
     """How signals become one list.
 
@@ -244,219 +299,8 @@ class Settings:
     split: SplitSettings = field(default_factory=SplitSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+    id_tower: IdTowerSettings = field(default_factory=IdTowerSettings)
+    text_tower: TextTowerSettings = field(default_factory=TextTowerSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
-
-
-def load_settings(
-    recipe: Path | None = None,
-    overrides: Sequence[str] = (),
-    environ: Mapping[str, str] | None = None,
-) -> Settings:
-    """Settings from the defaults, a recipe, the environment and `section.key=value` overrides, in that order.
-
-    Raises:
-        SettingsError: an unknown section, key or variable (with the nearest known one), or a value of the wrong type.
-    """
-    tables: dict[str, dict[str, Any]] = {}
-    if recipe is not None:
-        for section, table in _read_toml(recipe).items():
-            if not isinstance(table, Mapping):
-                raise SettingsError(f"{recipe}: '{section}' must be a table such as [{section}]", field=section)
-            for key, value in table.items():
-                _set(tables, section, key, value, where=str(recipe))
-    for name, text in sorted((os.environ if environ is None else environ).items()):
-        found = _variable(name)
-        if found is not None:
-            _set(tables, *found, text, where=name)
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        section, dot, key = path.strip().partition(".")
-        if not (equals and dot):
-            raise SettingsError(f"--set {override}: write it as section.key=value, such as split.kind=loo")
-        _set(tables, section, key, text, where="--set")
-    sections = {
-        f.name: dataclasses.replace(_default(f), **tables.get(f.name, {})) for f in dataclasses.fields(Settings)
-    }
-    settings = Settings(**sections)
-    check_settings(settings)
-    return settings
-
-
-_LEAST = {
-    "data.future_days": 0,
-    "encoder.max_tokens": 1,
-    "encoder.token_budget": 1,
-    "encoder.threads": 0,
-    "retrieval.als_dim": 1,
-    "retrieval.userknn_neighbours": 1,
-    "ranking.candidates": 1,
-    "ranking.questions": 1,
-    "ranking.tune_questions": 1,
-    "evaluate.ranks": 1,
-    "evaluate.bootstrap": 1,
-    "serve.workers": 1,
-    "serve.max_k": 1,
-    "serve.max_queue": 1,
-    "serve.max_body": 1,
-    "serve.history": 1,
-}
-
-
-def check_settings(settings: Settings) -> None:
-    """Raises SettingsError where values contradict each other or are out of range."""
-    low, high = settings.split.cut
-    if not 0 < low < high < 1:
-        raise SettingsError(f"split.cut: {low},{high} must rise within 0 and 1, such as 0.8,0.9", field="split.cut")
-    try:
-        datetime.fromisoformat(settings.data.min_time)
-    except ValueError as error:
-        raise SettingsError(
-            f"data.min_time: {settings.data.min_time!r} is not an ISO date such as 1980-01-01", field="data.min_time"
-        ) from error
-    for path, least in _LEAST.items():
-        section, _, key = path.partition(".")
-        value = getattr(getattr(settings, section), key)
-        if not value >= least:
-            raise SettingsError(f"{path}: {value} must be at least {least}", field=path)
-    if not settings.retrieval.scorers:
-        raise SettingsError("retrieval.scorers: name at least one scorer", field="retrieval.scorers")
-    for name in settings.retrieval.scorers:
-        check_scorer(name, "retrieval.scorers")
-    check_scorer(settings.ranking.fallback, "ranking.fallback")
-    if not all(decay >= 0 for decay in settings.retrieval.decay):
-        raise SettingsError("retrieval.decay: needs numbers from 0", field="retrieval.decay")
-    if not 0 <= settings.ranking.diversity <= 1:
-        raise SettingsError("ranking.diversity: must be from 0 to 1", field="ranking.diversity")
-    for path, values in (("evaluate.k", settings.evaluate.k), ("evaluate.block", (settings.evaluate.block,))):
-        if not values or min(values) < 1:
-            raise SettingsError(f"{path}: needs whole numbers from 1", field=path)
-    if not 0 < settings.evaluate.confidence < 1:
-        raise SettingsError("evaluate.confidence: must be between 0 and 1", field="evaluate.confidence")
-
-
-def to_dict(settings: Any) -> dict[str, Any]:
-    """A settings dataclass as plain JSON values."""
-    return {
-        f.name: to_dict(value) if dataclasses.is_dataclass(value) else _plain(value)
-        for f in dataclasses.fields(settings)
-        for value in [getattr(settings, f.name)]
-    }
-
-
-def from_dict(values: Mapping[str, Mapping[str, Any]], where: str) -> Settings:
-    """The inverse of `to_dict`; `where` names the source in errors."""
-    tables: dict[str, dict[str, Any]] = {}
-    for section, table in values.items():
-        for key, value in table.items():
-            _set(tables, section, key, value, where=where)
-    return Settings(
-        **{f.name: dataclasses.replace(_default(f), **tables.get(f.name, {})) for f in dataclasses.fields(Settings)}
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def _default(section: dataclasses.Field[Any]) -> Any:
-    return typing.get_type_hints(Settings)[section.name]()
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error
-
-
-def _variable(name: str) -> tuple[str, str] | None:
-    """The section and key of an environment variable; None where it is no setting.
-
-    Raises:
-        SettingsError: it starts as a section's variables do, or is nearly one of them, and is none: a slip of the pen.
-    """
-    if not name.startswith(ENV_PREFIX) or _NO_SETTINGS.fullmatch(name):
-        return None
-    known = _env_names()
-    if name in known:
-        return known[name]
-    # Without the prefix, which all have in common and which would make everything look alike.
-    rest = {one.removeprefix(ENV_PREFIX): section for one, (section, _) in known.items()}
-    own = [one for one, section in rest.items() if name.startswith(f"{ENV_PREFIX}{section}_".upper())]
-    near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), own or rest, n=1, cutoff=0.0 if own else 0.8)
-    if not near:
-        return None
-    raise SettingsError(f"{name}: no setting has this variable (did you mean {ENV_PREFIX}{near[0]}?)", field=name)
-
-
-def _env_names() -> dict[str, tuple[str, str]]:
-    names: dict[str, tuple[str, str]] = {}
-    for section in dataclasses.fields(Settings):
-        for key in dataclasses.fields(_default(section)):
-            names[f"{ENV_PREFIX}{section.name}_{key.name}".upper()] = (section.name, key.name)
-    return names
-
-
-def _set(tables: dict[str, dict[str, Any]], section: str, key: str, value: Any, where: str) -> None:
-    sections = {f.name: f for f in dataclasses.fields(Settings)}
-    if section not in sections:
-        raise SettingsError(f"{where}: unknown section {section}{_near(section, sections)}", field=section)
-    cls = typing.get_type_hints(Settings)[section]
-    hints = typing.get_type_hints(cls)
-    if key not in hints:
-        raise SettingsError(f"{where}: unknown key {section}.{key}{_near(key, hints)}", field=f"{section}.{key}")
-    try:
-        tables.setdefault(section, {})[key] = _convert(value, hints[key])
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{where}: {section}.{key} = {value!r}: {error}", field=f"{section}.{key}") from error
-
-
-def _near(word: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else f" (known: {', '.join(sorted(known))})"
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    """The value as the type of its field; text from the command line and the environment is parsed."""
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(map(str, choices))}")
-        return value
-    if origin is tuple:
-        inner = typing.get_args(hint)
-        items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)):
-            items = [items]
-        if inner[-1] is not Ellipsis and len(items) != len(inner):
-            raise ValueError(f"needs {len(inner)} values")
-        return tuple(_convert(item, inner[0]) for item in items)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        pairs = dict(part.split("=", 1) for part in value.split(",")) if isinstance(value, str) else value
-        if not isinstance(pairs, Mapping):
-            raise TypeError("needs a table of names and values")
-        return {str(name): _convert(item, typing.get_args(hint)[1]) for name, item in pairs.items()}
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _convert(value, next(a for a in typing.get_args(hint) if a is not type(None)))
-    if hint is bool:
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("true", "1", "yes", "on"):
-            return True
-        if str(value).lower() in ("false", "0", "no", "off"):
-            return False
-        raise ValueError("must be true or false")
-    if hint in (int, float):
-        if isinstance(value, bool):
-            raise TypeError("must be a number")
-        return hint(value)
-    if not isinstance(value, str):
-        raise TypeError("must be text")
-    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,12 +18,17 @@ from langrec.data.fitting import FitData
 from langrec.errors import BundleError
 from langrec.protocols import Additive, ItemReader, Part, Scorer
 from langrec.ranking.select import top_k
-from langrec.settings import RetrievalSettings
+from langrec.settings import IdTowerSettings, RetrievalSettings, Settings, TextTowerSettings
 
 CASES = {**{kind: (kind, {}) for kind in registry.SCORERS}, "popular_7d": ("popular", {"days": 7.0})}
 POPULAR = {"popular", "popular_7d", "popular_decayed"}
-TEXT_READERS = {"bm25", "tfidf", "vectors", "tokens"}
-SETTINGS = RetrievalSettings(als_dim=8, userknn_neighbours=10)
+TEXT_READERS = {"bm25", "tfidf", "vectors", "tokens", "text_tower"}
+TOWER = {"dim": 8, "epochs": 2, "tokens": 256, "precision": "fp32"}
+SECTIONS = Settings(
+    retrieval=RetrievalSettings(als_dim=8, userknn_neighbours=10),
+    id_tower=IdTowerSettings(**TOWER),
+    text_tower=TextTowerSettings(**TOWER, head=(8,)),
+)
 DIM = 12
 WORLD = worlds.planted_topics()
 HOT = 5
@@ -45,10 +51,15 @@ def text_vectors(seed):
 SPACES = {"vectors": text_vectors(1), "tokens": text_vectors(2)}
 
 
+def section(kind, sections=SECTIONS):
+    """The settings that scorers of this kind read."""
+    return getattr(sections, getattr(registry.find("scorers", kind), "section", "retrieval"))
+
+
 def fit(case):
     kind, params = CASES[case]
     data = FitData(WORLD.dataset.events, WORLD.n_users, N, (*WORLD.texts, WORLD.texts[0], ""), SPACES)
-    return registry.find("scorers", kind).fit(data, SETTINGS, **params)
+    return registry.find("scorers", kind).fit(data, section(kind), **params)
 
 
 scorer_of = cache(fit)
@@ -226,7 +237,8 @@ def test_a_list_longer_than_the_catalogue_holds_every_scored_item_once(case):
 def test_every_setting_of_the_grids_can_be_fitted_and_run(case):
     kind, params = CASES[case]
     cls = registry.find("scorers", kind)
-    grid = RetrievalSettings(als_dim=4, decay=(0.0, 1.0), itemknn_neighbours=(3,), ease_reg=(1.0,))
+    few = RetrievalSettings(als_dim=4, decay=(0.0, 1.0), itemknn_neighbours=(3,), ease_reg=(1.0,))
+    grid = section(kind, replace(SECTIONS, retrieval=few))
     data = FitData(WORLD.dataset.events, WORLD.n_users, N, (*WORLD.texts, "", ""), SPACES)
     for fitted in cls.fit_grid(grid):
         scorer = cls.fit(data, grid, **{**params, **fitted})
@@ -238,7 +250,7 @@ def test_every_setting_of_the_grids_can_be_fitted_and_run(case):
 def test_a_log_without_events_fits_and_scores_nothing_above_nothing(case):
     kind, params = CASES[case]
     data = FitData(worlds.events([]), 0, 3, ("ship", "oven", ""), {space: np.eye(3, DIM) for space in SPACES})
-    scores = registry.find("scorers", kind).fit(data, SETTINGS, **params).score_block(worlds.queries([[0], []]))
+    scores = registry.find("scorers", kind).fit(data, section(kind), **params).score_block(worlds.queries([[0], []]))
     assert scores.shape == (2, 3)
     if case not in TEXT_READERS:
         assert not np.nan_to_num(scores).any()
@@ -273,7 +285,8 @@ def test_readers_of_texts_take_in_new_items():
 
 def new_items(case, nums, texts, like):
     """The scorer with items of these texts, whose vectors are those of the items in `like`."""
-    rows = SPACES[case][like] if case in SPACES else None
+    space = getattr(scorer_of(case), "space", None)
+    rows = SPACES[space][like] if space else None
     return scorer_of(case).with_items(np.array(nums, dtype=np.int32), texts, rows)
 
 

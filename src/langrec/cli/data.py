@@ -122,7 +122,7 @@ def describe(
 def _settings(recipe: Path | None, overrides: list[str] | None, strict: bool) -> Any:
     import dataclasses
 
-    from langrec.settings import load_settings
+    from langrec.recipe import load_settings
 
     settings = load_settings(recipe, overrides or ()).data
     return dataclasses.replace(settings, strict=True) if strict else settings

@@ -35,7 +35,7 @@ def demo(
     from langrec.bundle import Bundle, releases
     from langrec.data.fetch import fetch
     from langrec.data.load import load_dataset
-    from langrec.settings import to_dict
+    from langrec.recipe import to_dict
     from langrec.training import train
 
     console = Console(stderr=True)

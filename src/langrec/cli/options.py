@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from langrec.data.dataset import Dataset
 from langrec.errors import DataError
-from langrec.settings import Settings, load_settings
+from langrec.recipe import load_settings
+from langrec.settings import Settings
 
 EventsPath = Annotated[Path, typer.Option("--events", help="Events: a file, or a folder with events and items.")]
 ItemsPath = Annotated[Path | None, typer.Option("--items", help="Items: a file or folder.")]

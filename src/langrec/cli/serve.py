@@ -15,7 +15,8 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from langrec.errors import SettingsError
-from langrec.settings import ENV_PREFIX, ServeSettings, Settings, load_settings
+from langrec.recipe import ENV_PREFIX, load_settings
+from langrec.settings import ServeSettings, Settings
 
 
 def serve(

@@ -31,7 +31,8 @@ from langrec.evaluation.suite import (
     relevance,
     table,
 )
-from langrec.settings import EvaluateSettings, to_dict
+from langrec.recipe import to_dict
+from langrec.settings import EvaluateSettings
 from langrec.types import FloatMatrix, Mask, QueryBlock
 
 Progress = Callable[[str, int, int], None]

@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 import langrec
+from langrec.recipe import load_settings
 from langrec.service import (
     api_page,
     pages,
@@ -26,7 +27,7 @@ from langrec.service import (
 from langrec.service.guard import Guard, handle_errors
 from langrec.service.openapi import described
 from langrec.service.service import Service
-from langrec.settings import ServeSettings, load_settings
+from langrec.settings import ServeSettings
 
 RELEASES_VARIABLE = "LANGREC_RELEASES"
 _MANY_ITEMS = 200_000

@@ -1,0 +1,121 @@
+"""From a log and the settings to a fitted tower."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from langrec.data.fitting import FitData
+from langrec.settings import TowerSettings
+from langrec.towers.network import IdNetwork, Network, TextNetwork
+from langrec.towers.sequences import Sequences
+from langrec.towers.shaping import Shaping
+from langrec.towers.tower import IdTower, TextTower, Tower
+from langrec.towers.train import Epoch, autocast, batch_loss, faster_precision, train
+from langrec.types import FloatMatrix, Mask
+
+
+def fit_tower(
+    kind: type[Tower],
+    data: FitData,
+    settings: Any,
+    folder: Path | None,
+    epochs: int | None = None,
+    precision: str | None = None,
+) -> Any:
+    """A tower of the given kind, trained on the data's events.
+
+    Args:
+        folder: keeps the checkpoints; None keeps none.
+        epochs: stop there and hold nothing out; None stops by the data's judge.
+        precision: of an earlier fit; None measures it where the settings say auto.
+    """
+    events = data.events
+    counts = np.bincount(events.items[events.gains > 0], minlength=data.n_items).astype(np.int32)
+    torch.manual_seed(settings.seed)
+    trained = counts > 0
+    network, finish = (_id if kind is IdTower else _text)(data, settings, trained)
+    sequences = Sequences.of(events, data.n_users)
+    nums = np.flatnonzero(trained).astype(np.int32)
+    settings = _with_precision(network, sequences, nums, settings, precision)
+
+    def judge() -> float:
+        assert data.judge is not None
+        return data.judge(finish(network, settings, 0))
+
+    def told(epoch: Epoch) -> None:
+        if data.told is not None:
+            data.told(
+                f"train {kind.name}: loss {epoch.loss:.3f}, NDCG@10 {epoch.ndcg:.4f}", epoch.epoch, settings.epochs
+            )
+
+    stopping = judge if data.judge is not None and epochs is None else None
+    history = train(
+        network,
+        sequences,
+        nums,
+        counts[nums],
+        settings,
+        stop=settings.epochs if epochs is None else epochs,
+        judge=stopping,
+        folder=None if folder is None else folder / "training",
+        told=told,
+    )
+    best = max(history, key=lambda row: row.ndcg).epoch if stopping else len(history)
+    return finish(network, settings, best)
+
+
+def _id(data: FitData, settings: Any, trained: Mask) -> tuple[Network, Any]:
+    network = IdNetwork(settings, data.n_items)
+
+    def finish(network: Network, settings: TowerSettings, epochs: int) -> IdTower:
+        return IdTower.of(network.arrays(), trained, **_rest(settings, epochs))
+
+    return network, finish
+
+
+def _text(data: FitData, settings: Any, trained: Mask) -> tuple[Network, Any]:
+    vectors: FloatMatrix = data.vectors["vectors"]
+    # The spectrum is that of the items that people met: texts of later items are not looked at before their time.
+    shaping = Shaping.fit(vectors[trained], settings.shrink if settings.shape else None)
+    network = TextNetwork(settings, shaping.apply(vectors))
+
+    def finish(network: Network, settings: TowerSettings, epochs: int) -> TextTower:
+        return TextTower.of(network.arrays(), trained, shaping, vectors, **_rest(settings, epochs))
+
+    return network, finish
+
+
+def _rest(settings: TowerSettings, epochs: int) -> dict[str, Any]:
+    return {
+        "heads": settings.heads,
+        "length": settings.length,
+        "temperature": settings.temperature,
+        "rotary": settings.positions == "rotary",
+        "epochs": epochs,
+        "precision": settings.precision,
+    }
+
+
+def _with_precision(network: Network, sequences: Sequences, nums: Any, settings: Any, precision: str | None) -> Any:
+    """The settings with a precision that is not auto: the given one, or the faster of a few timed steps."""
+    if precision is None and settings.precision == "auto" and len(sequences.items):
+        batches = sequences.batches(settings.length, settings.tokens, np.random.default_rng(settings.seed))
+        batch = max(batches[:20], key=lambda part: part[0].size)
+        candidate = torch.from_numpy(nums.astype(np.int64))
+        place = torch.full((int(nums.max(initial=0)) + 1,), -1, dtype=torch.long)
+        place[candidate] = torch.arange(len(nums))
+
+        def run(name: str) -> None:
+            with autocast(name, torch.device("cpu")):
+                loss, rows = batch_loss(network, batch, candidate, place, settings, None)
+            if rows:
+                loss.backward()
+            network.zero_grad(set_to_none=True)
+
+        precision = faster_precision(run)[0]
+    return dataclasses.replace(settings, precision=precision or settings.precision.replace("auto", "fp32"))
