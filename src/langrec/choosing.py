@@ -5,10 +5,9 @@ Each choice is kept under a hash of all that it depends on, so that a second run
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from langrec.settings import Settings
 from langrec.steps import Steps
 from langrec.types import FloatMatrix, QueryBlock
 
-TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens")
+TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens", "text_tower")
 # Questions on which the two kinds of mix are compared, about.
 JUDGED = 600
 
@@ -90,12 +89,14 @@ def choose(
         "data": dataset.hash(),
         "texts": _texts_hash(reading.texts),
         "split": to_dict(settings.split),
-        "retrieval": to_dict(settings.retrieval),
         "encoders": reading.identities,
     }
-    data = fit_data(dataset, split.train, reading)
     questions = next_item(
         split.train, split.valid, len(dataset.users), settings.ranking.tune_questions, settings.ranking.seed
+    )
+    data = replace(
+        fit_data(dataset, split.train, reading, towers_folder(kept.folder), told),
+        judge=lambda scorer: ndcg_at_10(scorer.score_block, questions),
     )
     names = settings.retrieval.scorers
     entering = [signal.name for signal in signals(names, settings)]
@@ -112,14 +113,15 @@ def choose(
 
     for done, name in enumerate(names):
         told(f"choose {name}", done, len(names))
-        key = {**inputs, "questions": settings.ranking.tune_questions, "seed": settings.ranking.seed}
+        own = to_dict(_section(find("scorers", kind_of(name)[0]), settings))
+        key = {**inputs, "settings": own, "questions": settings.ranking.tune_questions, "seed": settings.ranking.seed}
         found = kept.run(f"tune-{name}", key, partial(tune, name))
         params[name], scores[name] = (found["fit"], found["run"]), found["ndcg"]
     if not mix:
         return Chosen(params, scores, fused, {})
     told("learn the mix", 0, 0)
     key = {**inputs, "params": params, "ranking": to_dict(settings.ranking), "signals": entering}
-    found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings, fitted))
+    found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings, fitted, data.kept))
     weights = np.array(found["weights"], dtype=np.float32)
     learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
     return Chosen(params, scores, learned, found["scores"])
@@ -129,7 +131,7 @@ def _unchosen(fused: Mix, settings: Settings) -> Chosen:
     """What is taken where there is nothing to choose by."""
     kinds = {name: find("scorers", kind_of(name)[0]) for name in settings.retrieval.scorers}
     params = {
-        name: (kind.fit_grid(settings.retrieval)[0], kind.run_grid(settings.retrieval)[0])
+        name: (kind.fit_grid(_section(kind, settings))[0], kind.run_grid(_section(kind, settings))[0])
         for name, kind in kinds.items()
     }
     note = (
@@ -140,9 +142,23 @@ def _unchosen(fused: Mix, settings: Settings) -> Chosen:
     return Chosen(params, dict.fromkeys(kinds, nothing), fused, {"rrf": nothing, "linear": nothing}, (note,))
 
 
-def fit(dataset: Dataset, events: Events, reading: Reading, chosen: Chosen, settings: Settings) -> Fusion:
-    """All scorers with their chosen settings on these events, and the mix over them."""
-    data = fit_data(dataset, events, reading)
+def fit(
+    dataset: Dataset,
+    events: Events,
+    reading: Reading,
+    chosen: Chosen,
+    settings: Settings,
+    steps: Path | None = None,
+    told: Progress | None = None,
+) -> Fusion:
+    """All scorers with their chosen settings on these events, and the mix over them.
+
+    Args:
+        steps: where finished steps are kept; None = the cache folder.
+        told: is told how far a long fit is.
+    """
+    kept = towers_folder(cache_folder() / "steps" if steps is None else steps)
+    data = fit_data(dataset, events, reading, kept, told)
     scorers = {
         name: _fit_one(name, data, settings, fit_).with_params(**run) for name, (fit_, run) in chosen.params.items()
     }
@@ -151,14 +167,22 @@ def fit(dataset: Dataset, events: Events, reading: Reading, chosen: Chosen, sett
     return Fusion(scorers, inputs, chosen.mix, n_items, settings.ranking.fallback, counts)
 
 
-def fit_data(dataset: Dataset, events: Events, reading: Reading) -> FitData:
+def fit_data(
+    dataset: Dataset, events: Events, reading: Reading, kept: Path | None = None, told: Progress | None = None
+) -> FitData:
     """What scorers are fitted from, on these events alone."""
-    return FitData(events, len(dataset.users), len(dataset.catalogue), reading.texts, reading.vectors)
+    n_users, n_items = len(dataset.users), len(dataset.catalogue)
+    return FitData(events, n_users, n_items, reading.texts, reading.vectors, kept=kept, told=told)
+
+
+def towers_folder(steps: Path | None) -> Path | None:
+    """Where trained towers are kept beside the finished steps."""
+    return None if steps is None else steps / "towers"
 
 
 def signals(scorers: Iterable[str], settings: Settings) -> tuple[Signal, ...]:
     """What enters the mix: each scorer, item-to-item ones at other decays too, readers of text for rare items too."""
-    names = list(scorers)
+    names = [name for name in scorers if enters_mix(name)]
     extra = [
         Signal(name, (("decay", decay),))
         for name in names
@@ -169,14 +193,22 @@ def signals(scorers: Iterable[str], settings: Settings) -> tuple[Signal, ...]:
     return (*(Signal(name) for name in names), *extra, *rare)
 
 
+def enters_mix(name: str) -> bool:
+    """False for scorers that are measured beside the others and teach the mix nothing: sums of others, controls."""
+    kind, own = kind_of(name)
+    return not (getattr(find("scorers", kind), "measured_only", False) or "control" in own)
+
+
 def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> tuple[dict[str, Any], Any]:
     """The grid point of the highest validation NDCG@10, of equal ones the first, and the scorer fitted so."""
     kind = find("scorers", kind_of(name)[0])
     best: dict[str, Any] = {"ndcg": -1.0, "fit": {}, "run": {}}
     fitted = None
-    for fit_ in kind.fit_grid(settings.retrieval):
+    section = _section(kind, settings)
+    for fit_ in kind.fit_grid(section):
         scorer = _fit_one(name, data, settings, fit_)
-        for run in kind.run_grid(settings.retrieval):
+        fit_ = {**fit_, **getattr(scorer, "settled", {})}
+        for run in kind.run_grid(section):
             value = ndcg_at_10(scorer.with_params(**run).score_block, questions)
             if value > best["ndcg"]:
                 best, fitted = {"ndcg": value, "fit": fit_, "run": run}, scorer
@@ -190,15 +222,18 @@ def _learn_mix(
     params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]],
     settings: Settings,
     fitted: Mapping[str, Any],
+    kept: Path | None,
 ) -> dict[str, Any]:
     """The linear mix and rank fusion, compared on the half of the users that the weights did not learn from.
 
     Args:
         fitted: scorers that were fitted with their chosen settings just before; the others are fitted here.
     """
-    data = fit_data(dataset, split.train, reading)
+    data = fit_data(dataset, split.train, reading, kept)
     scorers = {}
     for name, (fit_, run) in params.items():
+        if not enters_mix(name):
+            continue
         scorer = fitted[name] if name in fitted else _fit_one(name, data, settings, fit_)
         scorers[name] = scorer.with_params(**run)
     inputs = signals(scorers, settings)
@@ -225,7 +260,7 @@ def _learn_mix(
         for _, part in _blocks(judged, fusion):
             raw = fusion.signal_scores(part.block)
             for kind, mix in (("rrf", fused), ("linear", trial)):
-                mixed = dataclasses.replace(fusion, mix=mix).parts(raw).sum(axis=0)
+                mixed = replace(fusion, mix=mix).parts(raw).sum(axis=0)
                 gains[kind].append(_gain(target_ranks(mixed, part)))
         scores = {kind: float(np.concatenate(found).mean()) for kind, found in gains.items()}
     kind = settings.ranking.mix
@@ -258,7 +293,14 @@ def _blocks(questions: Targets, fusion: Fusion) -> Iterable[tuple[int, Targets]]
 
 def _fit_one(name: str, data: FitData, settings: Settings, params: Mapping[str, Any]) -> Any:
     kind, own = kind_of(name)
-    return find("scorers", kind).fit(data, settings.retrieval, **own, **params)
+    cls = find("scorers", kind)
+    return cls.fit(data, _section(cls, settings), **own, **params)
+
+
+def _section(kind: Any, settings: Settings) -> Any:
+    """The settings that scorers of a kind read: those of its room, or a section of its own, or all."""
+    name = getattr(kind, "section", "retrieval")
+    return settings if name == "all" else getattr(settings, name)
 
 
 def _texts_hash(texts: Iterable[str]) -> str:

@@ -33,6 +33,7 @@ SCORERS = {
     "tokens": "langrec.retrieval.vectors:Tokens",
     "id_tower": "langrec.towers.tower:IdTower",
     "text_tower": "langrec.towers.tower:TextTower",
+    "two_towers": "langrec.towers.two:TwoTowers",
 }
 
 SOURCES = {
@@ -62,9 +63,16 @@ def find(table: str, kind: str) -> Any:
 
 
 def kind_of(name: str) -> tuple[str, dict[str, Any]]:
-    """The registered kind of a scorer's name, and what the name itself sets: popular_7d is popular of 7 days."""
+    """The registered kind of a scorer's name, and what the name itself sets.
+
+    popular_7d is popular of 7 days; text_tower_permuted and text_tower_raw are the controls of the text tower: each
+    item with the vector of another, and vectors whose spectrum was not shaped.
+    """
     window = re.fullmatch(r"popular_([1-9]\d*)d", name)
-    return ("popular", {"days": float(window.group(1))}) if window else (name, {})
+    if window:
+        return "popular", {"days": float(window.group(1))}
+    control = re.fullmatch(r"text_tower_(permuted|raw)", name)
+    return ("text_tower", {"control": control.group(1)}) if control else (name, {})
 
 
 def check_scorer(name: str, where: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from langrec.bundle import versions, write_release
-from langrec.choosing import Chosen, Reading, choose, fit
+from langrec.choosing import Chosen, Reading, choose, enters_mix, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events, joined
@@ -70,11 +70,14 @@ def train(
     chosen = choose(dataset, split, reading, settings, told, steps)
     report, notes = None, chosen.notes
     if len(_questions(dataset, split)):
-        report = measure_split(dataset, split, reading, chosen, settings, progress=told)
+        report = measure_split(dataset, split, reading, chosen, settings, progress=told, steps=steps)
     else:
         notes = (*notes, "not measured: the test part holds no item that is new to its user")
     told("fit on everything", 0, 0)
-    fusion = fit(dataset, dataset.events, reading, chosen, settings)
+    chosen = dataclasses.replace(
+        chosen, params={name: found for name, found in chosen.params.items() if enters_mix(name)}
+    )
+    fusion = fit(dataset, dataset.events, reading, chosen, settings, steps, told)
     models = {
         name: {"kind": kind_of(name)[0], "params": {**fit_, **run}} for name, (fit_, run) in chosen.params.items()
     }
@@ -127,7 +130,7 @@ def evaluate_models(
     split = split_events(dataset.events, len(dataset.users), settings.split)
     chosen = choose(dataset, split, reading, settings, told, steps, mix=MIX in names)
     told("fit for the test", 0, 0)
-    fusion = fit(dataset, _before_test(split), reading, chosen, settings)
+    fusion = fit(dataset, _before_test(split), reading, chosen, settings, steps, told)
     first = measure_split(dataset, split, reading, chosen, settings, names, fusion=fusion, progress=told)
     second = None
     if split.kind == "time":
@@ -140,7 +143,8 @@ def evaluate_models(
 def read_texts(dataset: Dataset, settings: Settings, told: Progress) -> Reading:
     """Every item's text, read once: the vectors come from the cache where the text was read before."""
     texts = dataset.catalogue.texts(settings.encoder.fields)
-    wanted = [name for name in settings.retrieval.scorers if name in ("vectors", "tokens")]
+    spaces = {getattr(find("scorers", kind_of(name)[0]), "space", None) for name in settings.retrieval.scorers}
+    wanted = [space for space in ("vectors", "tokens") if space in spaces]
     if not wanted:
         return Reading({}, {}, texts)
     encoder = load_encoder(settings.encoder, progress=told)
@@ -160,6 +164,7 @@ def measure_split(
     question: Question = "next item",
     fusion: Fusion | None = None,
     progress: Progress | None = None,
+    steps: Path | None = None,
 ) -> Report:
     """Fits on what lies before the test (leave-one-out: on training alone) and measures on the test.
 
@@ -177,7 +182,7 @@ def measure_split(
         raise DataError("the test part holds no item that is new to its user: there is nothing to measure")
     if fusion is None:
         told("fit for the test", 0, 0)
-        fusion = fit(dataset, seen, reading, chosen, settings)
+        fusion = fit(dataset, seen, reading, chosen, settings, steps, told)
     fallback = fusion.scorers.get(settings.ranking.fallback)
     singles = {
         name: scorer if fallback is None else WithFallback(scorer, fallback) for name, scorer in fusion.scorers.items()

@@ -23,6 +23,8 @@ from langrec.settings import IdTowerSettings, RetrievalSettings, Settings, TextT
 CASES = {**{kind: (kind, {}) for kind in registry.SCORERS}, "popular_7d": ("popular", {"days": 7.0})}
 POPULAR = {"popular", "popular_7d", "popular_decayed"}
 TEXT_READERS = {"bm25", "tfidf", "vectors", "tokens", "text_tower"}
+# Reads texts and ids: of an item without training it knows half.
+HALF_READERS = {"two_towers"}
 TOWER = {"dim": 8, "epochs": 2, "tokens": 256, "precision": "fp32"}
 SECTIONS = Settings(
     retrieval=RetrievalSettings(als_dim=8, userknn_neighbours=10),
@@ -53,7 +55,8 @@ SPACES = {"vectors": text_vectors(1), "tokens": text_vectors(2)}
 
 def section(kind, sections=SECTIONS):
     """The settings that scorers of this kind read."""
-    return getattr(sections, getattr(registry.find("scorers", kind), "section", "retrieval"))
+    name = getattr(registry.find("scorers", kind), "section", "retrieval")
+    return sections if name == "all" else getattr(sections, name)
 
 
 def fit(case):
@@ -110,7 +113,7 @@ def test_the_same_answers_after_save_and_load(case, tmp_path):
 @every_scorer
 def test_a_saved_scorer_holds_no_pickle(case, tmp_path):
     scorer_of(case).save(tmp_path)
-    files = sorted(tmp_path.iterdir())
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert {path.suffix for path in files} <= {".npz", ".npy", ".json", ".safetensors", ".parquet"}
     for path in files:
         if path.suffix == ".npz":
@@ -127,7 +130,7 @@ def test_a_saved_scorer_holds_no_pickle(case, tmp_path):
 def test_a_damaged_folder_is_refused_with_its_name(case, damage, tmp_path):
     folder = tmp_path / "part"
     scorer_of(case).save(folder)
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         whole = path.read_bytes()
         if damage == "removed":
             path.unlink()
@@ -203,6 +206,9 @@ def test_an_item_without_events_is_scored_by_its_text_or_not_at_all(case):
     assert np.isfinite(scores[: WORLD.n_items]).all()
     if case in POPULAR:
         assert scores[WARM] == scores[COLD] == 0
+    elif case in HALF_READERS:
+        assert np.isfinite(scores[WARM])
+        assert np.isnan(scores[COLD])
     elif case in TEXT_READERS:
         assert scores[WARM] == pytest.approx(scores[0], rel=1e-5)  # it has the text of item 0
         assert np.isnan(scores[COLD])
@@ -280,7 +286,7 @@ def test_an_item_that_the_scorer_does_not_know_gets_no_contribution(case):
 
 
 def test_readers_of_texts_take_in_new_items():
-    assert {case for case in CASES if isinstance(scorer_of(case), ItemReader)} == TEXT_READERS
+    assert {case for case in CASES if isinstance(scorer_of(case), ItemReader)} == TEXT_READERS | HALF_READERS
 
 
 def new_items(case, nums, texts, like):

@@ -26,6 +26,7 @@ def fit_tower(
     folder: Path | None,
     epochs: int | None = None,
     precision: str | None = None,
+    control: str | None = None,
 ) -> Any:
     """A tower of the given kind, trained on the data's events.
 
@@ -33,7 +34,12 @@ def fit_tower(
         folder: keeps the checkpoints; None keeps none.
         epochs: stop there and hold nothing out; None stops by the data's judge.
         precision: of an earlier fit; None measures it where the settings say auto.
+        control: permuted gives each item the vector of another, raw leaves the spectrum as it is.
     """
+    if control == "raw":
+        settings = dataclasses.replace(settings, shape=False)
+    if control == "permuted":
+        data = dataclasses.replace(data, vectors={"vectors": _permuted(data.vectors["vectors"], settings.seed)})
     events = data.events
     counts = np.bincount(events.items[events.gains > 0], minlength=data.n_items).astype(np.int32)
     torch.manual_seed(settings.seed)
@@ -88,6 +94,14 @@ def _text(data: FitData, settings: Any, trained: Mask) -> tuple[Network, Any]:
         return TextTower.of(network.arrays(), trained, shaping, vectors, **_rest(settings, epochs))
 
     return network, finish
+
+
+def _permuted(vectors: FloatMatrix, seed: int) -> FloatMatrix:
+    """The rows that hold a vector in another order: what is left of their worth is their number, not their sense."""
+    written = np.flatnonzero(vectors.any(axis=1))
+    out = vectors.copy()
+    out[written] = vectors[np.random.default_rng(seed).permutation(written)]
+    return out
 
 
 def _rest(settings: TowerSettings, epochs: int) -> dict[str, Any]:

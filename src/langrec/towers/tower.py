@@ -75,12 +75,14 @@ class Tower:
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) probabilities; NaN for items that it cannot score and for histories that it cannot read."""
+        if not self.trained.any():
+            return np.full((len(block), self.n_items), np.nan, dtype=np.float32)
         queries, silent = self.queries(block)
         scores = np.asarray(queries @ self.items.T, dtype=np.float32)
         known = scores[:, : len(self.trained)][:, self.trained]
-        highest = known.max(axis=1, keepdims=True, initial=-1e30)
+        highest = known.max(axis=1, keepdims=True)
         np.exp(np.minimum(scores - highest, HIGHEST), out=scores)
-        scores /= np.maximum(np.exp(known - highest).sum(axis=1, keepdims=True), np.float32(1e-30))
+        scores /= np.exp(known - highest).sum(axis=1, keepdims=True)
         scores[:, ~self.scored] = np.nan
         scores[silent] = np.nan
         return scores
@@ -108,7 +110,7 @@ class Tower:
         until = np.append(block.times[1:], 0)
         ends = block.offsets[1:][np.diff(block.offsets) > 0] - 1
         until[ends] = block.at[np.diff(block.offsets) > 0]
-        known = (block.items < self.n_items) & self.trained.any()
+        known = block.items < self.n_items
         known[known] &= self._readable[block.items[known]]
         kept = np.concatenate([[0], np.cumsum(known)])[block.offsets]
         gaps = gap_buckets((until - block.times)[known])
@@ -150,7 +152,8 @@ class Tower:
         """Trains on the data's events, or takes over what was trained on just these before.
 
         Args:
-            params: `epochs` and `precision` of an earlier fit (`settled`): then nothing is held out to stop by.
+            params: `epochs` and `precision` of an earlier fit (`settled`): then nothing is held out to stop by;
+                `control`, see `registry.kind_of`.
 
         Raises:
             MissingExtra: PyTorch is not installed.
@@ -171,7 +174,7 @@ class Tower:
             fitted.save(folder)
             shutil.rmtree(folder / "training", ignore_errors=True)
             # Stopped at epoch e, the training is what one of e epochs would have been: it need not run again.
-            same = data.kept / f"{cls.name}-{cls._key(data, settings, fitted.settled)}"
+            same = data.kept / f"{cls.name}-{cls._key(data, settings, {**params, **fitted.settled})}"
             if same != folder:
                 fitted.save(same)
         return fitted
@@ -184,7 +187,7 @@ class Tower:
             digest.update(np.ascontiguousarray(column).tobytes())
         if cls is TextTower:
             digest.update(np.ascontiguousarray(data.vectors["vectors"]).tobytes())
-        digest.update(f"{data.n_items} {data.judge is not None and not params}".encode())
+        digest.update(f"{data.n_items} {data.judge is not None and 'epochs' not in params}".encode())
         return digest.hexdigest()[:20]
 
     def save(self, folder: Path) -> None:
