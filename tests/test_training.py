@@ -17,7 +17,7 @@ from langrec.data.ids import Ids
 from langrec.data.splits import split_events
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation.protocol import next_item
-from langrec.settings import EncoderSettings, SplitSettings
+from langrec.settings import EncoderSettings, IdTowerSettings, SplitSettings, TextTowerSettings
 from langrec.training import evaluate_models, read_texts, train
 from langrec.types import Query
 from small_release import NOW, WORLD, dataset, history, release, settings
@@ -379,6 +379,24 @@ def test_a_models_numbers_do_not_depend_on_what_else_is_named(measured, names, t
 def test_a_scorer_outside_the_settings_can_be_named(tmp_path):
     first, _ = evaluate_models(dataset(), settings(tmp_path, scorers=FEW), ("popular_3d", "ease"), steps=tmp_path)
     assert first.models == ("popular_3d", "ease")
+
+
+@pytest.mark.slow
+def test_both_towers_bring_their_headroom_and_the_text_tower_its_controls(tmp_path, monkeypatch):
+    learned = counted(monkeypatch, "_learn_mix")
+    small = {"dim": 8, "heads": 2, "epochs": 2, "tokens": 512, "precision": "fp32"}
+    towers = {"id_tower": IdTowerSettings(**small), "text_tower": TextTowerSettings(**small, head=(8,))}
+    plain = replace(settings(tmp_path, scorers=("popular_decayed", "ease", "id_tower", "text_tower")), **towers)
+    spared = replace(plain, evaluate=replace(plain.evaluate, controls=False))
+    first, second = evaluate_models(dataset(), spared, steps=tmp_path)
+    assert list(first.beside.what) == list(second.beside.what) == ["oracle_union"]
+    with_controls, _ = evaluate_models(dataset(), plain, steps=tmp_path)
+    assert list(with_controls.beside.what) == ["text_tower_permuted", "text_tower_raw", "oracle_union"]
+    assert with_controls.models == first.models == ("popular_decayed", "ease", "id_tower", "text_tower", "mix")
+    assert [str(row) for row in with_controls.rows] == [str(row) for row in first.rows]
+    assert with_controls.difference("text_tower_raw").reference == "text_tower"
+    assert not any("text_tower_" in name for name in with_controls.protocol["mix"]["names"])
+    assert len(learned) == 1, "controls are no reason to learn the mix again"
 
 
 def test_without_the_mix_none_is_learned_and_only_what_is_asked_for_is_fitted(tmp_path, monkeypatch):

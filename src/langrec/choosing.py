@@ -120,7 +120,8 @@ def choose(
     if not mix:
         return Chosen(params, scores, fused, {})
     told("learn the mix", 0, 0)
-    key = {**inputs, "params": params, "ranking": to_dict(settings.ranking), "signals": entering}
+    mixed = {name: found for name, found in params.items() if enters_mix(name)}
+    key = {**inputs, "params": mixed, "ranking": to_dict(settings.ranking), "signals": entering}
     found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings, fitted, data.kept))
     weights = np.array(found["weights"], dtype=np.float32)
     learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)

@@ -247,6 +247,7 @@ class EvaluateSettings:
         block: queries scored at once.
         tail_share: an item is tail if it is outside the most popular items that hold this share of the events.
         short_history: histories up to this length are short.
+        controls: `langrec evaluate` measures the text tower's controls beside it, which trains it twice more.
         seed: of the bootstrap.
     """
 
@@ -257,6 +258,7 @@ class EvaluateSettings:
     block: int = 256
     tail_share: float = 0.8
     short_history: int = 10
+    controls: bool = True
     seed: int = 0
 
 

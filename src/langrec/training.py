@@ -23,6 +23,7 @@ from langrec.data.splits import Split, split_events
 from langrec.encoders import load_encoder
 from langrec.encoders.cache import encode_cached
 from langrec.errors import DataError
+from langrec.evaluation.beside import Bound, Control
 from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
@@ -32,6 +33,13 @@ from langrec.registry import find, kind_of
 from langrec.settings import Settings
 
 MIX = "mix"
+# What is spoilt in the controls of the text tower (`registry.kind_of`).
+CONTROLS = {
+    "permuted": "each item reads the text of another, so that what is left is not what texts mean",
+    "raw": "the vectors of the texts as the encoder gives them, their spectrum not shaped",
+}
+# Both towers, whose headroom is what choosing the better of their two lists for each question would bring.
+TOWERS = ("id_tower", "text_tower")
 # With fewer events a split by shares leaves a part empty: then nothing is held out.
 FEWEST_EVENTS = 10
 
@@ -110,7 +118,8 @@ def evaluate_models(
 
     Args:
         models: scorer names and `mix`; empty = all scorers of the settings and the mix. A scorer's numbers do not
-            depend on what else is named; one that the settings do not hold joins the mix.
+            depend on what else is named; one that the settings do not hold joins the mix. With the text tower come
+            its controls (`evaluate.controls`), and with both towers their headroom.
 
     Raises:
         DataError: the events cannot be split, or the test holds no question.
@@ -119,6 +128,8 @@ def evaluate_models(
     told = progress or _untold
     own, fallback = settings.retrieval.scorers, settings.ranking.fallback
     names = tuple(dict.fromkeys(models)) or (*own, MIX)
+    if settings.evaluate.controls and "text_tower" in names:
+        names = tuple(dict.fromkeys((*names, *(f"text_tower_{spoilt}" for spoilt in CONTROLS))))
     wanted = [name for name in names if name != MIX]
     for name in wanted:
         find("scorers", kind_of(name)[0])
@@ -218,8 +229,19 @@ def measure_split(
         settings=settings.evaluate,
         protocol=stamp,
         chosen=MIX if MIX in wanted else None,
+        beside=_beside(wanted),
+        titles=dataset.catalogue.titles,
         progress=told,
     )
+
+
+def _beside(names: Iterable[str]) -> dict[str, Control | Bound]:
+    """The controls among the names, and the headroom of the towers."""
+    spoilt = {name: kind_of(name) for name in names}
+    controls: dict[str, Control | Bound] = {
+        name: Control(kind, CONTROLS[own["control"]]) for name, (kind, own) in spoilt.items() if "control" in own
+    }
+    return {**controls, "oracle_union": Bound(TOWERS)}
 
 
 def _split(dataset: Dataset, settings: Settings) -> Split:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import polars as pl
 
 from langrec.data.ids import Ids
 from langrec.errors import DataError
+from langrec.evaluation.beside import Beside
 from langrec.evaluation.compare import Difference, Measured
 from langrec.evaluation.lists import TopLists
 
@@ -47,7 +48,7 @@ class Report:
     """The result of `evaluate`.
 
     Attributes:
-        rows: every number.
+        rows: every number of the models.
         differences: every model against the best single scorer, paired.
         measured: per-question values by model, for `compare`.
         lists: the models' answers.
@@ -60,6 +61,9 @@ class Report:
         primary: the metric that picks the best, such as ndcg@10.
         reference: the best single scorer.
         chosen: the model in use.
+        beside: controls and bounds, with their numbers.
+        titles: what people read for an item; None = its id.
+        fit_seconds: seconds of fitting by model, where known.
     """
 
     rows: tuple[Row, ...]
@@ -75,6 +79,9 @@ class Report:
     primary: str
     reference: str
     chosen: str
+    beside: Beside = field(default_factory=Beside)
+    titles: Sequence[str] | None = None
+    fit_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -92,7 +99,7 @@ class Report:
         Raises:
             DataError: it was not measured.
         """
-        for row in self.rows:
+        for row in (*self.rows, *self.beside.rows):
             if row.model == model and row.metric == metric and row.slice == part:
                 return row
         raise DataError(f"{model}, {part}, {metric}: not in this report")
@@ -102,9 +109,13 @@ class Report:
         return self.row(model, metric, part).value
 
     def difference(self, model: str, part: str = "all", metric: str | None = None) -> Difference | None:
-        """The paired difference to the best single scorer, None for that scorer itself or where it was not made."""
+        """The paired difference to the best single scorer, None for that scorer itself or where it was not made.
+
+        That of a control is to what it is a control of, that of a bound to the model in use.
+        """
         wanted = (model, part, metric or self.primary)
-        return next((d for d in self.differences if (d.model, d.slice, d.metric) == wanted), None)
+        gaps = (*self.differences, *self.beside.differences)
+        return next((d for d in gaps if (d.model, d.slice, d.metric) == wanted), None)
 
     def stamp(self) -> str:
         """The protocol in one line, to copy beside a number."""
@@ -120,18 +131,40 @@ class Report:
             ]
         )
 
-    def write(self, folder: Path) -> None:
-        """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet."""
-        from langrec.evaluation.page import page
+    def write(self, folder: Path, page: bool = True) -> None:
+        """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet.
 
+        Controls and bounds stand in controls.json, which is there only where there are any.
+
+        Args:
+            page: False writes no report.html, and takes away that of an earlier run: it would show other numbers.
+        """
         (folder / "lists").mkdir(parents=True, exist_ok=True)
         _write_json(folder / "metrics.json", [asdict(row) for row in self.rows])
         _write_json(folder / "differences.json", [asdict(row) for row in self.differences])
         _write_json(folder / "protocol.json", dict(self.protocol))
+        if self.beside.what:
+            _write_json(folder / "controls.json", self._beside())
+        else:
+            (folder / "controls.json").unlink(missing_ok=True)
         (folder / "report.md").write_text(self.markdown(), "utf-8")
-        (folder / "report.html").write_text(page(self), "utf-8")
+        if page:
+            from langrec.evaluation.page import page as html_page
+
+            (folder / "report.html").write_text(html_page(self), "utf-8")
+        else:
+            (folder / "report.html").unlink(missing_ok=True)
         for model in self.models:
             self.list_frame(model).write_parquet(folder / "lists" / f"{_file_name(model)}.parquet")
+
+    def _beside(self) -> dict[str, Any]:
+        return {
+            "what": {
+                name: {"kind": one.kind, "of": one.of, "says": one.says} for name, one in self.beside.what.items()
+            },
+            "metrics": [asdict(row) for row in self.beside.rows],
+            "differences": [asdict(row) for row in self.beside.differences],
+        }
 
     def list_frame(self, model: str) -> pl.DataFrame:
         """A model's lists as rows `user_id, at, event, item_id, rank, score`, best first.
@@ -185,8 +218,16 @@ class Report:
         for row in self.ordered():
             cells = [self._cell(row.model, metric, metric == self.primary) for metric in metrics]
             style = "bold" if row.model == self.chosen else ""
-            line = [row.model, *cells, self._against(row.model, short=True), f"{self.seconds[row.model]:.1f}"]
+            line = [row.model, *cells, self._against(row.model, short=True), self._seconds(row.model)]
             table.add_row(*(Text(cell) for cell in line), style=style)
+        if self.beside.what:
+            table.add_section()
+            table.caption = "Below the line: controls, and bounds that no model reaches."
+            table.caption_justify = "left"
+        for name, one in self.beside.what.items():
+            cells = [self._cell(name, metric, metric == self.primary) for metric in metrics]
+            line = [name, *cells, one.kind, self._seconds(name)]
+            table.add_row(*(Text(cell) for cell in line), style="dim")
         return table
 
     def markdown(self) -> str:
@@ -204,13 +245,22 @@ class Report:
         for row in self.ordered():
             cells = [self._cell(row.model, metric, metric == self.primary) for metric in metrics]
             name = f"**{_escape(row.model)}**" if row.model == self.chosen else _escape(row.model)
-            lines.append(_line([name, *cells, self._against(row.model), f"{self.seconds[row.model]:.1f}"]))
+            lines.append(_line([name, *cells, self._against(row.model), self._seconds(row.model)]))
         counts = [f"{part} ({self.row(self.reference, self.primary, part).n:,})" for part in self.slices]
         lines += ["", f"## {self.primary} by slice", "", _line(["model", *counts])]
         lines.append(_line(["---", *["---:"] * len(counts)]))
         for row in self.ordered():
             values = [number(self.value(row.model, self.primary, part)) for part in self.slices]
             lines.append(_line([_escape(row.model), *values]))
+        if self.beside.what:
+            lines += ["", "## Controls and bounds", "", "None of these is a model that could be used.", ""]
+            lines += [_line(["name", self.primary, "against", "difference", "what it is"])]
+            lines += [_line(["---", "---:", "---", "---:", "---"])]
+        for name, one in self.beside.what.items():
+            gap = self.difference(name)
+            cells = [_escape(gap.reference), self._against(name)] if gap else ["", ""]
+            what = f"a {one.kind}: {_escape(one.says)}"
+            lines.append(_line([_escape(name), self._cell(name, self.primary, True), *cells, what]))
         lines += ["", "A gain or a loss is named only where the paired interval by user leaves out 0.", ""]
         return "\n".join(lines)
 
@@ -218,6 +268,10 @@ class Report:
         row = self.row(model, metric)
         text = number(row.value, metric)
         return f"{text} [{number(row.low)}, {number(row.high)}]" if interval else text
+
+    def _seconds(self, model: str) -> str:
+        """Scoring seconds; a bound has none, because it is made of others' lists."""
+        return f"{self.seconds[model]:.1f}" if model in self.seconds else "–"
 
     def _against(self, model: str, short: bool = False) -> str:
         gap = self.difference(model)

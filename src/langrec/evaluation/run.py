@@ -5,7 +5,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from langrec.data.ids import Ids
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation import metrics
+from langrec.evaluation.beside import Beside, Bound, Control, better_lists
 from langrec.evaluation.compare import Difference, Measured, difference
 from langrec.evaluation.intervals import Resamples, mean, percentiles
 from langrec.evaluation.lists import TopLists, join_lists, top_lists
@@ -58,6 +60,9 @@ def evaluate(
     settings: EvaluateSettings | None = None,
     protocol: Mapping[str, Any] | None = None,
     chosen: str | None = None,
+    beside: Mapping[str, Control | Bound] | None = None,
+    titles: Sequence[str] | None = None,
+    fit_seconds: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measures models on the same questions, over the full catalogue without each question's history.
@@ -73,16 +78,29 @@ def evaluate(
         settings: list lengths, resamples, block size, seed.
         protocol: what else the stamp should hold: split, cut times, data hash.
         chosen: the model to mark as the one in use; `mix` by default, or else the best.
+        beside: which of the models are controls, and the bounds to make from the models' lists; neither is ever the
+            best, the reference or the chosen one. A bound whose models are not all there is left out.
+        titles: (n,) what people read for an item in the examples of the page; None = its id.
+        fit_seconds: seconds of fitting by model, where known.
         progress: called with a model's name, questions done and questions in all, after each block.
 
     Raises:
         DataError: no models, no questions, or scores that do not fit the catalogue.
     """
     chosen_settings = settings or EvaluateSettings()
-    _check(models, targets, items, counts, has_text, vectors, chosen)
+    what = {
+        name: one
+        for name, one in (beside or {}).items()
+        if (set(one.of) <= set(models) if isinstance(one, Bound) else name in models)
+    }
+    _check({name: model for name, model in models.items() if name not in what}, targets, chosen)
+    _check_columns(items, counts, has_text, vectors, titles)
     lists, seconds, memory = _answer(models, targets, len(items), chosen_settings, progress)
     facts = ItemFacts(counts, has_text, vectors)
-    return _measure(lists, targets, users, items, facts, chosen_settings, protocol or {}, chosen, seconds, memory)
+    report = _measure(
+        lists, what, targets, users, items, facts, chosen_settings, protocol or {}, chosen, seconds, memory
+    )
+    return replace(report, titles=titles, fit_seconds=dict(fit_seconds or {}))
 
 
 def measure_lists(
@@ -105,11 +123,13 @@ def measure_lists(
     Raises:
         DataError: no lists, no questions, or columns that do not fit the catalogue.
     """
-    _check(lists, targets, items, counts, has_text, vectors, None)
+    _check(lists, targets, None)
+    _check_columns(items, counts, has_text, vectors, None)
     facts = ItemFacts(counts, has_text, vectors)
     seconds = dict.fromkeys(lists, 0.0)
     return _measure(
         lists,
+        {},
         targets,
         users,
         items,
@@ -122,22 +142,23 @@ def measure_lists(
     )
 
 
-def _check(
-    models: Mapping[str, Any],
-    targets: Targets,
-    items: Ids,
-    counts: npt.NDArray[np.integer],
-    has_text: Mask | None,
-    vectors: FloatMatrix | None,
-    chosen: str | None,
-) -> None:
+def _check(models: Mapping[str, Any], targets: Targets, chosen: str | None) -> None:
     if not models:
         raise DataError("nothing to measure: name at least one scorer")
     if not len(targets):
         raise DataError("the test part holds no question: no user has a new item in it; move the cut or add events")
     if chosen is not None and chosen not in models:
         raise SettingsError(f"chosen model {chosen} is not among {', '.join(models)}", field="chosen")
-    for name, column in (("counts", counts), ("has_text", has_text), ("vectors", vectors)):
+
+
+def _check_columns(
+    items: Ids,
+    counts: npt.NDArray[np.integer],
+    has_text: Mask | None,
+    vectors: FloatMatrix | None,
+    titles: Sequence[str] | None,
+) -> None:
+    for name, column in (("counts", counts), ("has_text", has_text), ("vectors", vectors), ("titles", titles)):
         if column is not None and len(column) != len(items):
             raise DataError(f"{name}: {len(column)} rows for {len(items)} items", field=name)
 
@@ -170,6 +191,7 @@ def _answer(
 
 def _measure(
     lists: Mapping[str, TopLists],
+    what: Mapping[str, Control | Bound],
     targets: Targets,
     users: Ids,
     items: Ids,
@@ -187,7 +209,10 @@ def _measure(
     rows: list[Row] = []
     measured: dict[str, Measured] = {}
     draws: dict[tuple[str, str], Values] = {}
-    for name, answer in lists.items():
+    k = 10 if 10 in settings.k else max(settings.k)
+    bounds = {name: one.of for name, one in what.items() if isinstance(one, Bound)}
+    made = {name: better_lists([lists[model] for model in of], targets, k) for name, of in bounds.items()}
+    for name, answer in (*lists.items(), *made.items()):
         for part, columns in _columns_by_slice(answer, targets, parts, weights, facts, settings).items():
             values, column_weights = table(columns)
             draws[name, part] = resamples.means(values, column_weights)
@@ -199,18 +224,29 @@ def _measure(
             rows.extend(_coverage(name, part, answer, asked, len(items), settings.k))
             if part == "all":
                 measured[name] = Measured(name, targets, user_ids, columns)
-    primary = f"ndcg@{10 if 10 in settings.k else max(settings.k)}"
-    best = _best(rows, primary, [name for name in lists if name != MIX] or list(lists))
-    in_use = chosen or (MIX if MIX in lists else best)
+    primary = f"ndcg@{k}"
+    models = [name for name in lists if name not in what]
+    best = _best(rows, primary, [name for name in models if name != MIX] or models)
+    in_use = chosen or (MIX if MIX in models else best)
+    against = dict.fromkeys(models, best)
+    for name, one in what.items():
+        subject = in_use if isinstance(one, Bound) else one.of
+        against[name] = subject if subject in lists else best
+    gaps = _differences(rows, draws, against, list(measured[best].columns), primary, settings)
     return Report(
-        rows=tuple(rows),
-        differences=tuple(_differences(rows, draws, best, list(measured[best].columns), primary, settings)),
+        rows=tuple(row for row in rows if row.model not in what),
+        differences=tuple(gap for gap in gaps if gap.model not in what),
+        beside=Beside(
+            what,
+            tuple(row for row in rows if row.model in what),
+            tuple(gap for gap in gaps if gap.model in what),
+        ),
         measured=measured,
-        lists=dict(lists),
+        lists={name: lists[name] for name in models},
         ranks=settings.ranks,
         users=users,
         items=items,
-        protocol=_stamp(protocol, targets, len(items), settings, primary, best, in_use, seconds, memory),
+        protocol=_stamp(protocol, targets, len(items), settings, primary, best, in_use, what, seconds, memory),
         seconds=dict(seconds),
         peak_memory=memory,
         primary=primary,
@@ -260,15 +296,16 @@ def _best(rows: list[Row], metric: str, names: list[str]) -> str:
 def _differences(
     rows: list[Row],
     draws: Mapping[tuple[str, str], Values],
-    reference: str,
+    against: Mapping[str, str],
     names: list[str],
     primary: str,
     settings: EvaluateSettings,
 ) -> list[Difference]:
-    """Every model against the reference: all metrics on the whole test, the primary one on every slice."""
+    """Every model against that which is named: all metrics on the whole test, the primary one on every slice."""
     found = {(row.model, row.slice, row.metric): row for row in rows}
     out = []
     for (model, part), sample in draws.items():
+        reference = against[model]
         if model == reference:
             continue
         low, high = percentiles(sample - draws[reference, part], settings.confidence)
@@ -288,6 +325,7 @@ def _stamp(
     primary: str,
     reference: str,
     chosen: str,
+    what: Mapping[str, Control | Bound],
     seconds: Mapping[str, float],
     memory: int,
 ) -> dict[str, Any]:
@@ -307,7 +345,9 @@ def _stamp(
         "primary": primary,
         "reference": reference,
         "chosen": chosen,
-        "models": list(seconds),
+        "models": [name for name in seconds if name not in what],
+        "controls": {name: one.of for name, one in what.items() if isinstance(one, Control)},
+        "bounds": {name: list(one.of) for name, one in what.items() if isinstance(one, Bound)},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mb": round(memory / 1e6, 1),
         "versions": {
