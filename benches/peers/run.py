@@ -41,7 +41,7 @@ PEERS: dict[str, tuple[str, ...]] = {
     "recbole": ("sasrec",),
 }
 NEURAL = 1200.0  # seconds of training that a model may take for a set
-LATE = 2400.0  # seconds beyond these after which a process is ended
+LATE = 3.0  # times these and an hour, on the wall: then a process is ended
 ERROR = 400  # characters of an error in the table
 COMPARED = ("ndcg@10", "ndcg_debiased@10", "recall@10")
 
@@ -127,19 +127,21 @@ def answers(peer: str, model: str, work: Path, args: argparse.Namespace) -> tupl
 def _process(command: list[str], args: argparse.Namespace, out: Path) -> None:
     names = ("OMP", "OPENBLAS", "MKL", "NUMBA", "POLARS_MAX")
     threads = {f"{name}{'' if 'MAX' in name else '_NUM'}_THREADS": str(args.threads) for name in names}
+    # Threads that wait for one another sleep: where they share a core with something else, spinning would stop them all.
+    threads |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
     environ = {**os.environ, **threads, "LANGREC_CACHE": str(cache_folder()), "CUDA_VISIBLE_DEVICES": ""}
     out.mkdir(parents=True, exist_ok=True)
-    log = out / "log.txt"
+    log, patience = out / "log.txt", args.seconds * LATE + 3600
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, env=environ, cwd=out, start_new_session=True
         )
         try:
-            code = process.wait(args.seconds + LATE)
+            code = process.wait(patience)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            raise PeerError(f"still running after {args.seconds + LATE:.0f} s; ended") from None
+            raise PeerError(f"still running after {patience:.0f} s; ended") from None
     if code:
         lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
         raise PeerError(f"exit {code}: {lines[-1] if lines else 'no output'}")

@@ -153,23 +153,43 @@ class Model:
     packages: tuple[str, ...]
 
 
+class Clock:
+    """Seconds that the processor has worked for this process, by thread.
+
+    Where the process has the machine to itself these are about the wall's seconds; where it shares the machine or is
+    paused, they do not pass meanwhile.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._begin = time.process_time()
+
+    def now(self) -> float:
+        """Since it was made."""
+        return (time.process_time() - self._begin) / self._threads
+
+
 class Trial:
     """One point of the grid as far as it is trained; remembers itself at its best validation."""
 
-    def __init__(self, model: Model, fit: Fit) -> None:
+    def __init__(self, model: Model, fit: Fit, clock: Clock) -> None:
         self.point = fit.point
         self.value = -1.0
-        self.epochs = self.best_epochs = self.seconds = self.wall = 0.0
+        self.epochs = self.best_epochs = 0.0
+        self.seconds = self.worked = 0.0  # on the wall, and on the clock; judging is not in them
+        self.spent = 0.0  # on the clock, judging included
         self.scores: Scores | None = None
         self.done = False
         self._steps = model.fit(fit)
         self._since = 0
+        self._clock = clock
 
     def step(self, judge: Callable[[Scores], float]) -> None:
         """Trains on, judges, and ends without a gain for `PATIENCE` judgements."""
-        begin = time.monotonic()
+        begin, wall = self._clock.now(), time.monotonic()
         fitted = next(self._steps, None)
-        self.seconds += time.monotonic() - begin
+        self.seconds += time.monotonic() - wall
+        self.worked += self._clock.now() - begin
         if fitted is None:
             self.done = True
             return
@@ -180,7 +200,7 @@ class Trial:
             self.scores = fitted.kept() if fitted.kept else fitted.scores
             self.value, self.best_epochs, self._since = value, self.epochs, 0
         self.done = fitted.kept is None or self._since >= PATIENCE
-        self.wall += time.monotonic() - begin
+        self.spent += self._clock.now() - begin
         print(f"{self.point} epoch {self.epochs:.2f}: {value:.5f}, {self.seconds:.1f} s", flush=True)
 
     def told(self) -> dict[str, Any]:
@@ -191,6 +211,7 @@ class Trial:
             "best_epoch": round(self.best_epochs, 2),
             "epochs": round(self.epochs, 2),
             "seconds": round(self.seconds, 2),
+            "worked": round(self.worked, 2),
             "ended": "judged" if self.done else "time was up",
         }
 
@@ -202,7 +223,7 @@ def main(models: Mapping[str, Model]) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the questions")
     parser.add_argument("--out", type=Path, required=True, help="folder for lists.parquet and summary.json")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=1200.0, help="for all of the model's training")
+    parser.add_argument("--seconds", type=float, default=1200.0, help="for all of the model's training, see `Clock`")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     summary = _run(models[args.model], args)
@@ -218,11 +239,11 @@ def _run(model: Model, args: argparse.Namespace) -> dict[str, Any]:
     def judge(scores: Scores) -> float:
         return ndcg(answer(scores, valid, first.n_items, popular)[0], valid)
 
-    begin = time.monotonic()
+    clock = Clock(args.threads)
     # Where the test has rows of its own to learn from, the model is fitted once more, out of the same purse.
-    end = begin + args.seconds * (0.6 if again else 1.0)
-    trials = [Trial(model, Fit(first, items, point, args.threads)) for point in model.grid]
-    best = _race(trials, judge, end)
+    end = args.seconds * (0.6 if again else 1.0)
+    trials = [Trial(model, Fit(first, items, point, args.threads), clock) for point in model.grid]
+    best = _race(trials, judge, clock, end)
     scores, fit_seconds, epochs = best.scores, best.seconds, best.epochs
     if again:
         rows = _rows(args.work / "fit_test.parquet", items)
@@ -230,7 +251,7 @@ def _run(model: Model, args: argparse.Namespace) -> dict[str, Any]:
         at = time.monotonic()
         for fitted in model.fit(Fit(rows, items, best.point, args.threads)):
             scores, epochs = fitted.scores, fitted.epochs
-            if epochs >= best.best_epochs - 1e-6 or time.monotonic() > begin + args.seconds:
+            if epochs >= best.best_epochs - 1e-6 or clock.now() > args.seconds:
                 break
         fit_seconds = time.monotonic() - at
     assert scores is not None
@@ -247,6 +268,7 @@ def _run(model: Model, args: argparse.Namespace) -> dict[str, Any]:
         "fit_seconds": round(fit_seconds, 2),
         "score_seconds": round(score_seconds, 2),
         "seconds_per_epoch": round(best.seconds / max(best.epochs, 1e-9), 3),
+        "worked_per_epoch": round(best.worked / max(best.epochs, 1e-9), 3),
         "epochs": round(epochs if again else best.best_epochs, 2),
         "peak_mb": round(peak_mb(), 1),
         "note": model.note,
@@ -254,12 +276,12 @@ def _run(model: Model, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _race(trials: list[Trial], judge: Callable[[Scores], float], end: float) -> Trial:
+def _race(trials: list[Trial], judge: Callable[[Scores], float], clock: Clock, end: float) -> Trial:
     """The best point on validation: all run for a part of the time, then the leaders run on while there is any."""
-    share = (end - time.monotonic()) / 2 / len(trials)
+    share = end / 2 / len(trials)
     best: Trial | None = None
     for trial in trials:
-        while not trial.done and trial.wall < share and (time.monotonic() < end or best is None):
+        while not trial.done and trial.spent < share and (clock.now() < end or best is None):
             trial.step(judge)
         if best is None or trial.value > best.value:
             loser, best = best, trial
@@ -268,7 +290,7 @@ def _race(trials: list[Trial], judge: Callable[[Scores], float], end: float) -> 
         if loser is not None and loser.done:
             loser.scores = None  # its memory is free for the next
     for trial in sorted(trials, key=lambda trial: -trial.value):
-        while not trial.done and time.monotonic() < end:
+        while not trial.done and clock.now() < end:
             trial.step(judge)
     return max(trials, key=lambda trial: trial.value)
 

@@ -29,7 +29,9 @@ def sasrec(fit: asked.Fit) -> Iterator[asked.Fitted]:
     length = session_length(rows)
     negatives = point.get("negatives", 0)
     width = (negatives + 1) * point["factors"] if negatives else len(np.unique(rows.items))
-    batch = max(4, min(128, 2 ** int(math.log2(CELLS / (length * width)))))
+    # The library's own 128, less where memory or a small log ask for it: an epoch should be worth its name.
+    bounds = (128, CELLS / (length * width), max(16, len(rows.user_ids) / FEWEST_BATCHES))
+    batch = max(4, 2 ** int(math.log2(min(bounds))))
     model = SASRecModel(
         n_blocks=2,
         n_heads=2,
@@ -68,8 +70,8 @@ def sasrec(fit: asked.Fit) -> Iterator[asked.Fitted]:
 
 
 def session_length(rows: asked.Rows) -> int:
-    """50 where that holds nearly every history, or else 200."""
-    return 50 if np.quantile(np.bincount(rows.users), 0.95) <= 50 else 200
+    """50 where that holds nearly every history, or else the library's own 100."""
+    return 50 if np.quantile(np.bincount(rows.users), 0.95) <= 50 else 100
 
 
 def scores_of(model: SASRecModel, net: torch.nn.Module, rows: asked.Rows, length: int) -> asked.Scores:
