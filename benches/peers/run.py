@@ -127,7 +127,7 @@ def answers(peer: str, model: str, work: Path, args: argparse.Namespace) -> tupl
 def _process(command: list[str], args: argparse.Namespace, out: Path) -> None:
     names = ("OMP", "OPENBLAS", "MKL", "NUMBA", "POLARS_MAX")
     threads = {f"{name}{'' if 'MAX' in name else '_NUM'}_THREADS": str(args.threads) for name in names}
-    # Threads that wait for one another sleep: where they share a core with something else, spinning would stop them all.
+    # Threads that wait for one another sleep: where they share a core with others, spinning would stop them all.
     threads |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
     environ = {**os.environ, **threads, "LANGREC_CACHE": str(cache_folder()), "CUDA_VISIBLE_DEVICES": ""}
     out.mkdir(parents=True, exist_ok=True)
