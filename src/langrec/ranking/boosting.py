@@ -120,7 +120,7 @@ def mean_ndcg(scores: FloatVector, labels: npt.NDArray[Any], groups: npt.NDArray
     discount = np.where(place < k, 1.0 / np.log2(2.0 + place), 0.0)
     gains = np.exp2(labels.astype(np.float64)) - 1.0
 
-    def summed(by: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def summed(by: npt.NDArray[Any]) -> npt.NDArray[Any]:
         order = np.lexsort((np.arange(len(rows)), -by, rows))
         return np.bincount(rows, gains[order] * discount, minlength=len(groups))
 

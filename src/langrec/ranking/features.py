@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -345,9 +345,11 @@ def _means(rows: IntVector, values: npt.NDArray[np.float32], q: int) -> npt.NDAr
     return _ratio(sums, np.bincount(rows, known, minlength=q))
 
 
-def _ratio(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """The quotient, NaN where `below` is not positive."""
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    out: npt.NDArray[np.float64] = np.full(len(above), np.nan)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
 
 
 def _places(
