@@ -66,6 +66,10 @@ CHINESE = {
     "first": "第一次",
     "second": "第二次",
     "limit": "上限",
+    "unseen items": "新物品",
+    "coverage@10": "覆盖率@10",
+    "debiased NDCG@10": "去偏 NDCG@10",
+    "failed": "失败",
     ", ": "，",
     "; ": "；",
 }
@@ -104,7 +108,7 @@ def block(name: str, language: str, results: Path = RESULTS) -> str:
     if not path.exists():
         return f"*{say('not measured yet')}*\n"
     result = json.loads(path.read_text("utf-8"))
-    kind = "evaluate" if name.startswith("evaluate-") else name
+    kind = next((kind for kind in ("evaluate", "peers") if name.startswith(f"{kind}-")), name)
     head, *rows = TABLES[kind](result, say)
     lines = [_line(head), _line(["---"] + ["---:"] * (len(head) - 1)), *map(_line, rows)]
     return "\n".join([*lines, "", f"*{say('; ').join([*_notes(kind, result, say), _machine(result, say)])}*", ""])
@@ -187,6 +191,36 @@ def demo_table(result: Result, say: Callable[[str], str]) -> Rows:
     return [*rows, [say("limit"), str(limits["seconds"]), f"{limits['gb']:.2f}"]]
 
 
+def peers_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """Other libraries' models and, where they joined the run, langrec's; best first, failures last."""
+    parts = [
+        ("all", "ndcg@10"),
+        ("rare", "ndcg@10"),
+        ("warm", "ndcg@10"),
+        ("all", "coverage@10"),
+        ("all", "ndcg_debiased@10"),
+    ]
+    heads = ["NDCG@10", say("rare"), say("unseen items"), say("coverage@10"), say("debiased NDCG@10")]
+    rows = [[say("model"), heads[0], say("interval"), *heads[1:], say("seconds"), "MB"]]
+    ours = [{"peer": "langrec", **row} for row in result.get("langrec", [])]
+    measured = [
+        (row, {(m["slice"], m["metric"]): m for m in row["metrics"]})
+        for row in [*ours, *result["rows"]]
+        if "metrics" in row
+    ]
+    for row, found in sorted(measured, key=lambda pair: -pair[1]["all", "ndcg@10"]["value"]):
+        main, *others = (found.get(part, {}) for part in parts)
+        name = f"**{row['peer']} {row['model']}**" if row["peer"] == "langrec" else f"{row['peer']} {row['model']}"
+        seconds = f"{row['tune_seconds'] + row['fit_seconds']:.0f}" if "fit_seconds" in row else ""
+        memory = f"{row['peak_mb']:.0f}" if "peak_mb" in row else ""
+        interval = f"{main['low']:.4f} – {main['high']:.4f}"
+        cells = [_digits(other.get("value")) for other in others]
+        rows.append([name, f"{main['value']:.4f}", interval, *cells, seconds, memory])
+    failed = [row for row in result["rows"] if "error" in row]
+    rows += [[f"{row['peer']} {row['model']}", say("failed"), *[""] * 7] for row in failed]
+    return rows
+
+
 TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "evaluate": evaluation_table,
     "sizes": sizes_table,
@@ -194,6 +228,7 @@ TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "encode": encode_table,
     "serve": serve_table,
     "demo": demo_table,
+    "peers": peers_table,
 }
 
 
@@ -201,10 +236,11 @@ def _notes(kind: str, result: Result, say: Callable[[str], str]) -> list[str]:
     """What was measured on, in numbers."""
     if kind == "encode":
         return [f"{result['n']:,} {say('texts of each kind')}{say(', ')}{say(result['texts'])}"]
-    sizes = result.get("protocol" if kind == "evaluate" else "size", {})
+    measured = kind in ("evaluate", "peers")
+    sizes = result.get("protocol" if measured else "size", {})
     words = ("users", "items", "events")
     keys = {"questions": "questions", **{f"n_{word}": word for word in words}}
-    named = keys if kind == "evaluate" else {word: word for word in words}
+    named = keys if measured else {word: word for word in words}
     found = [f"{sizes[key]:,} {say(word)}" for key, word in named.items() if isinstance(sizes.get(key), int)]
     return [say(", ").join(found)] if found else []
 
