@@ -159,11 +159,17 @@ def test_without_questions_to_judge_by_every_round_is_kept():
 
 
 def test_equal_input_gives_equal_trees():
-    again, _ = train_trees(*TRAIN, VALID, NAMES, **OPTIONS, threads=2)
+    again, _ = train_trees(*TRAIN, VALID, NAMES, **OPTIONS, threads=1)
     assert again.onnx == TREES.onnx
     np.testing.assert_array_equal(again.value, TREES.value)
     other, _ = train_trees(*TRAIN, VALID, NAMES, **OPTIONS, threads=1, seed=5)
     assert other.onnx != TREES.onnx
+
+
+def test_the_number_of_threads_changes_no_tree():
+    # Few rounds: on busy cores LightGBM's threads wait for one another.
+    one, two = (train_trees(*TRAIN, None, NAMES, rounds=3, threads=threads)[0] for threads in (1, 2))
+    assert one.onnx == two.onnx
 
 
 def test_a_monotone_feature_never_lowers_the_score_as_it_rises():
