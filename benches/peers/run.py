@@ -142,6 +142,9 @@ def _process(command: list[str], args: argparse.Namespace, out: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise PeerError(f"still running after {patience:.0f} s; ended") from None
+        finally:
+            if process.poll() is None:  # this program is ending: the peer must not outlive it
+                os.killpg(process.pid, signal.SIGKILL)
     if code:
         lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
         raise PeerError(f"exit {code}: {lines[-1] if lines else 'no output'}")
