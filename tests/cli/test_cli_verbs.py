@@ -104,9 +104,10 @@ def test_evaluate_writes_what_others_script_against(langrec_, shop, tmp_path):
 def test_evaluate_of_leave_one_out_says_what_it_leaks(langrec_, shop, tmp_path):
     events, items = shop
     words = ["--events", events, "--items", items, "--split", "loo", "--models", "popular", "--out", tmp_path / "loo"]
-    code, out, _ = langrec_("evaluate", *words)
+    code, out, _ = langrec_("evaluate", *words, "--no-html")
     assert code == 0
     assert "note:" in out
+    assert not (tmp_path / "loo" / "report.html").exists() and (tmp_path / "loo" / "report.md").exists()
     assert not (tmp_path / "loo" / "per_user").exists()
 
 

@@ -8,8 +8,11 @@ import shutil
 import subprocess
 
 import pytest
-from test_evaluate import noisy, run, world
+from test_evaluate import N_ITEMS, noisy, run, world
 
+from langrec.data.ids import Ids
+from langrec.evaluation.beside import Bound, Control
+from langrec.evaluation.examples import examples
 from langrec.evaluation.page import page
 
 NASTY = '</script><script>alert(1)</script> "quoted" & $primary <img src=x onerror=alert(2)>'
@@ -18,8 +21,13 @@ NASTY = '</script><script>alert(1)</script> "quoted" & $primary <img src=x onerr
 @pytest.fixture(scope="module")
 def html():
     targets = world()
-    models = {NASTY: noisy(targets, 0.3, 1), "mix": noisy(targets, 0.8, 2)}
-    return page(run(targets, models, protocol={"split": NASTY, "leaks": NASTY}))
+    spoilt = f"spoilt {NASTY}"
+    models = {NASTY: noisy(targets, 0.3, 1), "mix": noisy(targets, 0.8, 2), spoilt: noisy(targets, 0.1, 3)}
+    beside = {spoilt: Control(NASTY, NASTY), "union": Bound((NASTY, "mix"))}
+    titles = [f"{NASTY} {num}" for num in range(N_ITEMS)]
+    users = Ids([f"{NASTY} {num}" for num in range(25)])
+    stamp = {"split": NASTY, "leaks": NASTY}
+    return page(run(targets, models, protocol=stamp, beside=beside, titles=titles, users=users))
 
 
 def without_plotly(text):
@@ -55,9 +63,61 @@ def test_the_page_says_in_words_whether_there_is_a_gain(html):
     assert '<span class="pill gain">gain</span>' in html
 
 
+def test_controls_and_bounds_have_a_part_of_their_own(html):
+    table = html.partition('id="h-beside"')[2].partition("</table>")[0]
+    assert table.count('<th scope="row">') == 2
+    assert "a control: " in table and "a bound: per question the better list of " in table
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+    assert data["beside"] == {f"spoilt {NASTY}": "control", "union": "bound"}
+
+
 def test_a_single_scorer_has_a_page_too():
     targets = world()
-    assert "There is only one scorer." in page(run(targets, {"alone": noisy(targets, 0.5, 1)}))
+    plain = page(run(targets, {"alone": noisy(targets, 0.5, 1)}))
+    assert "There is only one scorer." in plain
+    assert 'id="h-beside"' not in plain
+    assert "What came next is shown" in plain
+
+
+# ---- examples --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_each_kind_of_example_holds_what_it_says_and_the_shares_add_up(single):
+    targets = world(single)
+    report = run(targets)
+    kinds = examples(report)
+    assert sum(kind.share for kind in kinds) == pytest.approx(1)
+    users = [example.user for kind in kinds for example in kind.examples]
+    assert len(set(users)) == len(users) > 3
+    for kind in kinds:
+        for example in kind.examples:
+            shown = {answer.model: any(answer.hits) for answer in example.answers}
+            expected = {
+                "Only mix shows what came next": {"mix": True, "strong": False},
+                "Only strong shows it": {"mix": False, "strong": True},
+                "Both show it": {"mix": True, "strong": True},
+                "Neither shows it": {"mix": False, "strong": False},
+            }
+            assert shown == expected[kind.says]
+            for answer in example.answers:
+                hits = [title for title, hit in zip(answer.titles, answer.hits, strict=True) if hit]
+                assert set(hits) <= set(example.targets)
+                assert any(answer.hits) == (answer.rank <= 5)
+
+
+def test_examples_are_drawn_under_the_seed_and_name_items_as_people_do():
+    targets = world()
+    titles = [f"Title {num}" for num in range(N_ITEMS)]
+    first, again = (examples(run(targets, titles=titles)) for _ in range(2))
+    assert first == again
+    example = first[0].examples[0]
+    assert all(title.startswith("Title ") for title in (*example.history, *example.targets, *example.answers[0].titles))
+    question = next(i for i in range(len(targets)) if targets.block.at[i] == example.at)
+    history = targets.block.history(question)
+    assert example.before == len(history)
+    assert example.history == tuple(f"Title {num}" for num in history[::-1][:5])
+    assert example.targets == (f"Title {targets.items[question]}",)
 
 
 @pytest.mark.browser
@@ -71,10 +131,11 @@ def test_a_browser_draws_every_chart_and_fills_the_table(html, tmp_path):
     command = [chromium, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120)
     drawn = re.sub(r"<script.*?</script>", "", out.stdout, flags=re.DOTALL)
-    panels = len(re.findall(r"<h3>", drawn))
+    panels = len(re.findall(r"<h3>", drawn.partition('id="slices"')[2].partition("</section>")[0]))
     assert panels >= 5
     # One chart per panel, the bars, and quality against time.
     assert len(re.findall(r'class="[^"]*js-plotly-plot', drawn)) == panels + 2
     table = drawn.partition('id="numbers"')[2].partition("</table>")[0]
-    assert len(re.findall(r"<tr[ >]", table)) == 3
+    assert len(re.findall(r"<tr[ >]", table)) == 5
+    assert len(re.findall("<button[^>]*aria-pressed", drawn)) == 4
     assert "<img" not in drawn

@@ -33,6 +33,7 @@ def evaluate(
     cut: Annotated[str | None, typer.Option("--cut", help="Where validation and test begin, such as 0.8,0.9.")] = None,
     models: Annotated[str | None, typer.Option("--models", help="Scorers and mix, comma separated.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of intervals and samples.")] = None,
+    html: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html, a page without network.")] = True,
     recipe: Recipe = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -40,7 +41,8 @@ def evaluate(
     """Measure the scorers and the mix with intervals, slices and the protocol's stamp.
 
     Writes `metrics.json`, `protocol.json`, `differences.json`, `report.md`, `report.html` and
-    `lists/<model>.parquet`; under the time split also the same for one list per user in `per_user/`.
+    `lists/<model>.parquet`; under the time split also the same for one list per user in `per_user/`. Beside the text
+    tower its controls are measured, and beside both towers their headroom: `controls.json`.
 
     Example: `langrec evaluate --events ml-latest-small --split time --out evaluation`
 
@@ -58,9 +60,9 @@ def evaluate(
     with bar() as told:
         dataset = read(events, items, settings, out / "rejected.parquet", told, users)
         first, second = evaluate_models(dataset, settings, names, progress=told)
-        first.write(out)
+        first.write(out, page=html)
         if second is not None:
-            second.write(out / "per_user")
+            second.write(out / "per_user", page=html)
     if as_json:
         print((out / "metrics.json").read_text("utf-8"))
         return
@@ -70,4 +72,4 @@ def evaluate(
     if first.protocol["leaks"]:
         print(f"note: {first.protocol['leaks']}")
     print(json.dumps({"question": first.protocol["question"], "split": first.protocol["split"]}))
-    print(f"report {out / 'report.html'}")
+    print(f"report {out / ('report.html' if html else 'report.md')}")

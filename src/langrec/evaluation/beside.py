@@ -1,4 +1,4 @@
-"""What is measured beside the models: controls of a model, and bounds that no model reaches.
+"""What is measured beside the models: controls of a model, and bounds that look at the answer.
 
 Neither is ever the best, the reference or the chosen one, and both are shown apart.
 """
@@ -50,7 +50,7 @@ class Bound:
 
     @property
     def says(self) -> str:
-        return f"per question the better list of {' and '.join(self.of)}; it looks at the answer, no model reaches it"
+        return f"per question the better list of {' and '.join(self.of)}, picked by the answer; no choice gives more"
 
     @property
     def kind(self) -> str:

@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 from langrec.evaluation.compare import Difference
+from langrec.evaluation.examples import as_html, examples
 from langrec.evaluation.report import Report, number, plain
 from langrec.evaluation.slices import MEANING
 
@@ -27,6 +28,7 @@ def page(report: Report) -> str:
         "primary": _metric(report.primary),
         "confidence": f"{report.protocol['confidence']:.0%}",
         "reference": report.reference,
+        "apart": "; controls and bounds are hatched and stand below" if report.beside.what else "",
         "stamp": report.stamp(),
         "protocol": json.dumps(plain(report.protocol), indent=2, ensure_ascii=False),
     }
@@ -35,6 +37,8 @@ def page(report: Report) -> str:
         warning=_warning(report),
         tiles=_tiles(report),
         differences=_differences(report),
+        beside=_beside(report),
+        examples=as_html(examples(report)),
         data=_inside_script(_data(report)),
         style=assets.joinpath("report.css").read_text("utf-8"),
         script=assets.joinpath("report.js").read_text("utf-8"),
@@ -87,12 +91,47 @@ def _differences(report: Report) -> str:
     gaps = [gap for row in report.ordered() if (gap := report.difference(row.model)) is not None]
     if not gaps:
         return "<p>There is only one scorer.</p>"
-    ends = [0.0, *(bound for gap in gaps for bound in (gap.low, gap.high) if not math.isnan(bound))]
-    lines = "".join(_difference(gap, (min(ends), max(ends)), gap.model == report.chosen) for gap in gaps)
+    lines = "".join(_difference(gap, _ends(gaps), gap.model == report.chosen) for gap in gaps)
     names = ("scorer", "verdict", "difference", "relative", "interval", "")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     caption = f'<caption class="hidden">Paired differences to {html.escape(report.reference)}</caption>'
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _ends(gaps: list[Difference]) -> tuple[float, float]:
+    """What the axis of a forest plot reaches: all intervals, and 0."""
+    ends = [0.0, *(bound for gap in gaps for bound in (gap.low, gap.high) if not math.isnan(bound))]
+    return min(ends), max(ends)
+
+
+def _beside(report: Report) -> str:
+    """Controls and bounds with what they are and how far they are from their model, as a section; nothing without."""
+    what = report.beside.what
+    if not what:
+        return ""
+    gaps = {name: gap for name in what if (gap := report.difference(name)) is not None}
+    ends, lines = _ends(list(gaps.values())), []
+    for name, one in what.items():
+        row, gap = report.row(name, report.primary), gaps.get(name)
+        cells = ["", "", "", ""]
+        if gap is not None:
+            relative = "–" if math.isnan(gap.relative) else f"{gap.relative:+.1%}"
+            cells = [html.escape(gap.reference), f"{gap.difference:+.4f} ({relative})", _forest(gap, ends)]
+            cells.insert(2, f"{gap.low:+.4f} to {gap.high:+.4f}")
+        lines.append(
+            f'<tr><th scope="row">{html.escape(name)}<small>a {one.kind}: {html.escape(one.says)}</small></th>'
+            f"<td>{number(row.value)}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        )
+    names = ("name", _metric(report.primary), "against", "difference", "interval", "")
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
+    return (
+        '<section aria-labelledby="h-beside"><h2 id="h-beside">Controls and headroom</h2>'
+        "<p>None of these is a model that could be used. A control is a model with one thing spoilt: what it loses is "
+        "what that thing is worth. A bound looks at the answer: it says how much is left to gain.</p>"
+        '<div class="card scroll" tabindex="0" role="region" aria-labelledby="h-beside"><table class="beside">'
+        f'<caption class="hidden">Controls and bounds</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div></section>"
+    )
 
 
 def _difference(gap: Difference, ends: tuple[float, float], chosen: bool) -> str:
@@ -125,7 +164,7 @@ def _forest(gap: Difference, ends: tuple[float, float]) -> str:
 def _data(report: Report) -> dict[str, Any]:
     """What the charts and the table read: values[slice][model][metric] = value, low, high, questions."""
     values: dict[str, dict[str, dict[str, tuple[float, float, float, int]]]] = {}
-    for row in report.rows:
+    for row in (*report.rows, *report.beside.rows):
         at = values.setdefault(row.slice, {}).setdefault(row.model, {})
         at[row.metric] = (_brief(row.value), _brief(row.low), _brief(row.high), row.n)
     return {
@@ -133,12 +172,14 @@ def _data(report: Report) -> dict[str, Any]:
         "chosen": report.chosen,
         "reference": report.reference,
         "models": [row.model for row in report.ordered()],
+        "beside": {name: one.kind for name, one in report.beside.what.items()},
         "slices": report.slices,
         "meaning": MEANING,
         "metrics": list(dict.fromkeys(row.metric for row in report.rows)),
         "lengths": report.protocol["k"],
         "questions": report.protocol["questions"],
         "seconds": report.seconds,
+        "fit_seconds": report.fit_seconds,
         "values": values,
     }
 

@@ -207,13 +207,14 @@ class Report:
         metrics = [name for name in self.head() if name.split("@")[0] in ("ndcg", "coverage")]
         table = Table(
             box=SIMPLE,
+            padding=(0, 1, 0, 0),
             title=f"{self.primary} with {self.protocol['confidence']:.0%} interval by user",
             title_justify="left",
         )
-        table.add_column("model")
+        table.add_column("model", min_width=15, overflow="fold")
         for metric in metrics:
-            table.add_column(metric, justify="right", no_wrap=True)
-        table.add_column(f"against {self.reference}", justify="right", no_wrap=True)
+            table.add_column(metric.replace("coverage@", "coverage\n@"), justify="right", no_wrap=True)
+        table.add_column(f"against\n{self.reference}", justify="right", min_width=14, overflow="fold")
         table.add_column("seconds", justify="right", no_wrap=True)
         for row in self.ordered():
             cells = [self._cell(row.model, metric, metric == self.primary) for metric in metrics]
@@ -222,7 +223,7 @@ class Report:
             table.add_row(*(Text(cell) for cell in line), style=style)
         if self.beside.what:
             table.add_section()
-            table.caption = "Below the line: controls, and bounds that no model reaches."
+            table.caption = "Below the line: controls, and bounds that look at the answer."
             table.caption_justify = "left"
         for name, one in self.beside.what.items():
             cells = [self._cell(name, metric, metric == self.primary) for metric in metrics]

@@ -8,6 +8,8 @@
   const shorten = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
   const show = (value, metric) => (value === null ? "–" : value.toFixed(metric.startsWith("novelty") ? 2 : 4));
   const find = (model, part, metric) => data.values[part]?.[model]?.[metric] ?? [null, null, null, 0];
+  const beside = Object.keys(data.beside);
+  const isBeside = (model) => model in data.beside;
   const config = { displayModeBar: false, responsive: true };
 
   function layout(extra) {
@@ -38,36 +40,80 @@
     });
   }
 
-  function quality() {
-    const models = [...data.models].reverse();
-    const rows = models.map((model) => find(model, "all", data.primary));
-    const chosen = (model) => model === data.chosen;
-    Plotly.newPlot("quality", [{
-      type: "bar", orientation: "h", y: models.map((_, i) => i), x: rows.map((row) => row[0]), error_x: whiskers(rows),
+  // Bars of the models, and below them, apart, those of controls and bounds.
+  function places(models, apart) {
+    const below = apart.length ? apart.length + 0.6 : 0;
+    return [...apart.map((_, i) => apart.length - 1 - i), ...models.map((_, i) => below + models.length - 1 - i)];
+  }
+
+  function bars(models, rows, y) {
+    const colour = (model) => css(model === data.chosen ? "--accent" : "--bar");
+    return {
+      type: "bar", orientation: "h", y, x: rows.map((row) => row[0]), error_x: whiskers(rows), width: 0.66,
       marker: {
-        color: models.map((model) => css(chosen(model) ? "--accent" : "--bar")),
-        line: { color: css("--ink"), width: models.map((model) => (model === data.reference ? 2 : 0)) },
+        color: models.map(colour),
+        pattern: { shape: models.map((model) => (isBeside(model) ? "/" : "")), bgcolor: css("--card"), size: 8, solidity: 0.35 },
+        line: {
+          color: models.map((model) => css(isBeside(model) ? "--bar" : "--ink")),
+          width: models.map((model) => (model === data.reference ? 2 : Number(isBeside(model)))),
+        },
       },
-      hovertext: hover(models, rows), hoverinfo: "text",
-    }], layout({
-      height: 56 + 34 * models.length, margin: { l: 8, r: 72, t: 0, b: 36 },
-      xaxis: axis({ rangemode: "tozero", title: { text: data.primary } }),
-      yaxis: axis({
-        automargin: true, showgrid: false, zeroline: false, tickvals: models.map((_, i) => i), ticklabelstandoff: 8,
-        ticktext: models.map((model) => (chosen(model) ? `<b>${label(shorten(model, 32))}</b>` : label(shorten(model, 32)))),
-      }),
+      hovertext: hover(models, rows), hoverinfo: "text", cliponaxis: true,
+    };
+  }
+
+  function named(models, y, most) {
+    const text = (model) => label(shorten(model, most));
+    return {
+      tickvals: y, ticktext: models.map((model) => (model === data.chosen ? `<b>${text(model)}</b>` : text(model))),
+      automargin: true, showgrid: false, zeroline: false, ticklabelstandoff: 8, range: [-0.6, Math.max(...y) + 0.6],
+    };
+  }
+
+  const narrow = () => innerWidth < 600;
+
+  function quality() {
+    const models = [...beside, ...data.models];
+    const rows = models.map((model) => find(model, "all", data.primary));
+    const y = places(data.models, beside);
+    Plotly.newPlot("quality", [bars(models, rows, y)], layout({
+      height: 56 + 32 * (Math.max(...y) + 1), margin: { l: 8, r: 64, t: 0, b: 44 },
+      xaxis: axis({ range: [0, 1.02 * Math.max(...rows.map((row) => row[2] ?? row[0] ?? 0), 1e-6)], nticks: narrow() ? 4 : 8, title: { text: data.primary } }),
+      yaxis: axis(named(models, y, narrow() ? 16 : 32)),
       annotations: models.map((_, i) => ({
-        x: rows[i][2] ?? rows[i][0] ?? 0, y: i, text: show(rows[i][0], data.primary), showarrow: false, xanchor: "left", xshift: 8,
+        x: rows[i][2] ?? rows[i][0] ?? 0, y: y[i], text: show(rows[i][0], data.primary), showarrow: false, xanchor: "left", xshift: 8,
         font: { color: css("--ink"), size: 13 },
       })),
     }), config);
   }
 
+  // The panels show what is picked: at first the model in use, the best single one, both towers and a few of the best.
+  const towers = ["id_tower", "text_tower", "two_towers", "popular"];
+  const first = [data.chosen, data.reference, ...towers.filter((model) => data.models.includes(model)), ...data.models];
+  const picked = new Set([...new Set(first)].slice(0, 6));
+
+  function chips() {
+    document.getElementById("shown").replaceChildren(...[...data.models, ...beside].map((model) => {
+      const chip = document.createElement("button");
+      chip.type = "button";
+      chip.textContent = model;
+      chip.setAttribute("aria-pressed", picked.has(model));
+      chip.addEventListener("click", () => {
+        if (!picked.delete(model)) picked.add(model);
+        chip.setAttribute("aria-pressed", picked.has(model));
+        slices();
+      });
+      return chip;
+    }));
+  }
+
   function slices() {
     const grid = document.getElementById("slices");
     grid.replaceChildren();
-    const models = [...data.models].reverse();
-    for (const part of data.slices) {
+    const models = data.models.filter((model) => picked.has(model));
+    const apart = beside.filter((model) => picked.has(model));
+    const y = places(models, apart);
+    for (const part of models.length + apart.length ? data.slices : []) {
       const card = document.createElement("div");
       card.className = "card";
       const title = document.createElement("h3");
@@ -76,24 +122,18 @@
       note.textContent = `${find(data.reference, part, data.primary)[3].toLocaleString("en")} questions, ${data.meaning[part] ?? part}`;
       const chart = document.createElement("div");
       chart.setAttribute("role", "img");
-      chart.setAttribute("aria-label", `${data.primary} of every scorer on ${part}`);
+      chart.setAttribute("aria-label", `${data.primary} on ${part}`);
       card.append(title, note, chart);
       grid.append(card);
-      const rows = models.map((model) => find(model, part, data.primary));
-      const colours = models.map((model) => css(model === data.chosen ? "--accent" : "--whisker"));
+      const all = [...apart, ...models];
+      const rows = all.map((model) => find(model, part, data.primary));
       // Intervals of tiny slices can be very wide: they may leave the panel, so that the values stay legible.
       const best = Math.max(...rows.map((row) => row[0] ?? 0)) || 0.01;
-      const reach = Math.min(2 * best, Math.max(...rows.map((row) => row[2] ?? row[0] ?? 0))) || 0.01;
-      Plotly.newPlot(chart, [{
-        type: "scatter", mode: "markers", y: models.map((_, i) => i), x: rows.map((row) => row[0]), error_x: whiskers(rows),
-        marker: { size: 9, color: colours,
-          symbol: models.map((model) => (model === data.reference ? "circle-open" : "circle")), line: { width: 2, color: colours } },
-        hovertext: hover(models, rows), hoverinfo: "text", cliponaxis: true,
-      }], layout({
-        height: 48 + 22 * models.length, margin: { l: 8, r: 8, t: 8, b: 28 }, font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
-        xaxis: axis({ range: [-0.04 * reach, 1.06 * reach], nticks: 5, zeroline: true }),
-        yaxis: axis({ automargin: true, zeroline: false, range: [-0.6, models.length - 0.4], ticklabelstandoff: 6,
-          tickvals: models.map((_, i) => i), ticktext: models.map((model) => label(shorten(model, 18))) }),
+      const reach = Math.min(1.6 * best, Math.max(...rows.map((row) => row[2] ?? row[0] ?? 0))) || 0.01;
+      Plotly.newPlot(chart, [bars(all, rows, y)], layout({
+        height: 44 + 26 * (Math.max(...y) + 1), margin: { l: 8, r: 8, t: 8, b: 28 }, font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
+        xaxis: axis({ range: [0, 1.06 * reach], nticks: 5, zeroline: true }),
+        yaxis: axis(named(all, y, 18)),
       }), config);
     }
   }
@@ -119,10 +159,17 @@
     });
   }
 
+  const spent = {
+    scoring: [data.seconds, "Time to score the full catalogue for all questions in one process, on a logarithmic axis."],
+    fitting: [data.fit_seconds, "Time to fit on what lies before the test, settings being known; what an earlier run kept is left out."],
+  };
+
   function cost() {
-    const models = [...data.models].sort((a, b) => data.seconds[a] - data.seconds[b]);
+    const [seconds, meaning] = spent[document.getElementById("seconds").value];
+    document.getElementById("seconds-meaning").textContent = meaning;
+    const models = data.models.filter((model) => model in seconds).sort((a, b) => seconds[a] - seconds[b]);
     const rows = models.map((model) => find(model, "all", data.primary));
-    const x = models.map((model) => Math.max(data.seconds[model], 1e-4));
+    const x = models.map((model) => Math.max(seconds[model], 1e-4));
     const y = rows.map((row) => row[0] ?? 0);
     const [low, high] = [Math.log10(Math.min(...x)), Math.log10(Math.max(...x))];
     const wide = Math.max(high - low, 1);
@@ -135,11 +182,11 @@
       text: models.map((model, i) => (places[i] ? ` ${label(shorten(model, 24))} ` : "")),
       textposition: places.map((place) => place ?? "top center"),
       marker: { size: 11, color: models.map((model) => css(model === data.chosen ? "--accent" : "--whisker")) },
-      hovertext: models.map((model, i) => `${hover([model], [rows[i]])[0]}<br>${data.seconds[model].toFixed(2)} s, ${(1000 * data.seconds[model] / data.questions).toFixed(2)} ms a question`),
+      hovertext: models.map((model, i) => `${hover([model], [rows[i]])[0]}<br>${seconds[model].toFixed(2)} s`),
       hoverinfo: "text", cliponaxis: false,
     }], layout({
       height: 440, margin: { l: 8, r: 40, t: 24, b: 48 },
-      xaxis: axis({ type: "log", title: { text: "seconds" }, dtick: wide > 1.5 ? 1 : "D2", automargin: true, range: [low - 0.06 * wide, low + 1.12 * wide] }),
+      xaxis: axis({ type: "log", exponentformat: "none", title: { text: "seconds" }, dtick: wide > 1.5 ? 1 : "D2", automargin: true, range: [low - 0.06 * wide, low + 1.12 * wide] }),
       yaxis: axis({ rangemode: "tozero", automargin: true, title: { text: data.primary } }),
     }), config);
   }
@@ -163,27 +210,28 @@
     }));
     document.querySelector("#numbers thead").replaceChildren(line);
     const best = Object.fromEntries(metrics.map((metric) => [metric, Math.max(...data.models.map((model) => find(model, part, metric)[0] ?? -1))]));
-    document.querySelector("#numbers tbody").replaceChildren(...data.models.map((model) => {
+    document.querySelector("#numbers tbody").replaceChildren(...[...data.models, ...beside].map((model) => {
       const row = document.createElement("tr");
       if (model === data.chosen) row.className = "chosen";
-      const name = cell("th", model);
+      if (isBeside(model)) row.className = "beside";
+      const name = cell("th", isBeside(model) ? `${model} (${data.beside[model]})` : model);
       name.scope = "row";
       row.append(name);
       for (const metric of metrics) {
         const [value, low, high] = find(model, part, metric);
-        const made = cell("td", show(value, metric), value !== null && value === best[metric] ? "best" : "");
+        const made = cell("td", show(value, metric), value !== null && value === best[metric] && !isBeside(model) ? "best" : "");
         if (low !== null) made.title = `[${show(low, metric)}, ${show(high, metric)}]`;
         row.append(made);
       }
-      row.append(cell("td", find(model, part, data.primary)[3].toLocaleString("en")), cell("td", data.seconds[model].toFixed(1)));
+      row.append(cell("td", find(model, part, data.primary)[3].toLocaleString("en")), cell("td", data.seconds[model]?.toFixed(1) ?? "–"));
       return row;
     }));
   }
 
-  function options(id, values, selected) {
+  function options(id, values, selected, changed) {
     const select = document.getElementById(id);
     select.append(...values.map((value) => new Option(value, value, value === selected, value === selected)));
-    select.addEventListener("change", numbers);
+    select.addEventListener("change", changed);
   }
 
   document.getElementById("copy").addEventListener("click", async (event) => {
@@ -199,8 +247,11 @@
   });
 
   const draw = () => { quality(); slices(); cost(); };
-  options("slice", data.slices, "all");
-  options("length", data.lengths.map(String), data.primary.split("@")[1]);
+  options("slice", data.slices, "all", numbers);
+  options("length", data.lengths.map(String), data.primary.split("@")[1], numbers);
+  options("seconds", Object.keys(spent).filter((name) => Object.keys(spent[name][0]).length), "scoring", cost);
+  if (document.getElementById("seconds").length < 2) document.getElementById("seconds").parentElement.hidden = true;
+  chips();
   numbers();
   draw();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
