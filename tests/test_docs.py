@@ -18,6 +18,7 @@ import typer
 import langrec
 from langrec.cli import verbs
 from langrec.recipe import ENV_PREFIX, load_settings
+from langrec.registry import SCORERS
 from langrec.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # What may stand after a slash at the start of a word: our routes, and the end of an int8 encoder's identity.
 ROUTES = {"api", "console", "metrics", "openapi.json", "docs", "int8"}
+SECTIONS = typing.get_type_hints(Settings)
 HOSTS = {"127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org"}
 
 
@@ -162,6 +164,18 @@ def test_every_setting_says_what_it_means():
     for section, cls in typing.get_type_hints(Settings).items():
         documented = set(attribute_lines(cls))
         assert documented == {field.name for field in dataclasses.fields(cls)}, section
+
+
+def test_every_scorer_has_its_section_with_formula_settings_strength_and_source():
+    text = (ROOT / "docs/models.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
+    assert set(sections) == {*SCORERS, "mix"}
+    for name, section in sections.items():
+        for part in ("**Formula**", "**Settings**", "**Strong**", "**Weak**", "**Source**"):
+            assert part in section, f"docs/models.md: {name} says nothing under {part}"
+    known = {f"{section}.{key.name}" for section, cls in SECTIONS.items() for key in dataclasses.fields(cls)}
+    named = {path for path in re.findall(r"`(\w+\.\w+)(?: = [^`]*)?`", text) if path.partition(".")[0] in SECTIONS}
+    assert named - known == set()
 
 
 def test_every_verb_has_an_example_that_parses():
