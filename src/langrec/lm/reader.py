@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 
 from langrec.lm.batches import batches, pad
 from langrec.lm.runtimes import Runtime
 from langrec.lm.tokens import Tokens
 from langrec.protocols import Progress
-from langrec.types import FloatMatrix
+from langrec.types import FloatMatrix, IntVector
 
 # Texts tokenised and sorted at a time: enough that sorting wins all it can, few enough to hold in memory.
 WINDOW = 16_384
@@ -30,12 +32,20 @@ def read_texts(
     out = np.zeros((len(texts), dim), dtype=np.float32)
     full = [i for i, text in enumerate(texts) if not text.isspace() and text]
     done = len(texts) - len(full)
-    for start in range(0, len(full), WINDOW):
-        rows = np.array(full[start : start + WINDOW])
-        numbers = tokens([texts[i] for i in rows])
-        for batch in batches(np.array([len(one) for one in numbers]), budget):
-            out[rows[batch]] = runtime.run(*pad([numbers[i] for i in batch], pad_id))
-            done += len(batch)
-            if progress:
-                progress("encode", done, len(texts))
+    with ThreadPoolExecutor(runtime.lanes) as pool:
+        for start in range(0, len(full), WINDOW):
+            rows = np.array(full[start : start + WINDOW])
+            numbers = tokens([texts[i] for i in rows])
+            packs = list(batches(np.array([len(one) for one in numbers]), budget))
+
+            def read(batch: npt.NDArray[np.int64], numbers: Sequence[IntVector] = numbers) -> FloatMatrix:
+                return runtime.run(*pad([numbers[i] for i in batch], pad_id))
+
+            # One batch, such as one query's, is computed here: it need not wait for another thread.
+            read_all = pool.map(read, packs) if len(packs) > 1 and runtime.lanes > 1 else map(read, packs)
+            for batch, vectors in zip(packs, read_all, strict=True):
+                out[rows[batch]] = vectors
+                done += len(batch)
+                if progress:
+                    progress("encode", done, len(texts))
     return out
