@@ -6,6 +6,7 @@ Each choice is kept under a hash of all that it depends on, so that a second run
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -151,18 +152,25 @@ def fit(
     settings: Settings,
     steps: Path | None = None,
     told: Progress | None = None,
+    timed: dict[str, float] | None = None,
 ) -> Fusion:
     """All scorers with their chosen settings on these events, and the mix over them.
 
     Args:
         steps: where finished steps are kept; None = the cache folder.
         told: is told how far a long fit is.
+        timed: is given the seconds of each scorer's fit; a kept one's are those of its training, where they are known.
     """
     kept = towers_folder(cache_folder() / "steps" if steps is None else steps)
     data = fit_data(dataset, events, reading, kept, told)
-    scorers = {
-        name: _fit_one(name, data, settings, fit_).with_params(**run) for name, (fit_, run) in chosen.params.items()
-    }
+    scorers = {}
+    for name, (fit_, run) in chosen.params.items():
+        start = time.perf_counter()
+        scorer = _fit_one(name, data, settings, fit_)
+        seconds = getattr(scorer, "seconds", time.perf_counter() - start)
+        if timed is not None and seconds > 0:
+            timed[name] = seconds
+        scorers[name] = scorer.with_params(**run)
     inputs, n_items = signals(scorers, settings), len(dataset.catalogue)
     counts = np.bincount(events.items, minlength=n_items).astype(np.int32)
     return Fusion(scorers, inputs, chosen.mix, n_items, settings.ranking.fallback, counts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +141,13 @@ def evaluate_models(
     split = split_events(dataset.events, len(dataset.users), settings.split)
     chosen = choose(dataset, split, reading, settings, told, steps, mix=MIX in names)
     told("fit for the test", 0, 0)
-    fusion = fit(dataset, _before_test(split), reading, chosen, settings, steps, told)
-    first = measure_split(dataset, split, reading, chosen, settings, names, fusion=fusion, progress=told)
+    timed: dict[str, float] = {}
+    fusion = fit(dataset, _before_test(split), reading, chosen, settings, steps, told, timed)
+    fitted_in: dict[str, Any] = {"fusion": fusion, "fit_seconds": timed, "progress": told}
+    first = measure_split(dataset, split, reading, chosen, settings, names, **fitted_in)
     second = None
     if split.kind == "time":
-        second = measure_split(
-            dataset, split, reading, chosen, settings, names, question="per user", fusion=fusion, progress=told
-        )
+        second = measure_split(dataset, split, reading, chosen, settings, names, question="per user", **fitted_in)
     return first, second
 
 
@@ -176,12 +176,14 @@ def measure_split(
     fusion: Fusion | None = None,
     progress: Progress | None = None,
     steps: Path | None = None,
+    fit_seconds: Mapping[str, float] | None = None,
 ) -> Report:
     """Fits on what lies before the test (leave-one-out: on training alone) and measures on the test.
 
     Args:
         names: models in the order of the report; empty = all.
         fusion: what was fitted so before; None fits it.
+        fit_seconds: what that took, by scorer.
 
     Raises:
         DataError: the test holds no question.
@@ -193,7 +195,9 @@ def measure_split(
         raise DataError("the test part holds no item that is new to its user: there is nothing to measure")
     if fusion is None:
         told("fit for the test", 0, 0)
-        fusion = fit(dataset, seen, reading, chosen, settings, steps, told)
+        timed: dict[str, float] = {}
+        fit_seconds = timed
+        fusion = fit(dataset, seen, reading, chosen, settings, steps, told, timed)
     fallback = fusion.scorers.get(settings.ranking.fallback)
     singles = {
         name: scorer if fallback is None else WithFallback(scorer, fallback) for name, scorer in fusion.scorers.items()
@@ -231,6 +235,7 @@ def measure_split(
         chosen=MIX if MIX in wanted else None,
         beside=_beside(wanted),
         titles=dataset.catalogue.titles,
+        fit_seconds=fit_seconds,
         progress=told,
     )
 

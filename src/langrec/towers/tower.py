@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -28,6 +29,8 @@ from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 READ_AT_ONCE = 128
 # A later item's logit above the highest of the training's counts up to so much: exp of more leaves float32.
 HIGHEST = 40.0
+# Beside a kept tower: how long its training took.
+SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,7 @@ class Tower:
         rotary: True where positions are rotary.
         epochs: epochs of the training that this is the best of.
         precision: of the training.
+        seconds: of the training; 0 = unknown. It is no part of what `save` writes: equal trainings save equal files.
     """
 
     section: ClassVar[str]
@@ -63,6 +67,7 @@ class Tower:
     rotary: bool
     epochs: int
     precision: str
+    seconds: float = field(default=0.0, kw_only=True)
 
     @property
     def n_items(self) -> int:
@@ -162,21 +167,25 @@ class Tower:
         if data.kept is not None:
             folder = data.kept / f"{cls.name}-{cls._key(data, settings, params)}"
             if (folder / "tower.json").is_file():
-                return cls.load(folder)
+                return replace(cls.load(folder), seconds=_seconds(folder))
         try:
             import torch  # noqa: F401
         except ImportError as error:
             raise MissingExtra("training a tower", "lm") from error
         from langrec.towers.fit import fit_tower
 
+        start = time.perf_counter()
         fitted: Self = fit_tower(cls, data, settings, folder, **params)
+        fitted = replace(fitted, seconds=time.perf_counter() - start)
         if folder is not None and data.kept is not None:
             fitted.save(folder)
+            (folder / SECONDS).write_text(json.dumps(fitted.seconds))
             shutil.rmtree(folder / "training", ignore_errors=True)
             # Stopped at epoch e, the training is what one of e epochs would have been: it need not run again.
             same = data.kept / f"{cls.name}-{cls._key(data, settings, {**params, **fitted.settled})}"
             if same != folder:
                 fitted.save(same)
+                (same / SECONDS).write_text(json.dumps(fitted.seconds))
         return fitted
 
     @classmethod
@@ -200,7 +209,7 @@ class Tower:
         rest = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if isinstance(getattr(self, f.name), (int, float, str, bool))
+            if isinstance(getattr(self, f.name), (int, float, str, bool)) and f.name != "seconds"
         }
         (folder / "tower.json").write_text(json.dumps(rest))
 
@@ -304,3 +313,11 @@ class TextTower(Tower):
             "raw": tensors["raw"],
             "shaping": Shaping(tensors["shaping.mean"], tensors["shaping.turn"]),
         }
+
+
+def _seconds(folder: Path) -> float:
+    """How long a kept tower's training took; 0 where that is not known."""
+    try:
+        return float(json.loads((folder / SECONDS).read_text("utf-8")))
+    except UNREADABLE:
+        return 0.0

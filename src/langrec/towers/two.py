@@ -85,6 +85,12 @@ class TwoTowers:
         scored[: self.id.n_items] |= self.id.scored
         return scored
 
+    @property
+    def seconds(self) -> float:
+        """Of both trainings; 0 where one is not known."""
+        both = (self.id.seconds, self.text.seconds)
+        return sum(both) if all(both) else 0.0
+
     def neighbours(self, num: int) -> FloatVector:
         """(n,) cosine of each item's vector to that of item `num`; NaN for items without one."""
         lengths = np.linalg.norm(self.vectors, axis=1)
