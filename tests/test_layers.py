@@ -31,6 +31,7 @@ FLOORS = {
     "explain": 5,
     "feedback": 5,
     "evaluation": 5,
+    "fusing": 6,
     "choosing": 6,
     "training": 6,
     "scale": 7,

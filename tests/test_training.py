@@ -131,7 +131,7 @@ def test_a_kind_of_mix_can_be_asked_for(kind, tmp_path):
 def test_a_second_run_reuses_every_choice(tmp_path, monkeypatch):
     chosen_by = searched(tmp_path, scorers=FEW)
     first, _, _ = chosen_of(dataset(), chosen_by, tmp_path / "steps")
-    tuned, learned = counted(monkeypatch, "_tune"), counted(monkeypatch, "_learn_mix")
+    tuned, learned = counted(monkeypatch, "_tune"), counted(monkeypatch, "_learn")
     second, _, _ = chosen_of(dataset(), chosen_by, tmp_path / "steps")
     assert (len(tuned), len(learned)) == (0, 0)
     assert (second.params, second.scores, second.mix_scores) == (first.params, first.scores, first.mix_scores)
@@ -163,7 +163,7 @@ def test_what_has_changed_is_chosen_again(what, tmp_path, monkeypatch):
         chosen_by = replace(chosen_by, retrieval=replace(chosen_by.retrieval, ease_reg=(2.0,)))
     else:
         chosen_by = replace(chosen_by, split=SplitSettings(cut=(0.7, 0.9)))
-    tuned, learned = counted(monkeypatch, "_tune"), counted(monkeypatch, "_learn_mix")
+    tuned, learned = counted(monkeypatch, "_tune"), counted(monkeypatch, "_learn")
     chosen_of(data, chosen_by, tmp_path / "steps")
     assert (len(tuned), len(learned)) == (len(FEW), 1)
 
@@ -402,7 +402,7 @@ def test_both_towers_bring_their_headroom_and_the_text_tower_its_controls(tmp_pa
 
 
 def test_without_the_mix_none_is_learned_and_only_what_is_asked_for_is_fitted(tmp_path, monkeypatch):
-    tuned, learned = counted(monkeypatch, "_tune"), counted(monkeypatch, "_learn_mix")
+    tuned, learned = counted(monkeypatch, "_tune"), counted(monkeypatch, "_learn")
     evaluate_models(dataset(), settings(tmp_path), ("ease",), steps=tmp_path)
     assert sorted(args[0] for args in tuned) == ["ease", "popular_decayed"]
     assert not learned

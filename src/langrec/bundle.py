@@ -28,6 +28,7 @@ from langrec.errors import BundleError, SettingsError
 from langrec.protocols import Encoder, Part
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix
+from langrec.ranking.rerank import Reranker
 from langrec.recipe import from_dict, to_dict
 from langrec.recommender import Recommender
 from langrec.registry import find
@@ -119,6 +120,9 @@ class Bundle:
         }
         signals, mix = _read_mix(self.folder / "ranking" / "mix.json")
         counts = _read_counts(self.folder / "ranking" / "counts.npy")
+        second = self.folder / "ranking" / "second"
+        depth = self.settings.ranking.depth
+        reranker = Reranker.load(second, depth) if second.is_dir() else None
         items = Items(self.catalogue())
         encoders: dict[str, Encoder] = {
             space: load_saved(self.folder / "encoder" / space) for space in self.manifest["encoders"]
@@ -126,7 +130,7 @@ class Bundle:
         return Recommender(
             items=items,
             users=self.users(),
-            fusion=Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback, counts),
+            fusion=Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback, counts, reranker),
             encoders=encoders,
             ranking=self.settings.ranking,
             text_fields=tuple(self.settings.encoder.fields),
@@ -176,6 +180,8 @@ def write_release(
         ]
         np.save(half / "ranking" / "counts.npy", fusion.counts.astype(np.int32), allow_pickle=False)
         (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
+        if fusion.reranker is not None:
+            fusion.reranker.save(half / "ranking" / "second")
         if measured is not None:
             shutil.copytree(measured, half / "measure")
         manifest = {

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
@@ -22,19 +21,21 @@ from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.data.splits import Split
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
+from langrec.fusing import gain, learn
 from langrec.protocols import Progress
+from langrec.ranking.facts import Facts
 from langrec.ranking.fusion import Fusion, Signal
-from langrec.ranking.mix import Mix, MixSamples, rrf_mix
+from langrec.ranking.mix import Mix, rrf_mix
+from langrec.ranking.rerank import Reranker
+from langrec.ranking.trees import Trees
 from langrec.recipe import to_dict
 from langrec.registry import find, kind_of
 from langrec.retrieval.item_item import ItemItem
 from langrec.settings import Settings
-from langrec.steps import Steps
-from langrec.types import FloatMatrix, QueryBlock
+from langrec.steps import Steps, step_hash
+from langrec.types import FloatMatrix, IntVector, QueryBlock
 
 TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens", "text_tower")
-# Questions on which the two kinds of mix are compared, about.
-JUDGED = 600
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +61,8 @@ class Chosen:
         mix: the mix; its kind is what validation favoured.
         mix_scores: validation NDCG@10 of both kinds of mix, on users that the weights did not learn from.
         notes: what could not be chosen, and what was taken instead.
+        trees: over the mix, where validation favoured them.
+        why: one sentence on that choice, with its interval.
     """
 
     params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
@@ -67,6 +70,8 @@ class Chosen:
     mix: Mix
     mix_scores: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    trees: Trees | None = None
+    why: str = ""
 
 
 def choose(
@@ -123,10 +128,11 @@ def choose(
     told("learn the mix", 0, 0)
     mixed = {name: found for name, found in params.items() if enters_mix(name)}
     key = {**inputs, "params": mixed, "ranking": to_dict(settings.ranking), "signals": entering}
-    found = kept.run("mix", key, lambda: _learn_mix(dataset, split, reading, params, settings, fitted, data.kept))
+    found = kept.run("mix", key, lambda: _learn(dataset, split, reading, mixed, settings, fitted, kept, key))
     weights = np.array(found["weights"], dtype=np.float32)
     learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
-    return Chosen(params, scores, learned, found["scores"])
+    trees = Trees.load(_trees_folder(kept, key)) if found["trees"] else None
+    return Chosen(params, scores, learned, found["scores"], trees=trees, why=found["why"])
 
 
 def _unchosen(fused: Mix, settings: Settings) -> Chosen:
@@ -171,9 +177,18 @@ def fit(
         if timed is not None and seconds > 0:
             timed[name] = seconds
         scorers[name] = scorer.with_params(**run)
-    inputs, n_items = signals(scorers, settings), len(dataset.catalogue)
-    counts = np.bincount(events.items, minlength=n_items).astype(np.int32)
-    return Fusion(scorers, inputs, chosen.mix, n_items, settings.ranking.fallback, counts)
+    second = None
+    if chosen.trees is not None:
+        second = Reranker(chosen.trees, Facts.of(dataset, events), settings.ranking.depth)
+    return Fusion(
+        scorers,
+        signals(scorers, settings),
+        chosen.mix,
+        len(dataset.catalogue),
+        settings.ranking.fallback,
+        _counts(dataset, events),
+        second,
+    )
 
 
 def fit_data(
@@ -224,80 +239,64 @@ def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> t
     return best, fitted
 
 
-def _learn_mix(
+def _learn(
     dataset: Dataset,
     split: Split,
     reading: Reading,
     params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]],
     settings: Settings,
     fitted: Mapping[str, Any],
-    kept: Path | None,
+    kept: Steps,
+    key: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The linear mix and rank fusion, compared on the half of the users that the weights did not learn from.
+    """What `fusing.learn` finds, as JSON; trees are kept in a folder of their own.
 
     Args:
         fitted: scorers that were fitted with their chosen settings just before; the others are fitted here.
     """
-    data = fit_data(dataset, split.train, reading, kept)
+    data = fit_data(dataset, split.train, reading, towers_folder(kept.folder))
     scorers = {}
     for name, (fit_, run) in params.items():
-        if not enters_mix(name):
-            continue
         scorer = fitted[name] if name in fitted else _fit_one(name, data, settings, fit_)
         scorers[name] = scorer.with_params(**run)
     inputs = signals(scorers, settings)
-    names = [signal.name for signal in inputs]
-    fused = rrf_mix(names, settings.ranking.rrf_k)
-    n_items = len(dataset.catalogue)
-    counts = np.bincount(split.train.items, minlength=n_items).astype(np.int32)
-    fusion = Fusion(scorers, inputs, fused, n_items, settings.ranking.fallback, counts)
-    questions = next_item(
-        split.train, split.valid, len(dataset.users), settings.ranking.questions, settings.ranking.seed
+    fused = rrf_mix([signal.name for signal in inputs], settings.ranking.rrf_k)
+    facts = Facts.of(dataset, split.train)
+    fusion = Fusion(
+        scorers, inputs, fused, len(dataset.catalogue), settings.ranking.fallback, _counts(dataset, split.train)
     )
-    samples = MixSamples(names, settings.ranking.seed)
-    for _, part in _blocks(questions, fusion):
-        seen = [part.block.history(i) for i in range(len(part))]
-        samples.add(fusion.signal_scores(part.block), seen, part.items)
-    held = questions.block.users % 2 == 1
-    learned = np.flatnonzero(~held)
-    scores = {"rrf": float("nan"), "linear": float("nan")}
-    if held.any() and len(learned):
-        trial = samples.fit(rows=learned)
-        gains: dict[str, list[npt.NDArray[np.float64]]] = {"rrf": [], "linear": []}
-        rows = np.flatnonzero(held)
-        judged = questions.take(rows[:: max(1, len(rows) // JUDGED)])
-        for _, part in _blocks(judged, fusion):
-            raw = fusion.signal_scores(part.block)
-            for kind, mix in (("rrf", fused), ("linear", trial)):
-                mixed = replace(fusion, mix=mix).parts(raw).sum(axis=0)
-                gains[kind].append(_gain(target_ranks(mixed, part)))
-        scores = {kind: float(np.concatenate(found).mean()) for kind, found in gains.items()}
-    kind = settings.ranking.mix
-    if kind == "auto":
-        kind = "rrf" if scores["rrf"] > scores["linear"] else "linear"
-    mix = samples.fit() if kind == "linear" else fused
-    return {"names": names, "kind": kind, "weights": mix.weights.tolist(), "scores": scores}
+    ranking = settings.ranking
+    questions = next_item(split.train, split.valid, len(dataset.users), ranking.questions, ranking.seed)
+    learned = learn(fusion, facts, questions, ranking)
+    if learned.trees is not None:
+        learned.trees.save(_trees_folder(kept, key))
+    return {
+        "names": list(learned.mix.names),
+        "kind": learned.mix.kind,
+        "weights": learned.mix.weights.tolist(),
+        "scores": learned.scores,
+        "why": learned.why,
+        "trees": learned.trees is not None,
+    }
+
+
+def _trees_folder(kept: Steps, key: Mapping[str, Any]) -> Path:
+    return (kept.folder or cache_folder()) / f"trees-{step_hash('trees', key)[:20]}"
+
+
+def _counts(dataset: Dataset, events: Events) -> IntVector:
+    """(n,) events of each item."""
+    return np.bincount(events.items, minlength=len(dataset.catalogue)).astype(np.int32)
 
 
 def ndcg_at_10(score: Callable[[QueryBlock], FloatMatrix], questions: Targets, block: int = 512) -> float:
     """Mean NDCG@10 of single-target questions over the full catalogue."""
     gains = [
-        _gain(target_ranks(score(part.block), part))
+        gain(target_ranks(score(part.block), part))
         for start in range(0, len(questions), block)
         for part in [questions.slice(start, start + block)]
     ]
     return float(np.concatenate(gains).mean())
-
-
-def _gain(ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.where(ranks <= 10, 1.0 / np.log2(1.0 + ranks), 0.0)
-
-
-def _blocks(questions: Targets, fusion: Fusion) -> Iterable[tuple[int, Targets]]:
-    """Blocks of questions whose signals stay within some 200 MB."""
-    size = max(1, 200_000_000 // (4 * len(fusion.signals) * fusion.n_items))
-    for start in range(0, len(questions), size):
-        yield start, questions.slice(start, start + size)
 
 
 def _fit_one(name: str, data: FitData, settings: Settings, params: Mapping[str, Any]) -> Any:

@@ -138,7 +138,8 @@ class Recommender:
         if self.view(item_id) is None:
             raise DataError(f"item {item_id!r} is not in the catalogue", field="item_id")
         keep = np.array([not signal.scorer.startswith("popular") for signal in self.fusion.signals])
-        fusion = replace(self.fusion, mix=replace(self.fusion.mix, weights=self.fusion.mix.weights * keep))
+        mix = replace(self.fusion.mix, weights=self.fusion.mix.weights * keep)
+        fusion = replace(self.fusion, mix=mix, reranker=None)
         query = Query(history=(item_id,), k=k, offset=offset, filters=filters or Filters())
         return replace(self, fusion=fusion).recommend([query])[0]
 
@@ -175,11 +176,11 @@ class Recommender:
         asked = [number(query, self.items, self.unsaying) for query in queries]
         block = block_of(queries, asked, self.users)
         signals = self.fusion.signal_scores(block)
-        silent, parts = self.fusion.silent(signals), self.fusion.parts(signals)
+        silent, parts = self.fusion.silent(signals), self.fusion.parts(signals, block)
         spoken = spoken_scores(queries, block.at, self.fusion, self.encoder)
         out = []
         for i, query in enumerate(queries):
-            mixed = {signal.name: parts[s, i] for s, signal in enumerate(self.fusion.signals)}
+            mixed = {name: parts[s, i] for s, name in enumerate(self.fusion.part_names)}
             one = block.slice(i, i + 1)
             out.append(Scored.of(query, asked[i], one, mixed, spoken.get(i), bool(silent[i]), self.n_items))
         return out
@@ -270,7 +271,8 @@ class Recommender:
             fresh = [changed[row] for row in last]
             read = self.embed_items(fresh) if vectors is None else {space: vectors[space][last] for space in vectors}
             items, nums = items.with_items(fresh)
-            fusion = fusion.with_items(nums, [item_text(item, self.text_fields) for item in fresh], read, len(items))
+            texts = [item_text(item, self.text_fields) for item in fresh]
+            fusion = fusion.with_items(nums, texts, read, len(items), fresh)
         if deleted:
             items = items.without(deleted)
         return replace(self, items=items, fusion=fusion)

@@ -217,6 +217,12 @@ class RankingSettings:
         tune_questions: validation events that a scorer's settings are chosen on, at most.
         questions: validation events that the mix learns from, at most.
         mix: linear (weights learned on validation), rrf (reciprocal rank fusion), or auto (the better on validation).
+        ranker: auto (trees over the mix where validation favours them), trees (always), none.
+        depth: the best of the mix that trees look at.
+        trees: rounds of boosting at most; validation says how many.
+        tree_rate: what each tree may correct.
+        tree_leaves: leaves of a tree.
+        tree_min_leaf: candidates that a leaf must hold.
         candidates: how many of the best a diverse list chooses among.
         rrf_k: the constant of reciprocal rank fusion.
         diversity: 0 keeps the order of scores; up to 1 trades score for difference of text (MMR).
@@ -228,6 +234,12 @@ class RankingSettings:
     tune_questions: int = 4000
     questions: int = 2000
     mix: Literal["auto", "linear", "rrf"] = "auto"
+    ranker: Literal["auto", "trees", "none"] = "auto"
+    depth: int = 150
+    trees: int = 400
+    tree_rate: float = 0.05
+    tree_leaves: int = 15
+    tree_min_leaf: int = 50
     candidates: int = 500
     rrf_k: float = 60.0
     diversity: float = 0.0

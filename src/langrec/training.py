@@ -92,7 +92,7 @@ def train(
     rows = [dataclasses.asdict(row) for row in report.rows if row.slice == "all"] if report else []
     extra = {
         "chosen": MIX,
-        "validation": {"scorers": dict(chosen.scores), "mixes": dict(chosen.mix_scores)},
+        "validation": {"scorers": dict(chosen.scores), "mixes": dict(chosen.mix_scores), "why": chosen.why},
         "weights": dict(zip(chosen.mix.names, chosen.mix.weights.tolist(), strict=True)),
         "notes": list(notes),
     }
@@ -218,7 +218,7 @@ def measure_split(
         "encoders": reading.identities,
         "params": {name: {**fit_, **run} for name, (fit_, run) in chosen.params.items()},
         "validation": dict(chosen.scores),
-        "mix": {**chosen.mix.to_dict(), "validation": dict(chosen.mix_scores)},
+        "mix": {**chosen.mix.to_dict(), "validation": dict(chosen.mix_scores), "ranker": chosen.why},
         "empty_history": settings.ranking.fallback,
         "versions": versions(),
     }

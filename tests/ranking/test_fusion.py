@@ -61,7 +61,7 @@ def test_signals_are_the_scores_of_their_scorers():
 def test_parts_sum_to_the_score():
     for mix in (None, rrf_mix(NAMES, 60.0)):
         fused = fusion(mix)
-        parts = fused.parts(fused.signal_scores(BLOCK))
+        parts = fused.parts(fused.signal_scores(BLOCK), BLOCK)
         np.testing.assert_allclose(parts.sum(axis=0), fused.score_block(BLOCK), rtol=1e-5, atol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_popularity_alone_answers_where_only_popularity_speaks():
     mix = Mix(names, "linear", np.array([1.0, 0.5, 2.0, -0.1, 3.0], dtype=np.float32))
     scorers = {**SCORERS, "popular_30d": replace(SCORERS["popular"], days=30.0)}
     fused = Fusion(scorers, (*SIGNALS, Signal("popular_30d")), mix, WORLD.n_items, fallback="popular")
-    parts = fused.parts(fused.signal_scores(BLOCK))
+    parts = fused.parts(fused.signal_scores(BLOCK), BLOCK)
     assert not parts[[0, 1, 2, 4], 5:].any()
     np.testing.assert_array_equal(parts[3, 5:], log_features(SCORERS["popular"].score_block(BLOCK)[None])[0, 5:])
     np.testing.assert_array_equal(parts[:, :5], mix.parts(fused.signal_scores(BLOCK))[:, :5])

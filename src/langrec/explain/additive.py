@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from langrec.protocols import Additive
-from langrec.ranking.fusion import Fusion
+from langrec.ranking.fusion import RANKER, Fusion
 from langrec.types import FloatVector, IntVector, QueryBlock
 
 # Scorers that read texts.
@@ -91,7 +91,8 @@ def reason_of(parts: Mapping[str, float], shares: Mapping[str, FloatVector], ids
         shares: as `history_shares` gives them.
         ids: (h,) ids of the history rows.
     """
-    for_it = {name: part for name, part in parts.items() if part > 0}
+    # The ranker weighs what the others say: it is no reason of its own.
+    for_it = {name: part for name, part in parts.items() if part > 0 and name != RANKER}
     if not for_it:
         return Reason("fallback", "")
     carried: dict[str, float] = {}

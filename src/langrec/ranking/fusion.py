@@ -11,10 +11,13 @@ import numpy as np
 
 from langrec.protocols import EventReader, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features
-from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock, TimeVector
+from langrec.ranking.rerank import Reranker
+from langrec.types import FloatMatrix, FloatVector, IntVector, Item, Mask, QueryBlock, TimeVector
 
 # An item with at most so many training events is rare: what others did says little about it, its text says more.
 RARE = 5
+# The name of what the reranker adds, among the parts of a score.
+RANKER = "ranker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Fusion:
             says little about people without one.
         n_items: width of the answer; scorers that know fewer items say NaN for the rest.
         counts: training events of the first items; later ones have none.
+        reranker: the second look at the best of the mix, where validation favoured it.
     """
 
     scorers: Mapping[str, Scorer]
@@ -54,6 +58,7 @@ class Fusion:
     n_items: int
     fallback: str = "popular_decayed"
     counts: IntVector = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    reranker: Reranker | None = None
 
     def signal_scores(self, block: QueryBlock) -> Signals:
         """(s, q, n_items) raw scores of each signal."""
@@ -89,10 +94,21 @@ class Fusion:
             bound[signal] = scorer.with_params(**dict(signal.params)) if signal.params else scorer
         return bound
 
-    def parts(self, signals: Signals) -> Signals:
-        """(s, q, n_items) what each signal adds to the score."""
-        parts = self.mix.parts(signals)
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Names of what `parts` gives: the signals, and the reranker where there is one."""
+        names = tuple(signal.name for signal in self.signals)
+        return names if self.reranker is None else (*names, RANKER)
+
+    def parts(self, signals: Signals, block: QueryBlock) -> Signals:
+        """(s or s + 1, q, n_items) what each signal, and the reranker, adds to the score."""
         names = [signal.name for signal in self.signals]
+        features = self.mix.features(signals)
+        parts = self.mix.weighted(features)
+        if self.reranker is not None:
+            mixed = np.asarray(parts.sum(axis=0), dtype=np.float32)
+            second = self.reranker.added(names, features, mixed, block, self.text_vectors)
+            parts = np.concatenate([parts, second[None]])
         if self.fallback in names and not all(name.startswith("popular") for name in names):
             silent = self.silent(signals)
             if silent.any():
@@ -111,14 +127,25 @@ class Fusion:
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) mixed scores; never NaN."""
-        return np.asarray(self.parts(self.signal_scores(block)).sum(axis=0), dtype=np.float32)
+        return np.asarray(self.parts(self.signal_scores(block), block).sum(axis=0), dtype=np.float32)
+
+    @property
+    def text_vectors(self) -> FloatMatrix | None:
+        """(n, d) centred text vectors for the reranker, where a scorer holds them."""
+        vectors: FloatMatrix | None = getattr(self.scorers.get("vectors"), "vectors", None)
+        return vectors
 
     def with_scorers(self, scorers: Mapping[str, Scorer], n_items: int) -> Self:
         """The same mix over other states of the scorers."""
         return replace(self, scorers=scorers, n_items=n_items)
 
     def with_items(
-        self, nums: IntVector, texts: Sequence[str], vectors: Mapping[str, FloatMatrix], n_items: int
+        self,
+        nums: IntVector,
+        texts: Sequence[str],
+        vectors: Mapping[str, FloatMatrix],
+        n_items: int,
+        items: Sequence[Item] | None = None,
     ) -> Self:
         """The same mix, in which the scorers that read items know these too.
 
@@ -127,6 +154,7 @@ class Fusion:
             texts: m texts.
             vectors: by space, (m, d) vectors of the texts; a space that is not there leaves the items without one.
             n_items: width of the answers from now on.
+            items: the m items, for the reranker's facts.
         """
         scorers = {
             name: scorer.with_items(nums, texts, vectors.get(getattr(scorer, "space", "")))
@@ -134,7 +162,8 @@ class Fusion:
             else scorer
             for name, scorer in self.scorers.items()
         }
-        return self.with_scorers(scorers, n_items)
+        second = None if self.reranker is None else self.reranker.with_items(nums, items, n_items)
+        return replace(self.with_scorers(scorers, n_items), reranker=second)
 
     def with_events(self, nums: IntVector, at: TimeVector, gains: FloatVector) -> Self:
         """The same mix, in which the scorers that read events know these too: (m,) items, times and gains."""

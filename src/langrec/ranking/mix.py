@@ -44,11 +44,17 @@ class Mix:
     weights: FloatVector
     rrf_k: float = 60.0
 
-    def parts(self, signals: Signals) -> Signals:
+    def features(self, signals: Signals) -> Signals:
+        """(s, q, n) what the weights weigh."""
+        return rank_features(signals, self.rrf_k) if self.kind == "rrf" else log_features(signals)
+
+    def weighted(self, features: Signals) -> Signals:
         """(s, q, n) weighted features; their sum over s is the score."""
-        features = rank_features(signals, self.rrf_k) if self.kind == "rrf" else log_features(signals)
-        features *= self.weights[:, None, None]
-        return features
+        return np.asarray(features * self.weights[:, None, None], dtype=np.float32)
+
+    def parts(self, signals: Signals) -> Signals:
+        """(s, q, n) weighted features of raw signals."""
+        return self.weighted(self.features(signals))
 
     def to_dict(self) -> dict[str, object]:
         return {

@@ -1,0 +1,214 @@
+"""How signals become one score, learned on validation: the weights of the mix, then trees over it.
+
+Each weight and tree is judged on users that it did not learn from. The simpler way stays in use unless the other is
+better with an interval that does not hold zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from langrec.errors import DataError, LangrecError
+from langrec.evaluation.intervals import Resamples
+from langrec.evaluation.protocol import Targets, target_ranks
+from langrec.ranking.facts import Facts
+from langrec.ranking.features import candidate_features, feature_names
+from langrec.ranking.fusion import Fusion
+from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features
+from langrec.ranking.rerank import candidates_of
+from langrec.ranking.trees import Trees
+from langrec.settings import RankingSettings
+from langrec.types import FloatMatrix, FloatVector, Mask
+
+Gains = npt.NDArray[np.float64]
+# Questions on which rank fusion is compared with the linear mix, about: it sorts whole catalogues.
+JUDGED = 600
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What validation made of the signals.
+
+    Attributes:
+        mix: weights, or rank fusion.
+        trees: boosted over the mix; None where they were not wanted, or did not win.
+        scores: of both kinds of mix, validation NDCG@10 on users that the weights did not learn from.
+        why: one sentence on the choice of trees, with its interval.
+    """
+
+    mix: Mix
+    trees: Trees | None
+    scores: dict[str, float]
+    why: str
+
+
+def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSettings) -> Learned:
+    """The mix of the fusion's signals, and trees over it.
+
+    Every question is answered by weights that were learned from the other half of the users, so that the trees boost
+    over scores as they will meet them: of people whom the mix has not seen.
+
+    Args:
+        fusion: scorers fitted on training, with rank fusion as its mix.
+        facts: of items and users, from training.
+        questions: of the validation period.
+    """
+    names = [signal.name for signal in fusion.signals]
+    samples = MixSamples(names, settings.seed)
+    for part in blocks(questions, fusion):
+        seen = [part.block.history(i) for i in range(len(part))]
+        samples.add(fusion.signal_scores(part.block), seen, part.items)
+    odd = questions.block.users % 2 == 1
+    scores = {"rrf": float("nan"), "linear": float("nan")}
+    if settings.mix == "rrf" or not odd.any() or odd.all():
+        mix = fusion.mix if settings.mix == "rrf" else samples.fit()
+        return Learned(mix, None, scores, "one half of the users has no question, so nothing could be judged")
+    halves = (samples.fit(rows=np.flatnonzero(~odd)), samples.fit(rows=np.flatnonzero(odd)))
+    rows = _answer(fusion, facts, questions, halves, odd, settings)
+    scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
+    if settings.mix == "auto" and scores["rrf"] > float(rows.linear[~np.isnan(rows.fused)].mean()):
+        return Learned(fusion.mix, None, scores, "rank fusion was better than learned weights")
+    trees, why = None, "settings.ranking.ranker is none"
+    if settings.ranker != "none":
+        trees, why = _trees(rows, questions.block.users, settings)
+    return Learned(samples.fit(), trees, scores, why)
+
+
+def gain(ranks: npt.NDArray[np.int64]) -> Gains:
+    """NDCG@10 of single targets by rank."""
+    return np.where(ranks <= 10, 1.0 / np.log2(1.0 + ranks), 0.0)
+
+
+def blocks(questions: Targets, fusion: Fusion) -> Iterator[Targets]:
+    """Blocks of questions whose signals stay within some 200 MB."""
+    size = max(1, 200_000_000 // (4 * max(len(fusion.signals), 1) * max(fusion.n_items, 1)))
+    for start in range(0, len(questions), size):
+        yield questions.slice(start, start + size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Candidates of all questions, one question after the other.
+
+    Attributes:
+        names: f features.
+        x: (m, f) features.
+        base: (m,) scores of the mix.
+        labels: (m,) 1 for the right answer.
+        groups: (q,) candidates of each question.
+        linear: (q,) NDCG@10 of the mix.
+        fused: (q,) NDCG@10 of rank fusion, NaN where it was not asked.
+    """
+
+    names: tuple[str, ...]
+    x: FloatMatrix
+    base: FloatVector
+    labels: npt.NDArray[np.int8]
+    groups: npt.NDArray[np.int64]
+    linear: Gains
+    fused: Gains
+
+    def of(self, questions: Mask) -> tuple[FloatMatrix, npt.NDArray[np.int8], npt.NDArray[np.int64], FloatVector]:
+        """Those of some questions, as trees are trained from."""
+        rows = np.repeat(questions, self.groups)
+        return self.x[rows], self.labels[rows], self.groups[questions], self.base[rows]
+
+
+def _answer(
+    fusion: Fusion, facts: Facts, questions: Targets, halves: tuple[Mix, Mix], odd: Mask, settings: RankingSettings
+) -> _Rows:
+    """Every question answered by the mix of the other half of the users: its gains, and its candidates' features."""
+    names = [signal.name for signal in fusion.signals]
+    vectors = fusion.text_vectors
+    every = max(1, len(questions) // JUDGED)
+    x: list[FloatMatrix] = []
+    base: list[FloatVector] = []
+    labels: list[Mask] = []
+    groups: list[int] = []
+    linear: list[Gains] = []
+    fused: list[Gains] = []
+    done = 0
+    for part in blocks(questions, fusion):
+        raw = fusion.signal_scores(part.block)
+        place = np.arange(done, done + len(part))
+        done += len(part)
+        asked = np.flatnonzero(place % every == 0)
+        ranked = np.full(len(part), np.nan)
+        if len(asked):
+            merged = rank_features(raw[:, asked], settings.rrf_k).sum(axis=0)
+            ranked[asked] = gain(target_ranks(np.asarray(merged, dtype=np.float32), part.take(asked)))
+        logs = log_features(raw)
+        mixed = np.empty(logs.shape[1:], dtype=np.float32)
+        # The first half's weights were learned from even users, so they answer the odd ones.
+        for mix, mine in zip(halves, (odd[place], ~odd[place]), strict=True):
+            mixed[mine] = np.einsum("s,sqn->qn", mix.weights, logs[:, mine], optimize=True)
+        fused.append(ranked)
+        linear.append(gain(target_ranks(mixed, part)))
+        if settings.ranker == "none":
+            continue
+        nums = candidates_of(mixed, part.block, settings.depth)
+        x.append(candidate_features(facts, names, logs, mixed, part.block, nums, vectors))
+        base.extend(mixed[i, own] for i, own in enumerate(nums))
+        labels.extend(own == target for own, target in zip(nums, part.items, strict=True))
+        groups.extend(len(own) for own in nums)
+    columns = feature_names(facts, names, vectors is not None)
+    return _Rows(
+        columns,
+        np.concatenate(x) if x else np.zeros((0, len(columns)), np.float32),
+        np.concatenate([np.zeros(0, np.float32), *base]),
+        np.concatenate([np.zeros(0, np.bool_), *labels]).astype(np.int8),
+        np.array(groups, dtype=np.int64),
+        np.concatenate(linear),
+        np.concatenate(fused),
+    )
+
+
+def _trees(rows: _Rows, users: npt.NDArray[Any], settings: RankingSettings) -> tuple[Trees | None, str]:
+    """Trees from all questions, where trees from the even users' beat the mix on odd users; and why.
+
+    One half of the odd users says how many rounds, the other half judges.
+    """
+    from langrec.ranking.boosting import train_trees
+
+    options: dict[str, Any] = {
+        "rate": settings.tree_rate,
+        "leaves": settings.tree_leaves,
+        "min_leaf": settings.tree_min_leaf,
+        "seed": settings.seed,
+    }
+    learned, counted, judged = users % 2 == 0, users % 4 == 1, users % 4 == 3
+    try:
+        trial, rounds = train_trees(*rows.of(learned), rows.of(counted), rows.names, rounds=settings.trees, **options)
+    except DataError as error:
+        return None, f"trees: {error.message}"
+    except LangrecError as error:  # LightGBM is not there: the mix serves alone, and the release says so.
+        return None, f"no trees: {error.message}"
+    x, labels, groups, base = rows.of(judged)
+    if not len(groups) or not rounds:
+        return None, "trees: no round of boosting was better than the mix"
+    ours, theirs = _gains(base + trial.predict(x), labels, groups), _gains(base, labels, groups)
+    means = Resamples(users[judged], 1000, settings.seed).means((ours - theirs)[:, None])
+    low, high = np.nanpercentile(means, [2.5, 97.5])
+    difference = f"NDCG@10 {ours.mean():.4f} with trees, {theirs.mean():.4f} without [{low:+.4f}, {high:+.4f}]"
+    if settings.ranker == "auto" and low <= 0:
+        return None, f"the mix alone: {difference} holds zero"
+    everything = rows.of(np.ones(len(users), dtype=np.bool_))
+    trees, _ = train_trees(*everything, None, rows.names, rounds=rounds, **options)
+    return trees, f"trees: {difference}"
+
+
+def _gains(scores: FloatVector, labels: npt.NDArray[np.int8], groups: npt.NDArray[np.int64]) -> Gains:
+    """(q,) NDCG@10 of each question's candidates; candidates of one score keep their order."""
+    starts = np.concatenate([[0], np.cumsum(groups)])
+    out = np.zeros(len(groups))
+    for i in range(len(groups)):
+        mine = labels[starts[i] : starts[i + 1]]
+        order = np.argsort(-scores[starts[i] : starts[i + 1]], kind="stable")[:10]
+        place = np.flatnonzero(mine[order])
+        out[i] = 1.0 / np.log2(2.0 + place[0]) if len(place) else 0.0
+    return out

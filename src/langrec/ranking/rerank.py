@@ -1,0 +1,91 @@
+"""The second look at the best of the mix: trees that know the candidate, the history and the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from langrec.ranking.facts import Facts
+from langrec.ranking.features import candidate_features
+from langrec.ranking.mix import Signals
+from langrec.ranking.select import top_k
+from langrec.ranking.trees import Trees
+from langrec.types import FloatMatrix, IntVector, Item, QueryBlock
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reranker:
+    """Adds the trees' sum to the mixed score of the best `depth` items of each query that are not in its history.
+
+    Attributes:
+        trees: boosted over the mix: a candidate's score is the mix plus the trees.
+        facts: of items and users.
+        depth: candidates of a query.
+    """
+
+    trees: Trees
+    facts: Facts
+    depth: int
+
+    def added(
+        self, names: Sequence[str], logs: Signals, mixed: FloatMatrix, block: QueryBlock, vectors: FloatMatrix | None
+    ) -> FloatMatrix:
+        """(q, n) what is added to the mixed scores.
+
+        All candidates are lifted by one number, so that none falls below an item that was not looked at; so are items
+        of the history that the mix puts among them.
+
+        Args:
+            names: the signals.
+            logs: (s, q, n) their log features.
+            mixed: (q, n) mixed scores.
+            vectors: (n', d) centred text vectors, where the trees read texts.
+        """
+        nums = candidates_of(mixed, block, self.depth)
+        x = candidate_features(self.facts, names, logs, mixed, block, nums, vectors)
+        value = self.trees.predict(x)
+        out = np.zeros_like(mixed)
+        start = 0
+        for i, own in enumerate(nums):
+            if not len(own):
+                continue
+            mine = value[start : start + len(own)]
+            start += len(own)
+            lift = max(0.0, -float(mine.min()))
+            history = block.history(i)
+            history = history[history < mixed.shape[1]]
+            out[i, history[mixed[i, history] >= mixed[i, own[-1]]]] = lift
+            out[i, own] = mine + lift
+        return out
+
+    def with_items(self, nums: IntVector, items: Sequence[Item] | None, n_items: int) -> Self:
+        """The same trees over facts that know these items too."""
+        return replace(self, facts=self.facts.with_items(nums, items, n_items))
+
+    def save(self, folder: Path) -> None:
+        self.trees.save(folder / "trees")
+        self.facts.save(folder / "facts")
+
+    @classmethod
+    def load(cls, folder: Path, depth: int) -> Self:
+        """
+        Raises:
+            BundleError: a part cannot be read.
+        """
+        return cls(Trees.load(folder / "trees"), Facts.load(folder / "facts"), depth)
+
+
+def candidates_of(mixed: FloatMatrix, block: QueryBlock, depth: int) -> list[IntVector]:
+    """For each query its `depth` best items that are not in its history, best first."""
+    found = []
+    for i in range(len(block)):
+        scores = mixed[i].copy()
+        history = block.history(i)
+        scores[history[history < len(scores)]] = np.nan
+        scores[scores <= 0] = np.nan
+        found.append(top_k(scores, depth))
+    return found
