@@ -173,6 +173,12 @@ def test_a_scorer_of_fewer_items_is_measured_over_the_full_catalogue():
     assert (lists.candidates == N_ITEMS - np.diff(targets.block.offsets)).all()
 
 
+def test_seconds_of_fitting_are_kept_of_the_models_that_are_measured():
+    targets = world()
+    report = run(targets, {"one": noisy(targets, 0.5, 1)}, fit_seconds={"one": 1.25, "other": 2.0})
+    assert report.fit_seconds == report.protocol["fit_seconds"] == {"one": 1.25}
+
+
 def test_progress_is_told_after_each_block():
     seen = []
     run(world(q=20), {"one": noisy(world(q=20), 1, 1)}, progress=lambda *told: seen.append(told))

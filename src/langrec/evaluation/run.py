@@ -97,9 +97,10 @@ def evaluate(
     _check_columns(items, counts, has_text, vectors, titles)
     lists, seconds, memory = _answer(models, targets, len(items), chosen_settings, progress)
     facts = ItemFacts(counts, has_text, vectors)
-    stamp = {**(protocol or {}), "fit_seconds": {name: round(spent, 3) for name, spent in (fit_seconds or {}).items()}}
+    fitted = {name: round(spent, 3) for name, spent in (fit_seconds or {}).items() if name in models}
+    stamp = {**(protocol or {}), "fit_seconds": fitted}
     report = _measure(lists, what, targets, users, items, facts, chosen_settings, stamp, chosen, seconds, memory)
-    return replace(report, titles=titles, fit_seconds=dict(fit_seconds or {}))
+    return replace(report, titles=titles, fit_seconds=fitted)
 
 
 def measure_lists(

@@ -187,7 +187,7 @@
     }], layout({
       height: 440, margin: { l: 8, r: 40, t: 24, b: 48 },
       xaxis: axis({ type: "log", exponentformat: "none", title: { text: "seconds" }, dtick: wide > 1.5 ? 1 : "D2", automargin: true, range: [low - 0.06 * wide, low + 1.12 * wide] }),
-      yaxis: axis({ rangemode: "tozero", automargin: true, title: { text: data.primary } }),
+      yaxis: axis({ rangemode: "tozero", automargin: true, title: { text: data.primary, standoff: 16 } }),
     }), config);
   }
 
