@@ -211,7 +211,7 @@ def peers_table(result: Result, say: Callable[[str], str]) -> Rows:
     for row, found in sorted(measured, key=lambda pair: -pair[1]["all", "ndcg@10"]["value"]):
         main, *others = (found.get(part, {}) for part in parts)
         name = f"**{row['peer']} {row['model']}**" if row["peer"] == "langrec" else f"{row['peer']} {row['model']}"
-        seconds = f"{row['tune_seconds'] + row['fit_seconds']:.0f}" if "fit_seconds" in row else ""
+        seconds = f"{row['training_seconds']:.0f}" if "training_seconds" in row else ""
         memory = f"{row['peak_mb']:.0f}" if "peak_mb" in row else ""
         interval = f"{main['low']:.4f} – {main['high']:.4f}"
         cells = [_digits(other.get("value")) for other in others]

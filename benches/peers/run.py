@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from benches import common
 from benches.peers import measure, prepare
 from benches.peers.environments import PeerError, cache, python_of, requirements_key
 
+from benches import common
 from langrec.data.cache import cache_folder
 from langrec.evaluation.compare import compare
 from langrec.evaluation.report import plain
@@ -83,12 +83,13 @@ def _run(name: str, kind: str, args: argparse.Namespace) -> None:
             row["error"] = f"{type(error).__name__}: {error}"[:ERROR]
             print(f"  {peer}/{model}: {row['error']}", flush=True)
         else:
-            seconds = row["tune_seconds"] + row["fit_seconds"]
-            shown = f"valid {row['valid_ndcg@10']:.4f}  {seconds:.0f} s  {row['peak_mb']:.0f} MB"
+            # Under leave-one-out the model that answers is one of those that were tried.
+            row["training_seconds"] = row["tune_seconds"] + (row["fit_seconds"] if kind != "loo" else 0.0)
+            shown = f"valid {row['valid_ndcg@10']:.4f}  {row['training_seconds']:.0f} s  {row['peak_mb']:.0f} MB"
             print(f"  {peer}/{model}: {shown}  {row['point']}", flush=True)
         rows.append(row)
     ours = measure.own_lists(asked, args.ours) if args.ours else {}
-    result = {"set": name, "split": kind, "threads": args.threads, "training_seconds": args.seconds, "rows": rows}
+    result = {"set": name, "split": kind, "threads": args.threads, "allowed_seconds": args.seconds, "rows": rows}
     if found or ours:
         result |= _measured(asked, found, ours, rows)
     _write(args.out / f"peers-{name}-{kind}.json", result)
