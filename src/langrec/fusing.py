@@ -68,7 +68,10 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     if settings.mix == "rrf" or not odd.any() or odd.all():
         mix = fusion.mix if settings.mix == "rrf" else samples.fit()
         return Learned(mix, None, scores, "one half of the users has no question, so nothing could be judged")
-    halves = (samples.fit(rows=np.flatnonzero(~odd)), samples.fit(rows=np.flatnonzero(odd)))
+    mix = samples.fit()
+    even_mix, odd_mix = (samples.fit(rows=np.flatnonzero(half), start=mix) for half in (~odd, odd))
+    halves = (even_mix, odd_mix)
+    del samples  # the largest thing in memory; what follows makes its own
     rows = _answer(fusion, facts, questions, halves, odd, settings)
     scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
     if settings.mix == "auto" and scores["rrf"] > float(rows.linear[~np.isnan(rows.fused)].mean()):
@@ -76,7 +79,7 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     trees, why = None, "settings.ranking.ranker is none"
     if settings.ranker != "none":
         trees, why = _trees(rows, questions.block.users, settings)
-    return Learned(samples.fit(), trees, scores, why)
+    return Learned(mix, trees, scores, why)
 
 
 def gain(ranks: npt.NDArray[np.int64]) -> Gains:
@@ -151,7 +154,7 @@ def _answer(
         linear.append(gain(target_ranks(mixed, part)))
         if settings.ranker == "none":
             continue
-        nums = candidates_of(mixed, part.block, settings.depth)
+        nums = candidates_of(names, logs, mixed, part.block, settings.depth)
         x.append(candidate_features(facts, names, logs, mixed, part.block, nums, vectors))
         base.extend(mixed[i, own] for i, own in enumerate(nums))
         labels.extend(own == target for own, target in zip(nums, part.items, strict=True))

@@ -116,6 +116,9 @@ class RetrievalSettings:
         "tfidf",
         "vectors",
         "tokens",
+        "id_tower",
+        "text_tower",
+        "two_towers",
     )
     decay: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.15, 0.2, 0.3, 1.0)
     popular_efold: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
@@ -160,12 +163,12 @@ class TowerSettings:
         seed: of weights, order and dropout.
     """
 
-    dim: int = 128
+    dim: int = 64
     layers: int = 1
     heads: int = 2
-    length: int = 50
-    positions: Literal["learned", "rotary"] = "learned"
-    gaps: bool = False
+    length: int = 200
+    positions: Literal["learned", "rotary"] = "rotary"
+    gaps: bool = True
     dropout: float = 0.5
     temperature: float = 0.05
     epochs: int = 20
@@ -175,7 +178,7 @@ class TowerSettings:
     weight_decay: float = 0.0
     tokens: int = 2048
     smoothing: float = 0.0
-    mask_seen: bool = False
+    mask_seen: bool = True
     full_below: int = 50_000
     negatives: int = 1000
     precision: Literal["auto", "fp32", "bf16"] = "auto"

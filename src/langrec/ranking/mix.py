@@ -17,7 +17,7 @@ Kind = Literal["linear", "rrf"]
 Signals = npt.NDArray[np.float32]
 
 # Below this many items the softmax of the fit runs over the whole catalogue; above, over a sample with correction.
-WHOLE_CATALOGUE = 3_000
+WHOLE_CATALOGUE = 1_000
 BEST_OF_EACH = 60
 # Ranks past this one add less than a tenth of what the first adds; a full sort of a large catalogue costs much more.
 RRF_DEPTH = 1_000
@@ -137,7 +137,7 @@ class MixSamples:
         offset = np.concatenate([np.zeros(len(best)), np.full(len(drawn), raised)]).astype(np.float32)
         return np.concatenate([best, drawn]).astype(np.int32), offset
 
-    def fit(self, l2: float = 1e-3, rows: npt.NDArray[np.intp] | None = None) -> Mix:
+    def fit(self, l2: float = 1e-3, rows: npt.NDArray[np.intp] | None = None, start: Mix | None = None) -> Mix:
         """The linear mix by listwise softmax regression: minimises -log p(target), L-BFGS, ridge `l2`.
 
         The features are read where they lie, chunk by chunk: nothing is copied. Without a question nothing can be
@@ -145,6 +145,7 @@ class MixSamples:
 
         Args:
             rows: questions to learn from; None = all.
+            start: weights to begin at; the end is the same, and sooner reached from near it.
         """
         counted = np.ones(len(self)) if rows is None else np.bincount(rows, minlength=len(self)).astype(np.float64)
         if not counted.any():
@@ -165,9 +166,8 @@ class MixSamples:
                 gradient = gradient + slope / total
             return value, gradient
 
-        found = optimize.minimize(
-            loss, np.zeros(len(self.names)), jac=True, method="L-BFGS-B", options={"maxiter": 100}
-        )
+        first = np.zeros(len(self.names)) if start is None else start.weights.astype(np.float64)
+        found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 100})
         return Mix(self.names, "linear", found.x.astype(np.float32))
 
 

@@ -36,8 +36,8 @@ class Reranker:
     ) -> FloatMatrix:
         """(q, n) what is added to the mixed scores.
 
-        All candidates are lifted by one number, so that none falls below an item that was not looked at; so are items
-        of the history that the mix puts among them.
+        All candidates are lifted by one number, so that none falls below where the mix has it; so are items of the
+        history that the mix puts among them.
 
         Args:
             names: the signals.
@@ -45,7 +45,7 @@ class Reranker:
             mixed: (q, n) mixed scores.
             vectors: (n', d) centred text vectors, where the trees read texts.
         """
-        nums = candidates_of(mixed, block, self.depth)
+        nums = candidates_of(names, logs, mixed, block, self.depth)
         x = candidate_features(self.facts, names, logs, mixed, block, nums, vectors)
         value = self.trees.predict(x)
         out = np.zeros_like(mixed)
@@ -58,7 +58,9 @@ class Reranker:
             lift = max(0.0, -float(mine.min()))
             history = block.history(i)
             history = history[history < mixed.shape[1]]
-            out[i, history[mixed[i, history] >= mixed[i, own[-1]]]] = lift
+            # Rare candidates may stand far below: the others begin where the mix's own best end.
+            floor = mixed[i, own[min(self.depth, len(own)) - 1]]
+            out[i, history[mixed[i, history] >= floor]] = lift
             out[i, own] = mine + lift
         return out
 
@@ -79,13 +81,32 @@ class Reranker:
         return cls(Trees.load(folder / "trees"), Facts.load(folder / "facts"), depth)
 
 
-def candidates_of(mixed: FloatMatrix, block: QueryBlock, depth: int) -> list[IntVector]:
-    """For each query its `depth` best items that are not in its history, best first."""
+def candidates_of(
+    names: Sequence[str], logs: Signals, mixed: FloatMatrix, block: QueryBlock, depth: int
+) -> list[IntVector]:
+    """For each query the items to look at again, best of the mix first: its best, and the best of the rare by text.
+
+    An item that few or none have met stands low in any mix that learned from what many met; what its text says is
+    reason enough to look at it.
+
+    Args:
+        names: the signals.
+        logs: (s, q, n) their log features.
+        mixed: (q, n) mixed scores.
+        depth: how many of the mix, without the query's history; of the rare a fifth of it.
+    """
+    rare = [s for s, name in enumerate(names) if name.endswith("@rare")]
+    told = logs[rare].sum(axis=0) if rare else np.zeros_like(mixed)
     found = []
     for i in range(len(block)):
-        scores = mixed[i].copy()
+        scores, texts = mixed[i].copy(), told[i].copy()
         history = block.history(i)
-        scores[history[history < len(scores)]] = np.nan
-        scores[scores <= 0] = np.nan
-        found.append(top_k(scores, depth))
+        history = history[history < len(scores)]
+        scores[history] = texts[history] = np.nan
+        best = top_k(np.where(scores > 0, scores, np.nan), depth)
+        texts[best] = np.nan
+        texts[~(texts > 0)] = np.nan
+        others = top_k(texts, depth // 5)
+        nums = np.concatenate([best, others])
+        found.append(nums[np.argsort(-mixed[i, nums], kind="stable")])
     return found
