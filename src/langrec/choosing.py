@@ -102,7 +102,7 @@ def choose(
     )
     data = replace(
         fit_data(dataset, split.train, reading, towers_folder(kept.folder), told),
-        judge=lambda scorer: ndcg_at_10(scorer.score_block, questions),
+        judge=lambda scorer, at_most: ndcg_at_10(scorer.score_block, _some(questions, at_most)),
     )
     names = settings.retrieval.scorers
     entering = [signal.name for signal in signals(names, settings)]
@@ -133,6 +133,12 @@ def choose(
     learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
     trees = Trees.load(_trees_folder(kept, key)) if found["trees"] else None
     return Chosen(params, scores, learned, found["scores"], trees=trees, why=found["why"])
+
+
+def _some(questions: Targets, at_most: int) -> Targets:
+    """Evenly spread questions, at most so many."""
+    every = -(-len(questions) // at_most)
+    return questions if every <= 1 else questions.take(np.arange(0, len(questions), every))
 
 
 def _unchosen(fused: Mix, settings: Settings) -> Chosen:

@@ -151,6 +151,8 @@ class TowerSettings:
         temperature: scores are cosines divided by it; 0 = inner products.
         epochs: epochs at most; the learning rate reaches zero at the last.
         patience: stop after so many epochs without a better validation NDCG@10.
+        judged: validation questions that an epoch is judged by, at most.
+        refit: a fit on more events goes on from the chosen tower for this share of its epochs; 0 = begins anew.
         rate: highest learning rate of AdamW.
         warmup: steps until it is reached.
         weight_decay: of AdamW.
@@ -173,6 +175,8 @@ class TowerSettings:
     temperature: float = 0.05
     epochs: int = 20
     patience: int = 4
+    judged: int = 1500
+    refit: float = 0.25
     rate: float = 1e-3
     warmup: int = 300
     weight_decay: float = 0.0

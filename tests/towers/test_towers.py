@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worlds
+from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
 from langrec.settings import IdTowerSettings, TextTowerSettings
 from langrec.towers.fit import fit_tower
@@ -25,6 +26,18 @@ SMALL = {"dim": 32, "epochs": 12, "tokens": 256, "warmup": 5, "precision": "fp32
 IDS = IdTowerSettings(**SMALL, rate=1e-2)
 TEXTS = TextTowerSettings(**SMALL, rate=5e-3, head=(24,), layers=1)
 CYCLE = worlds.cycle()
+
+
+def next_day(histories):
+    """Queries that come a day after the newest event, as the next event of the world does."""
+    return worlds.queries(histories, at=[worlds.START + len(row) * DAY_MS for row in histories])
+
+
+def best_new(tower, block):
+    """The best item of each query that is not in its history."""
+    scores = tower.score_block(block)
+    scores[block.rows(), block.items] = -1
+    return scores.argmax(axis=1)
 
 
 def data_of(world, **rest):
@@ -94,15 +107,14 @@ def test_numpy_answers_as_pytorch_trained(positions, temperature, layers):
 @pytest.mark.parametrize("kind", [IdTower, TextTower])
 def test_a_tower_learns_what_follows_what(kind):
     tower = kind.fit(data_of(CYCLE), dataclasses.replace(IDS if kind is IdTower else TEXTS, epochs=60))
-    block = worlds.queries([[start, (start + 1) % 12] for start in range(12)])
-    best = tower.score_block(block).argmax(axis=1)
-    assert np.array_equal(best, (np.arange(12) + 2) % 12)
+    block = next_day([[start, (start + 1) % 12] for start in range(12)])
+    assert np.array_equal(best_new(tower, block), (np.arange(12) + 2) % 12)
 
 
 def test_a_tower_learns_from_sampled_negatives_too():
     tower = IdTower.fit(data_of(CYCLE), dataclasses.replace(IDS, epochs=60, full_below=5, negatives=6, mask_seen=True))
-    block = worlds.queries([[start, (start + 1) % 12] for start in range(12)])
-    assert np.array_equal(tower.score_block(block).argmax(axis=1), (np.arange(12) + 2) % 12)
+    block = next_day([[start, (start + 1) % 12] for start in range(12)])
+    assert np.array_equal(best_new(tower, block), (np.arange(12) + 2) % 12)
 
 
 def test_the_same_seed_gives_the_same_tower():
@@ -114,7 +126,7 @@ def test_the_same_seed_gives_the_same_tower():
 def test_an_interrupted_training_goes_on_to_the_same_tower(tmp_path, kind):
     wanted = dataclasses.replace(IDS if kind is IdTower else TEXTS, epochs=4)
     judged = iter([0.1, 0.3, 0.2, 0.25, 0.2, 0.25])
-    through = fit_tower(kind, data_of(CYCLE, judge=lambda _: next(judged)), wanted, None)
+    through = fit_tower(kind, data_of(CYCLE, judge=lambda *_: next(judged)), wanted, None)
     judged = iter([0.1, 0.3, 0.2, 0.25])
 
     def stop(what, done, total):
@@ -122,22 +134,37 @@ def test_an_interrupted_training_goes_on_to_the_same_tower(tmp_path, kind):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_tower(kind, data_of(CYCLE, judge=lambda _: next(judged), told=stop), wanted, tmp_path)
+        fit_tower(kind, data_of(CYCLE, judge=lambda *_: next(judged), told=stop), wanted, tmp_path)
     judged = iter([0.3, 0.2, 0.25])
-    resumed = fit_tower(kind, data_of(CYCLE, judge=lambda _: next(judged)), wanted, tmp_path)
+    resumed = fit_tower(kind, data_of(CYCLE, judge=lambda *_: next(judged)), wanted, tmp_path)
     assert resumed.epochs == through.epochs == 2
     assert np.array_equal(resumed.items, through.items)
 
 
 def test_a_fit_of_the_settled_epochs_is_taken_over_from_the_one_that_was_judged(tmp_path):
     seen = []
-    data = data_of(CYCLE, judge=lambda _: 0.5 - 0.1 * len(seen), kept=tmp_path, told=lambda *a: seen.append(a))
+    data = data_of(CYCLE, judge=lambda *_: 0.5 - 0.1 * len(seen), kept=tmp_path, told=lambda *a: seen.append(a))
     judged = IdTower.fit(data, dataclasses.replace(IDS, epochs=6, patience=2))
     assert judged.epochs < 6
     trained = len(seen)
     again = IdTower.fit(data, dataclasses.replace(IDS, epochs=6, patience=2), **judged.settled)
     assert len(seen) == trained
     assert np.array_equal(again.items, judged.items)
+
+
+def test_a_fit_on_more_events_goes_on_from_the_kept_tower(tmp_path):
+    wanted = dataclasses.replace(IDS, epochs=8, refit=0.25)
+    seen = []
+    first = IdTower.fit(data_of(CYCLE, judge=lambda *_: 0.1 * len(seen), kept=tmp_path), wanted)
+    more = dataclasses.replace(CYCLE.dataset.events, gains=CYCLE.dataset.events.gains * 2)
+    data = dataclasses.replace(data_of(CYCLE, kept=tmp_path, told=lambda *a: seen.append(a)), events=more)
+    again = IdTower.fit(data, wanted, **first.settled)
+    assert len(seen) == max(1, first.epochs // 4)
+    near = np.sum(again.items * first.items, axis=1)
+    assert 0.9 < near.min() < 1.0
+    assert again.settled["start"] == first.settled["start"]
+    anew = IdTower.fit(data, dataclasses.replace(wanted, refit=0.0), **first.settled)
+    assert np.abs(anew.items - again.items).max() > 0.1
 
 
 def test_an_item_without_a_training_event_is_scored_by_its_text():

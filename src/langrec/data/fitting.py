@@ -26,7 +26,8 @@ class FitData:
         n_items: items in the catalogue, those without an event included.
         texts: n item texts.
         vectors: (n, d) item vectors by space.
-        judge: NDCG@10 of a scorer on validation questions, for a training that stops early; None = train to the end.
+        judge: NDCG@10 of a scorer on at most so many validation questions, for a training that stops early; None =
+            train to the end.
         kept: folder where a long fit keeps its checkpoints and its result; None keeps nothing.
         told: is told how far a long fit is.
     """
@@ -36,7 +37,7 @@ class FitData:
     n_items: int
     texts: Sequence[str] = ()
     vectors: Mapping[str, FloatMatrix] = field(default_factory=dict)
-    judge: Callable[[Scorer], float] | None = None
+    judge: Callable[[Scorer, int], float] | None = None
     kept: Path | None = None
     told: Progress | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from langrec.data.fitting import FitData
+from langrec.errors import BundleError
 from langrec.settings import TowerSettings
 from langrec.towers.network import IdNetwork, Network, TextNetwork
 from langrec.towers.sequences import Sequences
@@ -27,6 +29,7 @@ def fit_tower(
     epochs: int | None = None,
     precision: str | None = None,
     control: str | None = None,
+    start: str | None = None,
 ) -> Any:
     """A tower of the given kind, trained on the data's events.
 
@@ -35,6 +38,8 @@ def fit_tower(
         epochs: stop there and hold nothing out; None stops by the data's judge.
         precision: of an earlier fit; None measures it where the settings say auto.
         control: permuted gives each item the vector of another, raw leaves the spectrum as it is.
+        start: a kept tower to go on from, for `settings.refit` of its epochs at half the rate; one that is gone, or
+            that knows other items, is passed over.
     """
     if control == "raw":
         settings = dataclasses.replace(settings, shape=False)
@@ -44,14 +49,18 @@ def fit_tower(
     counts = np.bincount(events.items[events.gains > 0], minlength=data.n_items).astype(np.int32)
     torch.manual_seed(settings.seed)
     trained = counts > 0
-    network, finish = (_id if kind is IdTower else _text)(data, settings, trained)
+    before = _start(kind, data, settings, start)
+    if before is not None and epochs is not None:
+        epochs = max(1, math.ceil(settings.refit * epochs))
+        settings = dataclasses.replace(settings, epochs=epochs, rate=settings.rate / 2)
+    network, finish = (_id if kind is IdTower else _text)(data, settings, trained, before)
     sequences = Sequences.of(events, data.n_users)
     nums = np.flatnonzero(trained).astype(np.int32)
     settings = _with_precision(network, sequences, nums, settings, precision)
 
     def judge() -> float:
         assert data.judge is not None
-        return data.judge(finish(network, settings, 0))
+        return data.judge(finish(network, settings, 0), settings.judged)
 
     def told(epoch: Epoch) -> None:
         if data.told is not None:
@@ -75,8 +84,26 @@ def fit_tower(
     return finish(network, settings, best)
 
 
-def _id(data: FitData, settings: Any, trained: Mask) -> tuple[Network, Any]:
+def _start(kind: type[Tower], data: FitData, settings: Any, start: str | None) -> Any:
+    """The kept tower to go on from, None where there is none that fits."""
+    if start is None or data.kept is None or settings.refit <= 0:
+        return None
+    try:
+        before = kind.load(data.kept / start)
+    except BundleError:
+        return None
+    return before if before.n_items == data.n_items else None
+
+
+def _continued(network: Network, before: Any) -> None:
+    """Puts the network where a tower stands."""
+    if before is not None:
+        network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in before.arrays.items()})
+
+
+def _id(data: FitData, settings: Any, trained: Mask, before: Any) -> tuple[Network, Any]:
     network = IdNetwork(settings, data.n_items)
+    _continued(network, before)
 
     def finish(network: Network, settings: TowerSettings, epochs: int) -> IdTower:
         return IdTower.of(network.arrays(), trained, **_rest(settings, epochs))
@@ -84,11 +111,14 @@ def _id(data: FitData, settings: Any, trained: Mask) -> tuple[Network, Any]:
     return network, finish
 
 
-def _text(data: FitData, settings: Any, trained: Mask) -> tuple[Network, Any]:
+def _text(data: FitData, settings: Any, trained: Mask, before: Any) -> tuple[Network, Any]:
     vectors: FloatMatrix = data.vectors["vectors"]
     # The spectrum is that of the items that people met: texts of later items are not looked at before their time.
     shaping = Shaping.fit(vectors[trained], settings.shrink if settings.shape else None)
+    if before is not None:  # the head knows the space that it was trained in
+        shaping = before.shaping
     network = TextNetwork(settings, shaping.apply(vectors))
+    _continued(network, before)
 
     def finish(network: Network, settings: TowerSettings, epochs: int) -> TextTower:
         return TextTower.of(network.arrays(), trained, shaping, vectors, **_rest(settings, epochs))

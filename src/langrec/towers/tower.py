@@ -52,6 +52,7 @@ class Tower:
         epochs: epochs of the training that this is the best of.
         precision: of the training.
         seconds: of the training; 0 = unknown. It is no part of what `save` writes: equal trainings save equal files.
+        kept_as: the folder among the kept towers that a fit on more events begins from; empty = none. Not saved either.
     """
 
     section: ClassVar[str]
@@ -68,6 +69,7 @@ class Tower:
     epochs: int
     precision: str
     seconds: float = field(default=0.0, kw_only=True)
+    kept_as: str = field(default="", kw_only=True)
 
     @property
     def n_items(self) -> int:
@@ -76,7 +78,7 @@ class Tower:
     @property
     def settled(self) -> dict[str, Any]:
         """What a fit on more events takes over from the one that validation stopped."""
-        return {"epochs": self.epochs, "precision": self.precision}
+        return {"epochs": self.epochs, "precision": self.precision, **({"start": self.kept_as} if self.kept_as else {})}
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) probabilities; NaN for items that it cannot score and for histories that it cannot read."""
@@ -157,8 +159,8 @@ class Tower:
         """Trains on the data's events, or takes over what was trained on just these before.
 
         Args:
-            params: `epochs` and `precision` of an earlier fit (`settled`): then nothing is held out to stop by;
-                `control`, see `registry.kind_of`.
+            params: `epochs`, `precision` and `start` of an earlier fit (`settled`): then nothing is held out to stop
+                by, and where that fit is still kept, the training goes on from it; `control`, see `registry.kind_of`.
 
         Raises:
             MissingExtra: PyTorch is not installed.
@@ -167,7 +169,8 @@ class Tower:
         if data.kept is not None:
             folder = data.kept / f"{cls.name}-{cls._key(data, settings, params)}"
             if (folder / "tower.json").is_file():
-                return replace(cls.load(folder), seconds=_seconds(folder))
+                kept_as = params.get("start", folder.name)
+                return replace(cls.load(folder), seconds=_seconds(folder), kept_as=kept_as)
         try:
             import torch  # noqa: F401
         except ImportError as error:
@@ -178,6 +181,7 @@ class Tower:
         fitted: Self = fit_tower(cls, data, settings, folder, **params)
         fitted = replace(fitted, seconds=time.perf_counter() - start)
         if folder is not None and data.kept is not None:
+            fitted = replace(fitted, kept_as=params.get("start", folder.name))
             fitted.save(folder)
             (folder / SECONDS).write_text(json.dumps(fitted.seconds))
             shutil.rmtree(folder / "training", ignore_errors=True)
@@ -209,7 +213,7 @@ class Tower:
         rest = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if isinstance(getattr(self, f.name), (int, float, str, bool)) and f.name != "seconds"
+            if isinstance(getattr(self, f.name), (int, float, str, bool)) and f.name not in ("seconds", "kept_as")
         }
         (folder / "tower.json").write_text(json.dumps(rest))
 

@@ -142,9 +142,8 @@ def _without_seen(logits: Tensor, items: Tensor, asked: Tensor, right: Tensor, p
     seen = place[items.clamp(min=0)][rows]
     before &= (items[rows] >= 0) & (seen != right[:, None]) & (seen >= 0)
     at, column = before.nonzero(as_tuple=True)
-    hidden = torch.zeros_like(logits, dtype=torch.bool)
-    hidden[at, seen[at, column]] = True
-    return logits.masked_fill(hidden, -1e4)
+    # In place: the logits are this function's to change, and a mask of their size would cost as much as they do.
+    return logits.index_put_((at, seen[at, column]), logits.new_tensor(-1e4))
 
 
 class _Negatives:
