@@ -161,7 +161,7 @@ class TowerSettings:
         mask_seen: leave the history's own items out of the softmax: they are no candidates when answering.
         full_below: up to so many trained items the softmax runs over all of them, above over sampled negatives.
         negatives: sampled negatives of a batch.
-        precision: auto (the faster of a few timed steps), fp32 or bf16.
+        precision: auto (fp32, or bf16 where a few timed steps are clearly faster), fp32 or bf16.
         seed: of weights, order and dropout.
     """
 
@@ -205,9 +205,7 @@ class TextTowerSettings(TowerSettings):
         head_dropout: share of the head's hidden units left out in training.
     """
 
-    layers: int = 2
     dropout: float = 0.2
-    temperature: float = 0.0
     rate: float = 2e-3
     shape: bool = True
     shrink: float = 0.0
