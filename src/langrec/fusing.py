@@ -199,7 +199,7 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], settings: RankingSettings) -> t
     low, high = np.nanpercentile(means, [2.5, 97.5])
     difference = f"NDCG@10 {ours.mean():.4f} with trees, {theirs.mean():.4f} without [{low:+.4f}, {high:+.4f}]"
     if settings.ranker == "auto" and low <= 0:
-        return None, f"the mix alone: {difference} holds zero"
+        return None, f"the mix alone: {difference} is not above zero"
     everything = rows.of(np.ones(len(users), dtype=np.bool_))
     trees, _ = train_trees(*everything, None, rows.names, rounds=rounds, **options)
     return trees, f"trees: {difference}"
