@@ -32,7 +32,7 @@ def z_scores(tower):
     queries, silent = tower.queries(BLOCK)
     logits = queries @ tower.items.T
     known = logits[:, : len(tower.trained)][:, tower.trained]
-    z = (logits - known.mean(axis=1, keepdims=True)) / known.std(axis=1, keepdims=True)
+    z = (logits - known.mean(axis=1, keepdims=True)) / np.maximum(known.std(axis=1, keepdims=True), 1e-9)
     return np.where(tower.scored & ~silent[:, None], z, 0.0)
 
 
