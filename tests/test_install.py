@@ -65,11 +65,12 @@ def release(tmp_path_factory):
     model = tiny_lm(folder / "tiny")
     dataset, _ = load_dataset(*write_shop(folder))
     own = [f"encoder.name={model}", f"encoder.cache={folder / 'cache'}", "encoder.runtime=onnx-fp32"]
-    settings = load_settings(
-        overrides=[*own, "retrieval.scorers=popular,popular_decayed,itemknn,ease,als,bm25,vectors,tokens"]
-    )
+    scorers = "popular,popular_decayed,itemknn,ease,als,bm25,vectors,tokens,id_tower,text_tower"
+    few = ["id_tower.epochs=2", "text_tower.epochs=2", "ranking.ranker=trees", "ranking.tree_min_leaf=2"]
+    settings = load_settings(overrides=[*own, *few, f"retrieval.scorers={scorers}"])
     out, _ = train(dataset, settings, folder / "releases", steps=folder / "steps")
     assert list(out.glob("encoder/vectors/*.onnx")), "the release holds no ONNX encoder"
+    assert (out / "ranking" / "second" / "trees" / "trees.onnx").is_file(), "the release holds no trees"
     return folder / "releases"
 
 

@@ -192,17 +192,18 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], settings: RankingSettings) -> t
     except LangrecError as error:  # LightGBM is not there: the mix serves alone, and the release says so.
         return None, f"no trees: {error.message}"
     x, labels, groups, base = rows.of(judged)
-    if not len(groups) or not rounds:
-        return None, "trees: no round of boosting was better than the mix"
-    ours, theirs = _gains(base + trial.predict(x), labels, groups), _gains(base, labels, groups)
-    means = Resamples(users[judged], 1000, settings.seed).means((ours - theirs)[:, None])
-    low, high = np.nanpercentile(means, [2.5, 97.5])
-    difference = f"NDCG@10 {ours.mean():.4f} with trees, {theirs.mean():.4f} without [{low:+.4f}, {high:+.4f}]"
-    if settings.ranker == "auto" and low <= 0:
-        return None, f"the mix alone: {difference} is not above zero"
+    why, better = "no round of boosting was better than the mix", False
+    if len(groups) and rounds:
+        ours, theirs = _gains(base + trial.predict(x), labels, groups), _gains(base, labels, groups)
+        means = Resamples(users[judged], 1000, settings.seed).means((ours - theirs)[:, None])
+        low, high = np.nanpercentile(means, [2.5, 97.5])
+        why = f"NDCG@10 {ours.mean():.4f} with trees, {theirs.mean():.4f} without [{low:+.4f}, {high:+.4f}]"
+        better = bool(low > 0)
+    if not better and settings.ranker == "auto":
+        return None, f"the mix alone: {why}"
     everything = rows.of(np.ones(len(users), dtype=np.bool_))
-    trees, _ = train_trees(*everything, None, rows.names, rounds=rounds, **options)
-    return trees, f"trees: {difference}"
+    trees, _ = train_trees(*everything, None, rows.names, rounds=max(rounds, 1), **options)
+    return trees, f"trees: {why}"
 
 
 def _gains(scores: FloatVector, labels: npt.NDArray[np.int8], groups: npt.NDArray[np.int64]) -> Gains:
