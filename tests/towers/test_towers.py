@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import worlds
 from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
+from langrec.errors import MissingExtra
 from langrec.settings import IdTowerSettings, TextTowerSettings
 from langrec.towers.fit import fit_tower
 from langrec.towers.network import IdNetwork, TextNetwork
@@ -165,6 +167,12 @@ def test_a_fit_on_more_events_goes_on_from_the_kept_tower(tmp_path):
     assert again.settled["start"] == first.settled["start"]
     anew = IdTower.fit(data, dataclasses.replace(wanted, refit=0.0), **first.settled)
     assert np.abs(anew.items - again.items).max() > 0.1
+
+
+def test_without_pytorch_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtra, match=r"training id_tower \(or leave it out.*pip install 'langrec\[lm\]'"):
+        IdTower.fit(data_of(CYCLE), IDS)
 
 
 def test_an_item_without_a_training_event_is_scored_by_its_text():

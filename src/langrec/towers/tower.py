@@ -174,7 +174,7 @@ class Tower:
         try:
             import torch  # noqa: F401
         except ImportError as error:
-            raise MissingExtra("training a tower", "lm") from error
+            raise MissingExtra("lm", f"training {cls.name} (or leave it out of retrieval.scorers)") from error
         from langrec.towers.fit import fit_tower
 
         start = time.perf_counter()
