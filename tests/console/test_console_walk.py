@@ -88,6 +88,7 @@ def test_an_act_can_be_taken_back(browser: Any, shop: Shop) -> None:
     browser.until(lambda: len(browser.all(".timeline li")) == events, "the event to go")
     # Not the very list of before: popularity may have counted other events meanwhile.
     browser.until(lambda: before[0] in browser.order(), "the item to come back into the list")
+    assert len(browser.all(".timeline li")) == events
     clean(browser)
 
 

@@ -114,7 +114,9 @@ def test_a_tower_learns_what_follows_what(kind):
 
 
 def test_a_tower_learns_from_sampled_negatives_too():
-    tower = IdTower.fit(data_of(CYCLE), dataclasses.replace(IDS, epochs=60, full_below=5, negatives=6, mask_seen=True))
+    tower = IdTower.fit(
+        data_of(CYCLE), dataclasses.replace(IDS, epochs=60, full_below=5, negatives=6, precision="auto")
+    )
     block = next_day([[start, (start + 1) % 12] for start in range(12)])
     assert np.array_equal(best_new(tower, block), (np.arange(12) + 2) % 12)
 

@@ -17,8 +17,8 @@ from langrec.towers.network import IdNetwork, Network, TextNetwork
 from langrec.towers.sequences import Sequences
 from langrec.towers.shaping import Shaping
 from langrec.towers.tower import IdTower, TextTower, Tower
-from langrec.towers.train import Epoch, autocast, batch_loss, faster_precision, train
-from langrec.types import FloatMatrix, Mask
+from langrec.towers.train import Epoch, autocast, batch_loss, faster_precision, negatives, train
+from langrec.types import FloatMatrix, IntVector, Mask
 
 
 def fit_tower(
@@ -56,7 +56,7 @@ def fit_tower(
     network, finish = (_id if kind is IdTower else _text)(data, settings, trained, before)
     sequences = Sequences.of(events, data.n_users)
     nums = np.flatnonzero(trained).astype(np.int32)
-    settings = _with_precision(network, sequences, nums, settings, precision)
+    settings = _with_precision(network, sequences, nums, counts[nums], settings, precision)
 
     def judge() -> float:
         assert data.judge is not None
@@ -145,18 +145,21 @@ def _rest(settings: TowerSettings, epochs: int) -> dict[str, Any]:
     }
 
 
-def _with_precision(network: Network, sequences: Sequences, nums: Any, settings: Any, precision: str | None) -> Any:
-    """The settings with a precision that is not auto: the given one, or the faster of a few timed steps."""
+def _with_precision(
+    network: Network, sequences: Sequences, nums: IntVector, counts: IntVector, settings: Any, precision: str | None
+) -> Any:
+    """The settings with a precision that is not auto: the given one, or what a few timed steps say."""
     if precision is None and settings.precision == "auto" and len(sequences.items):
         batches = sequences.batches(settings.length, settings.tokens, np.random.default_rng(settings.seed))
         batch = max(batches[:20], key=lambda part: part[0].size)
         candidate = torch.from_numpy(nums.astype(np.int64))
         place = torch.full((int(nums.max(initial=0)) + 1,), -1, dtype=torch.long)
         place[candidate] = torch.arange(len(nums))
+        draw = negatives(counts, settings)
 
         def run(name: str) -> None:
             with autocast(name, torch.device("cpu")):
-                loss, rows = batch_loss(network, batch, candidate, place, settings, None)
+                loss, rows = batch_loss(network, batch, candidate, place, settings, draw)
             if rows:
                 loss.backward()
             network.zero_grad(set_to_none=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +22,7 @@ from langrec.types import FloatMatrix
 
 
 class Dropout(nn.Module):  # type: ignore[misc]
-    """Dropout whose masks are random bytes, so its share is a multiple of 1/256; PyTorch's own takes ten times longer.
+    """Dropout whose masks are random bytes: cheaper to draw than a number per unit; shares are multiples of 1/256.
 
     `draw` is set anew for each epoch: under one seed the masks are the same.
     """
@@ -61,7 +62,7 @@ class Block(nn.Module):  # type: ignore[misc]
         q, k, v = self.qkv(self.attention_norm(x)).view(b, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if turns is not None:
             q, k = _rotate(q, *turns), _rotate(k, *turns)
-        # Written out: for short histories two small products are several times faster here than the fused kernel.
+        # Written out: for histories of this length two small products, no fused kernel is needed.
         later = torch.full((length, length), -torch.inf, device=x.device).triu(1)
         weights = torch.softmax((q @ k.transpose(-1, -2)).float() * (d // self.heads) ** -0.5 + later, dim=-1)
         seen = weights.to(v.dtype) @ v
@@ -70,7 +71,7 @@ class Block(nn.Module):  # type: ignore[misc]
         return x + self.dropout(fed)
 
 
-class Network(nn.Module):  # type: ignore[misc]
+class Network(nn.Module, ABC):  # type: ignore[misc]
     """Base of both towers: `item_vectors` differs, everything after it does not."""
 
     def __init__(self, settings: TowerSettings) -> None:
@@ -85,12 +86,13 @@ class Network(nn.Module):  # type: ignore[misc]
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(settings.dropout)
 
+    @abstractmethod
     def item_vectors(self) -> Tensor:
         """(n, d) the items as targets; `as_input` makes of them what the blocks read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def as_input(self, vectors: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(…, d) rows of `item_vectors` as the blocks read them."""
 
     def forward(self, vectors: Tensor, items: Tensor, gaps: Tensor) -> Tensor:
         """(b, l, d) what each position says about the next item.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +98,6 @@ class Sequences:
         asked = inside & self.fresh[rows + 1]
         targets = np.where(asked, self.items[rows + 1], -1)
         return inputs.astype(np.int32), gaps.astype(np.int32), targets.astype(np.int32)
-
-    def __iter__(self) -> Iterator[IntVector]:
-        for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
-            yield self.items[start:stop]
 
 
 def rows_of(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,7 +35,7 @@ SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Tower:
+class Tower(ABC):
     """Base of both towers: scores are a softmax whose sum runs over the items of the training.
 
     A probability tells the mix more than a logit: it says how sure the tower is, whatever the temperature. Items that
@@ -118,20 +119,15 @@ class Tower:
         ends = block.offsets[1:][np.diff(block.offsets) > 0] - 1
         until[ends] = block.at[np.diff(block.offsets) > 0]
         known = block.items < self.n_items
-        known[known] &= self._readable[block.items[known]]
+        known[known] &= self.scored[block.items[known]]
         kept = np.concatenate([[0], np.cumsum(known)])[block.offsets]
         gaps = gap_buckets((until - block.times)[known])
         return np.maximum(kept[:-1], kept[1:] - self.length), kept[1:], block.items[known], gaps
 
-    @cached_property
-    def _readable(self) -> Mask:
-        """(n,) True for items that a history may hold."""
-        return self.scored
-
-    @cached_property
+    @property
+    @abstractmethod
     def _inputs(self) -> FloatMatrix:
         """(n, d) what the blocks read for each item."""
-        raise NotImplementedError
 
     @cached_property
     def _turns(self) -> tuple[FloatMatrix, FloatMatrix] | None:

@@ -72,7 +72,7 @@ def train(
     candidate = torch.from_numpy(trained.astype(np.int64)).to(device)
     place = torch.full((int(trained.max(initial=0)) + 1,), -1, dtype=torch.long, device=device)
     place[candidate] = torch.arange(len(trained), device=device)
-    draw = None if len(trained) <= settings.full_below else _Negatives(counts, settings.negatives)
+    draw = negatives(counts, settings)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
     )
@@ -147,6 +147,15 @@ def _without_seen(logits: Tensor, items: Tensor, asked: Tensor, right: Tensor, p
     at, column = before.nonzero(as_tuple=True)
     # In place: the logits are this function's to change, and a mask of their size would cost as much as they do.
     return logits.index_put_((at, seen[at, column]), logits.new_tensor(-1e4))
+
+
+def negatives(counts: IntVector, settings: TowerSettings) -> _Negatives | None:
+    """What draws the negatives of a catalogue that is too large for the whole softmax; None for a smaller one.
+
+    Args:
+        counts: (t,) training events of the trained items.
+    """
+    return None if len(counts) <= settings.full_below else _Negatives(counts, settings.negatives)
 
 
 class _Negatives:
