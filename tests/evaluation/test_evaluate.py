@@ -277,3 +277,21 @@ def test_the_stamp_names_data_split_and_cut_times_and_what_leaks():
     assert "next item: 80 questions of" in stamp and "valid_from" not in stamp
     assert "This split leaks: tomorrow." in report.markdown()
     assert "leaks" not in run(world()).markdown()
+
+
+def test_a_report_measures_each_length_of_history_on_its_own_questions():
+    targets = questions([[9]] * 4, [[], [1], [2], [1, 2, 3, 4, 5, 6]])
+    scores = np.zeros((4, 10), dtype=np.float32)
+    scores[:2, 9] = 1.0  # found for the new user and the first of the two hardly known ones
+    report = evaluate(
+        {"one": Fixed(scores)},
+        targets,
+        users=Ids([f"u{user}" for user in range(4)]),
+        items=Ids([f"i{num}" for num in range(10)]),
+        counts=np.ones(10, int),
+        settings=EvaluateSettings(k=(1,), bootstrap=10),
+    )
+    found = {part: (report.value("one", "ndcg@1", part), report.row("one", "ndcg@1", part).n) for part in report.slices}
+    assert found["empty"] == (1.0, 1)
+    assert found["few"] == (0.5, 2)
+    assert found["more"] == (0.0, 1)

@@ -38,3 +38,12 @@ def test_a_slice_without_targets_is_left_out():
     found = slices(questions([[0]]), np.array([9]), None, EvaluateSettings())
     assert set(found) == {"all", "hot", "popular", "empty"}
     assert set(found) <= set(MEANING)
+
+
+def test_users_of_whom_nothing_little_or_more_is_known_are_apart():
+    targets = questions([[9]] * 4, [[], [1], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6]])
+    found = slices(targets, np.ones(10, int), None, EvaluateSettings())
+    assert found["empty"].tolist() == [True, False, False, False]
+    assert found["few"].tolist() == [False, True, True, False]
+    assert found["more"].tolist() == [False, False, False, True]
+    assert {"empty", "few", "more"} <= set(MEANING)

@@ -10,6 +10,7 @@ from langrec.settings import EvaluateSettings
 from langrec.types import Mask
 
 RARE = 5  # an item of at most so many training events is rare
+FEW = 5  # a user with at most so many events is one of whom little is known
 
 MEANING = {
     "all": "the whole test",
@@ -22,6 +23,8 @@ MEANING = {
     "long": "history is long",
     "short": "history is short",
     "empty": "no history",
+    "few": f"history has 1 to {FEW} events",
+    "more": f"history has more than {FEW} events",
 }
 
 
@@ -53,6 +56,8 @@ def slices(
         "long": length > settings.short_history,
         "short": (length > 0) & (length <= settings.short_history),
         "empty": length == 0,
+        "few": (length > 0) & (length <= FEW),
+        "more": length > FEW,
     }
     return {name: mask for name, mask in parts.items() if mask.any() or name == "all"}
 
