@@ -12,12 +12,13 @@ import torch
 
 from langrec.data.fitting import FitData
 from langrec.errors import BundleError
+from langrec.lm.precision import autocast, faster_precision
 from langrec.settings import TowerSettings
 from langrec.towers.network import IdNetwork, Network, TextNetwork
 from langrec.towers.sequences import Sequences
 from langrec.towers.shaping import Shaping
 from langrec.towers.tower import IdTower, TextTower, Tower
-from langrec.towers.train import Epoch, autocast, batch_loss, faster_precision, negatives, train
+from langrec.towers.train import Epoch, batch_loss, negatives, train
 from langrec.types import FloatMatrix, IntVector, Mask
 
 

@@ -18,13 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from langrec.errors import UNREADABLE
+from langrec.lm.precision import autocast
+from langrec.lm.schedule import Schedule
 from langrec.settings import TowerSettings
 from langrec.towers.network import Network
 from langrec.towers.sequences import Sequences
 from langrec.types import IntMatrix, IntVector
-
-# How many times faster bf16 must be to be taken.
-CLEARLY = 1.4
 
 Batch = tuple[IntMatrix, IntMatrix, IntMatrix]
 
@@ -184,44 +183,6 @@ def _sampled_loss(
     negative = negative.masked_fill(picked[None, :] == right[:, None], -1e4)
     logits = torch.cat([positive[:, None], negative], dim=1)
     return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The learning rate of a step: a linear rise over `warmup` steps, then a linear fall to zero at `steps`."""
-
-    rate: float
-    warmup: int
-    steps: int
-
-    def __call__(self, step: int) -> float:
-        warmup = min(self.warmup, max(1, self.steps // 10))
-        return self.rate * min((step + 1) / warmup, max(0.0, (self.steps - step) / max(1, self.steps - warmup)))
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Products in bf16 where `precision` is bf16; sums, norms and the loss stay in fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def faster_precision(run: Callable[[str], None], steps: int = 2) -> tuple[str, dict[str, float]]:
-    """fp32, or bf16 where it is clearly quicker here (it is 9x slower on one processor, 3x faster on another).
-
-    Args:
-        run: one step in the named precision.
-
-    Returns:
-        The one to take, and the seconds of a step of each.
-    """
-    seconds = {}
-    for precision in ("fp32", "bf16"):
-        run(precision)
-        start = time.perf_counter()
-        for _ in range(steps):
-            run(precision)
-        seconds[precision] = (time.perf_counter() - start) / steps
-    # bf16 keeps a prepared kernel for each shape of batch, which fills memory: a small gain is not worth it.
-    return "bf16" if CLEARLY * seconds["bf16"] < seconds["fp32"] else "fp32", seconds
 
 
 def _stale(history: list[Epoch], patience: int) -> bool:
