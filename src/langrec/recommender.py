@@ -180,7 +180,10 @@ class Recommender:
         spoken = spoken_scores(queries, block.at, self.fusion, self.encoder)
         out = []
         for i, query in enumerate(queries):
-            mixed = {name: parts[s, i] for s, name in enumerate(self.fusion.part_names)}
+            own = parts[:, i]
+            if len(again := asked[i].shown_again(query.filters)) and not silent[i]:
+                own = self.fusion.with_repeats(own, again)
+            mixed = dict(zip(self.fusion.part_names, own, strict=True))
             one = block.slice(i, i + 1)
             out.append(Scored.of(query, asked[i], one, mixed, spoken.get(i), bool(silent[i]), self.n_items))
         return out

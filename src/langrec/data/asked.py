@@ -12,7 +12,7 @@ import numpy as np
 from langrec.data.ids import Ids
 from langrec.data.items import Items
 from langrec.errors import DataError
-from langrec.types import IntVector, Query, QueryBlock, TimeVector
+from langrec.types import Filters, IntVector, Query, QueryBlock, TimeVector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +32,10 @@ class Asked:
     seen: IntVector
     at: int
     unknown: tuple[str, ...]
+
+    def shown_again(self, filters: Filters) -> IntVector:
+        """Items of the history that these filters let into the list."""
+        return self.history[~np.isin(self.history, self.seen)] if filters.drop_seen else self.history
 
 
 def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:

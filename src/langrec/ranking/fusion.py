@@ -11,6 +11,7 @@ import numpy as np
 
 from langrec.protocols import EventReader, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features
+from langrec.ranking.repeats import neutral
 from langrec.ranking.rerank import Reranker
 from langrec.types import FloatMatrix, FloatVector, IntVector, Item, Mask, QueryBlock, TimeVector
 
@@ -116,6 +117,14 @@ class Fusion:
                 parts[:, silent] = 0.0
                 parts[alone, silent] = log_features(signals[alone : alone + 1, silent])[0]
         return parts
+
+    def with_repeats(self, parts: Signals, history: IntVector) -> Signals:
+        """(s or s + 1, n) the parts of one query for a list that may show these items of the history again."""
+        quiet = np.zeros(len(parts), dtype=np.bool_)
+        quiet[: len(self.signals)] = [
+            getattr(self.scorers[signal.scorer], "only_new", False) for signal in self.signals
+        ]
+        return neutral(parts, quiet, None if self.reranker is None else len(self.signals), history)
 
     def silent(self, signals: Signals) -> Mask:
         """(q,) True for queries about which no signal but popularity has anything to say."""

@@ -41,6 +41,9 @@ class Tower(ABC):
     A probability tells the mix more than a logit: it says how sure the tower is, whatever the temperature. Items that
     come later are measured against the same sum, so they change no other item's score.
 
+    A tower is trained on what comes new to a user, with the history's own items out of the softmax: of these it says
+    nothing, in training and in answering alike.
+
     Attributes:
         arrays: float32 parameters by name.
         items: (n, d) float32 items as targets; unit rows where scores are cosines.
@@ -58,6 +61,7 @@ class Tower(ABC):
 
     section: ClassVar[str]
     name: ClassVar[str]
+    only_new: ClassVar[bool] = True
 
     arrays: Arrays
     items: FloatMatrix
@@ -82,17 +86,24 @@ class Tower(ABC):
         return {"epochs": self.epochs, "precision": self.precision, **({"start": self.kept_as} if self.kept_as else {})}
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
-        """(q, n_items) probabilities; NaN for items that it cannot score and for histories that it cannot read."""
+        """(q, n_items) probabilities; NaN for the history's own items, and for what it cannot score or read."""
         if not self.trained.any():
             return np.full((len(block), self.n_items), np.nan, dtype=np.float32)
         queries, silent = self.queries(block)
         scores = np.asarray(queries @ self.items.T, dtype=np.float32)
+        inside = block.items < self.n_items
+        had = (block.rows()[inside], block.items[inside])
+        scores[had] = -np.inf
         known = scores[:, : len(self.trained)][:, self.trained]
         highest = known.max(axis=1, keepdims=True)
+        silent |= np.isneginf(highest[:, 0])  # the history holds every item of the training
+        highest[silent] = 0.0
         np.exp(np.minimum(scores - highest, HIGHEST), out=scores)
-        scores /= np.exp(known - highest).sum(axis=1, keepdims=True)
+        sums = np.exp(known - highest).sum(axis=1, keepdims=True)
+        scores /= np.where(silent[:, None], np.float32(1.0), sums)
         scores[:, ~self.scored] = np.nan
         scores[silent] = np.nan
+        scores[had] = np.nan
         return scores
 
     def queries(self, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
