@@ -133,6 +133,7 @@ class Bundle:
             fusion=Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback, counts, reranker),
             encoders=encoders,
             ranking=self.settings.ranking,
+            exploring=self.settings.explore,
             text_fields=tuple(self.settings.encoder.fields),
             release=self.stamp,
             unsaying=frozenset(name for name, weight in self.settings.data.type_weights.items() if weight <= 0),

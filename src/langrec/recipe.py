@@ -72,6 +72,8 @@ _LEAST = {
     "ranking.candidates": 1,
     "ranking.questions": 1,
     "ranking.tune_questions": 1,
+    "explore.places": 0,
+    "explore.among": 1,
     "evaluate.ranks": 1,
     "evaluate.bootstrap": 1,
     "serve.workers": 1,

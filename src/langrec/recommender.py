@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from langrec.data.asked import Asked, block_of, number
 from langrec.data.catalogue import Catalogue
@@ -19,13 +20,14 @@ from langrec.errors import DataError
 from langrec.explain.account import account, reasons
 from langrec.explain.additive import Explanation, Reason
 from langrec.protocols import Encoder
+from langrec.ranking.explore import Explored, draws, explore
 from langrec.ranking.fill import Fallback
 from langrec.ranking.filters import allowed
 from langrec.ranking.fusion import Fusion
 from langrec.ranking.scored import Scored
 from langrec.ranking.select import diverse, top_k
 from langrec.ranking.spoken import matched_words, spoken_scores
-from langrec.settings import RankingSettings
+from langrec.settings import ExploreSettings, RankingSettings
 from langrec.types import (
     Filters,
     FloatMatrix,
@@ -55,6 +57,7 @@ class Recommender:
         fusion: scorers and their mix.
         encoders: by space ("vectors", "tokens"), for texts that arrive at run time.
         ranking: settings of selection.
+        exploring: settings of the places that go to new or rare items.
         text_fields: item fields that make up an item's text.
         release: the stamp of the bundle.
         unsaying: event types that say nothing for an item: they stand in no history, but count as seen.
@@ -65,6 +68,7 @@ class Recommender:
     fusion: Fusion
     encoders: Mapping[str, Encoder]
     ranking: RankingSettings = field(default_factory=RankingSettings)
+    exploring: ExploreSettings = field(default_factory=ExploreSettings)
     text_fields: tuple[str, ...] = ("title", "*text", "categories")
     release: str = ""
     unsaying: frozenset[str] = frozenset()
@@ -125,9 +129,10 @@ class Recommender:
     def search(self, queries: Sequence[Query]) -> list[Recommendation]:
         """`recommend` for wishes in words: what does not match is left out, and seen items are kept.
 
-        The first stage of the trace holds the number of all matches.
+        The first stage of the trace holds the number of all matches. Nothing is explored.
         """
-        return self.recommend([replace(query, filters=replace(query.filters, drop_seen=False)) for query in queries])
+        asked = [replace(query, filters=replace(query.filters, drop_seen=False)) for query in queries]
+        return self._exploring_nothing().recommend(asked)
 
     def neighbours(self, item_id: str, k: int, offset: int = 0, filters: Filters | None = None) -> Recommendation:
         """Items like this one, by everything but popularity.
@@ -141,13 +146,14 @@ class Recommender:
         mix = replace(self.fusion.mix, weights=self.fusion.mix.weights * keep)
         fusion = replace(self.fusion, mix=mix, reranker=None)
         query = Query(history=(item_id,), k=k, offset=offset, filters=filters or Filters())
-        return replace(self, fusion=fusion).recommend([query])[0]
+        return replace(self._exploring_nothing(), fusion=fusion).recommend([query])[0]
 
     def popular(
         self, k: int, offset: int = 0, filters: Filters | None = None, at: datetime | None = None
     ) -> Recommendation:
         """The list for someone of whom nothing is known."""
-        return self.recommend([Query(k=k, offset=offset, filters=filters or Filters(), at=at)])[0]
+        query = Query(k=k, offset=offset, filters=filters or Filters(), at=at)
+        return self._exploring_nothing().recommend([query])[0]
 
     def latest(self, k: int, offset: int = 0, filters: Filters | None = None) -> Recommendation:
         """Items by their own time, newest first; then those without one, scored 0, the last added first.
@@ -164,6 +170,9 @@ class Recommender:
         listed = ItemList(best, (np.maximum(times[best], 0) / 1000.0).astype(np.float32))
         return Recommendation(self.items.ids.take(best), listed, Trace("latest", dropped=dropped, release=self.release))
 
+    def _exploring_nothing(self) -> Recommender:
+        return replace(self, exploring=ExploreSettings()) if self.exploring.places else self
+
     def _answer(self, queries: Sequence[Query]) -> list[Recommendation]:
         start = time.perf_counter()
         scored = self._score(queries)
@@ -178,6 +187,7 @@ class Recommender:
         signals = self.fusion.signal_scores(block)
         silent, parts = self.fusion.silent(signals), self.fusion.parts(signals, block)
         spoken = spoken_scores(queries, block.at, self.fusion, self.encoder)
+        rare = self.fusion.rare_fit(signals) if self.exploring.places else None
         out = []
         for i, query in enumerate(queries):
             own = parts[:, i]
@@ -185,7 +195,8 @@ class Recommender:
                 own = self.fusion.with_repeats(own, again)
             mixed = dict(zip(self.fusion.part_names, own, strict=True))
             one = block.slice(i, i + 1)
-            out.append(Scored.of(query, asked[i], one, mixed, spoken.get(i), bool(silent[i]), self.n_items))
+            found = Scored.of(query, asked[i], one, mixed, spoken.get(i), bool(silent[i]), self.n_items)
+            out.append(found if rare is None else replace(found, rare=rare[i]))
         return out
 
     def _list(self, scored: Scored, hidden: Mask, ms: float) -> Recommendation:
@@ -205,7 +216,11 @@ class Recommender:
             fallback = self._fallback(asked)
             listed = fallback.fill(listed, mask, wanted)
             filled = {fallback.name: len(listed) - max(found, query.offset)}
-        listed = listed.take(np.arange(query.offset, max(query.offset, min(wanted, len(listed)))))
+        explored = self._explore(scored, listed.nums, mask) if self.exploring.places else None
+        if explored is not None:
+            listed = _joined(listed, explored, scored)
+        page = np.arange(query.offset, max(query.offset, min(wanted, len(listed))))
+        listed = listed.take(page)
         done = time.perf_counter()
         matching, allowed_ = int(scored.matches.sum()), int(mask.sum())
         stages = (
@@ -215,7 +230,26 @@ class Recommender:
         )
         filled = {name: count for name, count in filled.items() if count > 0}
         trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, self.release)
-        return Recommendation(self.items.ids.take(listed.nums), listed, trace)
+        answer = Recommendation(self.items.ids.take(listed.nums), listed, trace)
+        return answer if explored is None else self._told(answer, explored, page)
+
+    def _explore(self, scored: Scored, listed: IntVector, mask: Mask) -> Explored:
+        """The list with its drawn items: by what their texts say of the history or the wish, else the newest."""
+        settings, fit = self.exploring, scored.scores if scored.spoken or scored.rare is None else scored.rare
+        may = mask & self.fusion.is_rare()
+        worth = np.where(may & (fit > 0), fit, np.float32(np.nan)).astype(np.float32)
+        if np.isnan(worth).all() and not scored.spoken:
+            nums = np.flatnonzero(may)
+            newest = np.lexsort((nums, self.items.times()[nums]))
+            worth[nums[newest]] = np.arange(len(nums), dtype=np.float32)
+        rng = draws(settings.seed, scored.query, scored.asked.at)
+        return explore(listed, scored.query.k, worth, settings.among, settings.places, rng)
+
+    def _told(self, answer: Recommendation, explored: Explored, page: npt.NDArray[np.intp]) -> Recommendation:
+        """The answer with what was drawn into it."""
+        drawn = answer.items.nums[np.isin(answer.items.nums, explored.drawn)]
+        named = replace(answer.trace, explored=self.items.ids.take(drawn))
+        return replace(answer, trace=named, propensities=explored.propensities[page])
 
     def _fallback(self, asked: Asked) -> Fallback:
         return Fallback.of(self.fusion, self.ranking.fallback, asked.at)
@@ -291,3 +325,14 @@ class Recommender:
         nums = self.items.ids.numbers(item_ids)
         known = nums >= 0
         return replace(self, fusion=self.fusion.with_events(nums[known], at[known], gains[known]))
+
+
+def _joined(listed: ItemList, explored: Explored, scored: Scored) -> ItemList:
+    """The list in the order of exploration, drawn items with the scores and signals that they have."""
+    drawn = explored.drawn
+    columns = {name: np.concatenate([own, scored.parts[name][drawn]]) for name, own in listed.columns.items()}
+    both = ItemList(
+        np.concatenate([listed.nums, drawn]), np.concatenate([listed.scores, scored.scores[drawn]]), columns
+    )
+    order = np.argsort(both.nums, kind="stable")
+    return both.take(order[np.searchsorted(both.nums[order], explored.nums)])

@@ -253,6 +253,21 @@ class RankingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExploreSettings:
+    """Places of a list that go to new or rare items, so that these can show their worth.
+
+    Attributes:
+        places: places of each list, at most half of them; 0 explores nothing.
+        among: the best new or rare items by text, from which the shown ones are drawn with one chance.
+        seed: of the draws.
+    """
+
+    places: int = 0
+    among: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluateSettings:
     """The measuring protocol.
 
@@ -321,5 +336,6 @@ class Settings:
     id_tower: IdTowerSettings = field(default_factory=IdTowerSettings)
     text_tower: TextTowerSettings = field(default_factory=TextTowerSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
+    explore: ExploreSettings = field(default_factory=ExploreSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)

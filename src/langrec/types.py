@@ -227,6 +227,7 @@ class Trace:
         filled: how many places at the end a fallback filled, by the fallback's name.
         unknown: ids of the request that the catalogue does not hold.
         release: the stamp of the bundle that answered.
+        explored: ids of the new or rare items that were drawn into the list.
     """
 
     reason: str
@@ -235,15 +236,24 @@ class Trace:
     filled: Mapping[str, int] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     release: str = ""
+    explored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommendation:
-    """The answer to one query: ids best first, their scores and signals, and the trace."""
+    """The answer to one query: ids best first, their scores and signals, and the trace.
+
+    Attributes:
+        ids: k item ids.
+        items: the same in numbers, with scores and signals.
+        trace: how the answer came about.
+        propensities: (k,) the chance of each item to be in the list; None = 1, nothing was drawn.
+    """
 
     ids: tuple[str, ...]
     items: ItemList
     trace: Trace
+    propensities: FloatVector | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -48,3 +48,17 @@ def test_lists_for_everyone_are_logged_too(live, path, asked, kind, user):
     assert (row["release"], row["request_id"]) == (live.new, answer.headers["X-Request-Id"])
     if isinstance(shown, list):
         assert row["scores"] == pytest.approx([one["Score"] for one in shown], rel=1e-5)
+
+
+def test_drawn_items_are_logged_with_their_chance(live):
+    asked = {"user": "sea-u0", "k": 10, "explore": 2}
+    shown = live.send("POST", "/api/recommend", asked)
+    drawn = shown["trace"]["explored"]
+    plain = live.send("POST", "/api/recommend", {**asked, "explore": 0})
+
+    rows = wait_until(lambda: logged(live) if len(logged(live)) == 2 else None)
+    chances = dict(zip(rows[0]["items"], rows[0]["propensities"], strict=True))
+    assert len(drawn) == 2 and set(drawn) <= set(chances)
+    assert all(0 < chances.pop(item) < 1 for item in drawn)
+    assert set(chances.values()) == {1.0}
+    assert plain["trace"]["explored"] == [] and rows[1]["propensities"] == [1.0] * 10

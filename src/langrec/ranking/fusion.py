@@ -83,6 +83,18 @@ class Fusion:
         common: Mask = self.counts > RARE
         return common
 
+    def rare_fit(self, signals: Signals) -> FloatMatrix:
+        """(q, n_items) how well rare and new items fit by the signals that read texts; NaN where these say nothing."""
+        rare = [s for s, signal in enumerate(self.signals) if signal.rare]
+        told = log_features(signals[rare]).sum(axis=0) if rare else np.zeros(signals.shape[1:], dtype=np.float32)
+        return np.where(told > 0, told, np.float32(np.nan))
+
+    def is_rare(self) -> Mask:
+        """(n_items,) True for items with few training events or none."""
+        rare = np.ones(self.n_items, dtype=np.bool_)
+        rare[: len(self.counts)] = ~self._common
+        return rare
+
     def at(self, signal: Signal) -> Any:
         """The scorer of a signal, with the signal's own settings."""
         return self._bound[signal]

@@ -26,6 +26,7 @@ class Scored:
         matches: (n,) True for what may be shown; without a wish in words, everything.
         spoken: whether the query holds a wish: then what does not match is not shown, and nothing is filled.
         silent: whether no signal but popularity has anything to say of the history.
+        rare: (n,) how well new and rare items fit by their texts, NaN for the others; None = nobody asked.
     """
 
     query: Query
@@ -37,6 +38,7 @@ class Scored:
     matches: Mask
     spoken: bool
     silent: bool
+    rare: FloatVector | None = None
 
     @classmethod
     def of(

@@ -296,6 +296,9 @@ class RecommendBody(_Ours):
     filters: FiltersBody = Field(default_factory=lambda: FiltersBody())
     without: list[Id] = Field(default_factory=list, description="history items to leave out: what if they were unseen?")
     diversity: float | None = Field(default=None, ge=0, le=1, description="0 by score alone, 1 as different as can be")
+    explore: int | None = Field(
+        default=None, ge=0, le=100, description="places that go to new or rare items; null as the release is set"
+    )
     explain: bool = Field(default=True, description="give each item its reason")
 
 

@@ -113,6 +113,7 @@ class Trace(BaseModel):
     filled: dict[str, int] = Field(description="items put in by a fallback", examples=[{}])
     unknown: list[str] = Field(description="ids that nobody knows", examples=[[]])
     release: Stamp
+    explored: list[str] = Field(description="new or rare items that were drawn into the list", examples=[[]])
 
 
 class RecommendReply(BaseModel):

@@ -49,7 +49,9 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
         filters=body.filters.filters(),
         without=tuple(body.without),
     )
-    answer = await service.recommend(query, history_known=body.history is None, diversity=body.diversity)
+    answer = await service.recommend(
+        query, history_known=body.history is None, diversity=body.diversity, explore=body.explore
+    )
     items = shapes.list_items(answer)
     if body.explain:
         # Not in the scorer's thread: reasons of one list should not hold up the lists of others.

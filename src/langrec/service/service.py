@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -24,10 +24,16 @@ from langrec.service.writer import Writer
 from langrec.settings import ServeSettings
 from langrec.types import Query, Recommendation
 
+if TYPE_CHECKING:
+    from langrec.recommender import Recommender
+
 T = TypeVar("T")
 _log = logging.getLogger("langrec.service")
 _CACHE_SIZE = 1024
 _CACHE_SECONDS = 30.0
+
+# What a request asks for in place of the release's settings: (name, value) of `diversity` and `explore`.
+Changes = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +50,7 @@ class _Ask:
     kind: str  # recommend or search
     query: Query
     known: bool  # the history comes from the store
-    diversity: float | None = None
+    changed: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +88,26 @@ class Service:
         """The snapshot in use; changes that nobody has asked for yet may be missing."""
         return self.releases.snapshot
 
-    async def recommend(self, query: Query, *, history_known: bool = True, diversity: float | None = None) -> Answer:
+    async def recommend(
+        self,
+        query: Query,
+        *,
+        history_known: bool = True,
+        diversity: float | None = None,
+        explore: int | None = None,
+    ) -> Answer:
         """The best items for a query.
 
         Args:
             query: what is asked.
             history_known: read the user's history from the store.
             diversity: from 0 to 1, in place of the release's setting.
+            explore: places that go to new or rare items, in place of the release's setting.
         """
         known = history_known and query.user is not None
-        answer: Answer = await self._ask(_Ask("recommend", query, known, diversity))
+        wanted = {"diversity": diversity, "explore": explore}
+        changed = tuple((name, value) for name, value in wanted.items() if value is not None)
+        answer: Answer = await self._ask(_Ask("recommend", query, known, changed))
         return answer
 
     async def search(self, query: Query) -> Answer:
@@ -146,8 +162,7 @@ class Service:
                 "offset": answer.query.offset,
                 "items": list(answer.list.ids),
                 "scores": [_number(score) for score in answer.list.items.scores],
-                # The lists are deterministic: what was shown was shown with probability 1.
-                "propensities": [1.0] * len(answer.list.ids),
+                "propensities": _propensities(answer.list),
             }
         )
         if not self._background:
@@ -183,7 +198,7 @@ class Service:
         snapshot = self.releases.fresh()
         self.stats.serving(snapshot.stamp, len(snapshot.overlay))
         results: list[Any] = [None] * len(jobs)
-        asks: dict[tuple[str, float | None], list[tuple[int, Query]]] = {}
+        asks: dict[tuple[str, Changes], list[tuple[int, Query]]] = {}
         with self.store.read() as connection:
             for i, job in enumerate(jobs):
                 try:
@@ -191,34 +206,32 @@ class Service:
                         results[i] = job.work(snapshot, connection)
                     else:
                         query = self.known_history(job.query, connection) if job.known else job.query
-                        asks.setdefault((job.kind, job.diversity), []).append((i, query))
+                        asks.setdefault((job.kind, job.changed), []).append((i, query))
                 except Exception as error:
                     results[i] = error
-        for (kind, diversity), asked in asks.items():
+        for (kind, changed), asked in asks.items():
             self.stats.block.observe(len(asked))
-            self._answer(kind, diversity, asked, snapshot, results)
+            self._answer(kind, changed, asked, snapshot, results)
         return results
 
     def _answer(
         self,
         kind: str,
-        diversity: float | None,
+        changed: Changes,
         asked: Sequence[tuple[int, Query]],
         snapshot: Snapshot,
         results: list[Any],
     ) -> None:
         missing = []
         for i, query in asked:
-            found = self._cached(_key(kind, diversity, query, snapshot))
+            found = self._cached(_key(kind, changed, query, snapshot))
             if found is None:
                 missing.append((i, query))
             else:
                 results[i] = Answer(query, found, snapshot)
         if not missing:
             return
-        recommender = snapshot.recommender
-        if diversity is not None:
-            recommender = replace(recommender, ranking=replace(recommender.ranking, diversity=diversity))
+        recommender = _changed(snapshot.recommender, changed)
         answer = recommender.recommend if kind == "recommend" else recommender.search
         try:
             lists = answer([query for _, query in missing])
@@ -228,11 +241,11 @@ class Service:
                 return
             # One bad query must not fail its neighbours.
             for pair in missing:
-                self._answer(kind, diversity, [pair], snapshot, results)
+                self._answer(kind, changed, [pair], snapshot, results)
             return
         for (i, query), found in zip(missing, lists, strict=True):
             results[i] = Answer(query, found, snapshot)
-            self._remember(_key(kind, diversity, query, snapshot), found)
+            self._remember(_key(kind, changed, query, snapshot), found)
 
     def _cached(self, key: tuple[Any, ...] | None) -> Recommendation | None:
         entry = self._cache.get(key) if key else None
@@ -269,12 +282,30 @@ def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     connection.execute(schema.impressions.insert(), rows)
 
 
-def _key(kind: str, diversity: float | None, query: Query, snapshot: Snapshot) -> tuple[Any, ...] | None:
+def _changed(recommender: Recommender, changed: Changes) -> Recommender:
+    """The recommender with the settings of a request."""
+    for name, value in changed:
+        if name == "explore":
+            recommender = replace(recommender, exploring=replace(recommender.exploring, places=value))
+        else:
+            recommender = replace(recommender, ranking=replace(recommender.ranking, **{name: value}))
+    return recommender
+
+
+def _propensities(shown: Recommendation) -> list[float]:
+    """The chance of each item to be in the list; without exploration a list is deterministic."""
+    if shown.propensities is None:
+        return [1.0] * len(shown)
+    return [round(float(chance), 6) for chance in shown.propensities]
+
+
+def _key(kind: str, changed: Changes, query: Query, snapshot: Snapshot) -> tuple[Any, ...] | None:
     """All that an answer depends on but the time; None where the query cannot be looked up."""
-    if query.vector is not None or query.at is not None:
+    explores = dict(changed).get("explore", snapshot.recommender.exploring.places)
+    if query.vector is not None or query.at is not None or explores:
         return None
     try:
-        key = (kind, diversity, snapshot.stamp, snapshot.loaded_at, snapshot.revision, snapshot.counted, query)
+        key = (kind, changed, snapshot.stamp, snapshot.loaded_at, snapshot.revision, snapshot.counted, query)
         hash(key)
     except TypeError:
         return None

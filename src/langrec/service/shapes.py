@@ -77,6 +77,7 @@ def trace(value: Trace) -> dict[str, Any]:
         "filled": dict(value.filled),
         "unknown": list(value.unknown),
         "release": value.release,
+        "explored": list(value.explored),
     }
 
 
