@@ -27,6 +27,7 @@ from langrec.ranking.fusion import Fusion
 from langrec.ranking.scored import Scored
 from langrec.ranking.select import diverse, top_k
 from langrec.ranking.spoken import matched_words, spoken_scores
+from langrec.ranking.starters import affinities, candidates_for, pick_starters
 from langrec.settings import ExploreSettings, RankingSettings
 from langrec.types import (
     Filters,
@@ -142,11 +143,8 @@ class Recommender:
         """
         if self.view(item_id) is None:
             raise DataError(f"item {item_id!r} is not in the catalogue", field="item_id")
-        keep = np.array([not signal.scorer.startswith("popular") for signal in self.fusion.signals])
-        mix = replace(self.fusion.mix, weights=self.fusion.mix.weights * keep)
-        fusion = replace(self.fusion, mix=mix, reranker=None)
         query = Query(history=(item_id,), k=k, offset=offset, filters=filters or Filters())
-        return replace(self._exploring_nothing(), fusion=fusion).recommend([query])[0]
+        return replace(self._exploring_nothing(), fusion=self.fusion.without_popularity()).recommend([query])[0]
 
     def popular(
         self, k: int, offset: int = 0, filters: Filters | None = None, at: datetime | None = None
@@ -154,6 +152,38 @@ class Recommender:
         """The list for someone of whom nothing is known."""
         query = Query(k=k, offset=offset, filters=filters or Filters(), at=at)
         return self._exploring_nothing().recommend([query])[0]
+
+    def starters(self, queries: Sequence[Query]) -> list[Recommendation]:
+        """Items to ask someone new about: popular, unlike one another, and informative (see `ranking.starters`).
+
+        What the query's history holds counts as liked: the starters then say what it does not. The score of a starter
+        is the share of people's choices that a like of it speaks for and no earlier one does.
+
+        Args:
+            queries: history, k, offset, filters and at are read.
+
+        Raises:
+            DataError: as `recommend`.
+        """
+        return [self._starters(query) for query in queries]
+
+    def _starters(self, query: Query) -> Recommendation:
+        start = time.perf_counter()
+        asked, wanted = number(query, self.items, self.unsaying), query.k + query.offset
+        mask, dropped = allowed(self.items, self.items.hidden(), query.filters, asked.seen, asked.at)
+        order = self._fallback(asked).order
+        among = top_k(np.where(mask, order, np.nan), candidates_for(wanted))
+        fusion = self.fusion.without_popularity()
+        liked = np.unique(asked.history)
+        near = affinities(fusion, np.concatenate([among, liked]), asked.at)
+        best = pick_starters(near[: len(among)], among, np.maximum(order, 0.0), near[len(among) :], wanted)
+        listed = ItemList(best.nums[query.offset :], best.gains[query.offset :])
+        stages = (
+            Stage("filter", self.n_items, int(mask.sum()), 0.0),
+            Stage("select", len(among), len(listed), 1000 * (time.perf_counter() - start)),
+        )
+        trace = Trace("starters", stages, dropped, unknown=asked.unknown, release=self.release)
+        return Recommendation(self.items.ids.take(listed.nums), listed, trace)
 
     def latest(self, k: int, offset: int = 0, filters: Filters | None = None) -> Recommendation:
         """Items by their own time, newest first; then those without one, scored 0, the last added first.

@@ -221,7 +221,7 @@ class Trace:
     """How an answer came about.
 
     Attributes:
-        reason: why this kind of answer, in one word: history, text, vector, new_visitor, fallback.
+        reason: why this kind of answer, in one word: history, text, vector, new_visitor, fallback; starters, latest.
         stages: the steps in order.
         dropped: items left out, by the rule that dropped them.
         filled: how many places at the end a fallback filled, by the fallback's name.

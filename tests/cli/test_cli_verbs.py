@@ -129,6 +129,19 @@ def test_recommend_without_users_is_for_everybody(langrec_, releases, tmp_path):
     assert pl.read_parquet(tmp_path / "all.parquet")["user_id"].n_unique() == 48
 
 
+def test_recommend_prints_a_list_for_likes_and_a_wish(langrec_, releases):
+    code, said, error = langrec_("recommend", "--release", releases, "--likes", "i0, i4,gone", "--k", 3, "--json")
+    rows = json.loads(said)
+    assert code == 0 and len(rows) == 3
+    assert not {"i0", "i4"} & {row["item_id"] for row in rows}
+    assert error == "--likes gone: not in the catalogue; passed over"
+    title = rows[0]["title"]
+    code, said, _ = langrec_("recommend", "--release", releases, "--likes", "i0", "--wish", title, "--k", 2, "--json")
+    assert code == 0 and rows[0]["item_id"] in {row["item_id"] for row in json.loads(said)}
+    code, said, _ = langrec_("recommend", "--release", releases, "--wish", title, "--k", 2)
+    assert code == 0 and rows[0]["item_id"] in said and "by text" in said
+
+
 def test_recommend_says_as_json_what_it_wrote(langrec_, releases, tmp_path):
     out = tmp_path / "made" / "all.parquet"
     code, said, _ = langrec_("recommend", "--release", releases, "--k", 3, "--out", out, "--json")
@@ -270,6 +283,10 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["recommend", "--release", "RELEASES", "--out", "RELEASES"], "is a folder; name a file in it"),
         (["recommend", "--release", "RELEASES", "--out", "SHOP/x/lists.parquet"], "cannot be written to"),
         (["recommend", "--release", "nowhere", "--json"], "nowhere"),
+        (
+            ["recommend", "--release", "RELEASES", "--users", "u.txt", "--likes", "i1"],
+            "--users: writes lists for known",
+        ),
         (["search", "word", "--release", "nowhere"], "nowhere"),
         (["search", "word", "--k", "0"], "'--k'"),
         (["serve", "--releases", "nowhere", "--store", "sqlite:///own.db", "--port", "0"], "holds no release"),

@@ -62,3 +62,9 @@ def test_drawn_items_are_logged_with_their_chance(live):
     assert all(0 < chances.pop(item) < 1 for item in drawn)
     assert set(chances.values()) == {1.0}
     assert plain["trace"]["explored"] == [] and rows[1]["propensities"] == [1.0] * 10
+
+
+def test_starters_are_logged_as_onboarding(live):
+    shown = live.get("/api/onboarding", k=3)
+    (row,) = wait_until(lambda: logged(live))
+    assert (row["kind"], row["user_id"], row["items"]) == ("onboarding", None, [one["id"] for one in shown["items"]])

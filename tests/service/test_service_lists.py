@@ -291,3 +291,27 @@ def test_a_cursor_of_another_search_is_refused(live):
     other = live.client.get("/api/search", params={"q": "sea", "k": 3, "cursor": cursor})
     assert other.status_code == 400 and other.json()["field"] == "cursor"
     assert live.client.get("/api/search", params={"q": "story", "cursor": "nonsense"}).status_code == 400
+
+
+def test_someone_new_is_asked_about_every_topic_and_then_about_the_others(shared):
+    first = shared.get("/api/onboarding", k=4)
+    assert first["trace"]["reason"] == "starters"
+    topics = {one["id"][:-2] for one in first["items"]}
+    assert topics == {"sea", "bread", "chess", "moon"}
+    assert [one["position"] for one in first["items"]] == [0, 1, 2, 3]
+    liked, skipped = first["items"][0]["id"], first["items"][1]["id"]
+    second = [one["id"] for one in shared.get("/api/onboarding", k=3, likes=[liked], skip=[skipped])["items"]]
+    assert not {liked, skipped} & set(second)
+    assert liked[:-2] not in {name[:-2] for name in second}
+    known = [one["id"] for one in shared.get("/api/onboarding", k=3, user="sea-u0")["items"]]
+    assert "sea" not in {name[:-2] for name in known}
+
+
+def test_a_wish_and_likes_given_together_share_the_score(shared):
+    body = {"text": "oven dough anchor whale", "history": ["bread00", "bread02"], "k": 5}
+    both = [one["id"] for one in shared.send("POST", "/api/recommend", body)["items"]]
+    wish = [one["id"] for one in shared.send("POST", "/api/recommend", {**body, "personal": 0})["items"]]
+    assert both != wish
+    assert sum(name.startswith("bread") for name in both) >= sum(name.startswith("bread") for name in wish)
+    half = shared.send("POST", "/api/recommend", {**body, "personal": 0.5})["items"]
+    assert [one["id"] for one in half] == both

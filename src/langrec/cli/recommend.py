@@ -1,4 +1,4 @@
-"""`langrec recommend`: lists for many users into one file."""
+"""`langrec recommend`: lists for many users into one file, or one list for someone new."""
 
 from __future__ import annotations
 
@@ -25,18 +25,33 @@ def recommend(
     out: Annotated[Path, typer.Option("--out", help="Parquet file: user_id, item_id, score, rank.")] = Path(
         "recommendations.parquet"
     ),
+    likes: Annotated[
+        str | None, typer.Option("--likes", help="Ids of liked items, comma separated: one list, printed.")
+    ] = None,
+    wish: Annotated[str | None, typer.Option("--wish", help="A wish in words: one list, printed.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend to many users and write `user_id, item_id, score, rank`.
+    """Recommend to many users and write `user_id, item_id, score, rank`, or print one list for someone new.
 
-    A user that the release does not know gets the list of a new visitor.
+    A user that the release does not know gets the list of a new visitor. With `--likes`, `--wish` or both nobody needs
+    to be known: the list answers the wish, half by the wish and half by the likes where both are given.
 
     Example: `langrec recommend --release releases --k 20 --out lists.parquet`
+
+    Example: `langrec recommend --release releases --likes m7,m12 --wish "a quiet film about space"`
     """
     import polars as pl
 
     from langrec.bundle import Bundle
 
+    if likes is not None or wish is not None:
+        if users is not None:
+            raise DataError(
+                "--users: writes lists for known users; leave it out with --likes and --wish", field="users"
+            )
+        liked = tuple(part.strip() for part in (likes or "").split(",") if part.strip())
+        _print_one(release, liked, wish, k, as_json)
+        return
     check_out_file(out)
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
@@ -73,6 +88,31 @@ def recommend(
         print(json.dumps({**said, "seconds": round(seconds, 3)}))
     else:
         print(out)
+
+
+def _print_one(release: Path, likes: tuple[str, ...], wish: str | None, k: int, as_json: bool) -> None:
+    """Prints the list of someone of whom only likes and a wish are known; ids that nobody knows are named."""
+    from langrec.bundle import Bundle
+
+    recommender = Bundle.open(release).recommender()
+    query = Query(history=likes, text=wish or None, k=k, personal=0.5 if likes else 0.0)
+    answer = recommender.recommend([query])[0]
+    for name in answer.trace.unknown:
+        print(f"--likes {name}: not in the catalogue; passed over", file=sys.stderr)
+    rows = [
+        {"item_id": name, "title": recommender.items.title(int(num)), "score": float(score)}
+        for name, num, score in zip(answer.ids, answer.items.nums, answer.items.scores, strict=True)
+    ]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("item", "title", "score", title=f"by {answer.trace.reason.replace('_', ' ')}")
+    for row in rows:
+        table.add_row(str(row["item_id"]), str(row["title"]), f"{row['score']:.3f}")
+    Console().print(table)
 
 
 def _query(name: str, history: object, k: int) -> Query:

@@ -156,6 +156,11 @@ class Fusion:
         vectors: FloatMatrix | None = getattr(self.scorers.get("vectors"), "vectors", None)
         return vectors
 
+    def without_popularity(self) -> Self:
+        """The same mix, in which popularity weighs nothing, and without a second look, which learned to mind it."""
+        keep = np.array([not signal.scorer.startswith("popular") for signal in self.signals], dtype=np.bool_)
+        return replace(self, mix=replace(self.mix, weights=self.mix.weights * keep), reranker=None)
+
     def with_scorers(self, scorers: Mapping[str, Scorer], n_items: int) -> Self:
         """The same mix over other states of the scorers."""
         return replace(self, scorers=scorers, n_items=n_items)

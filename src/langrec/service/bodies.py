@@ -290,7 +290,14 @@ class RecommendBody(_Ours):
 
     user: Id | None = Field(default=None, examples=["ann"])
     history: list[Id] | None = Field(default=None, description="item ids, oldest first; replaces what is known")
-    text: Text | None = None
+    text: Text | None = Field(default=None, description="a wish in words: only what answers it is shown")
+    meaning: float = Field(default=0.5, ge=0, le=1, description="for a text: 0 matches words only, 1 meaning only")
+    personal: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="for a text: the history's share of the score; null is 0.5 where `history` is given here, else 0",
+    )
     k: int = Field(default=10, ge=1)
     offset: int = Field(default=0, ge=0, le=1_000_000)
     filters: FiltersBody = Field(default_factory=lambda: FiltersBody())

@@ -107,7 +107,7 @@ class Stage(BaseModel):
 class Trace(BaseModel):
     """How an answer came about."""
 
-    reason: str = Field(description="history, text, vector, new_visitor or fallback", examples=["history"])
+    reason: str = Field(description="history, text, vector, new_visitor, fallback or starters", examples=["history"])
     stages: list[Stage]
     dropped: dict[str, int] = Field(description="items left out, by rule", examples=[{"seen": 42}])
     filled: dict[str, int] = Field(description="items put in by a fallback", examples=[{}])
@@ -120,6 +120,14 @@ class RecommendReply(BaseModel):
     """A list with its reasons and its trace."""
 
     items: list[Recommended]
+    trace: Trace
+    request_id: RequestId
+
+
+class OnboardingReply(BaseModel):
+    """Items to ask someone new about; a score is the share of choices that only this one speaks for."""
+
+    items: list[Listed]
     trace: Trace
     request_id: RequestId
 

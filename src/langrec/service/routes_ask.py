@@ -27,7 +27,7 @@ from langrec.service.guard import NotFound, needs
 from langrec.service.searching import search_page
 from langrec.service.service import Answer
 from langrec.service.snapshot import Snapshot
-from langrec.types import Query
+from langrec.types import Filters, Query
 
 reading = APIRouter(prefix="/api", tags=["ask"], dependencies=[Depends(needs("read"))])
 
@@ -48,6 +48,8 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
         offset=body.offset,
         filters=body.filters.filters(),
         without=tuple(body.without),
+        meaning=body.meaning,
+        personal=(0.5 if body.history else 0.0) if body.personal is None else body.personal,
     )
     answer = await service.recommend(
         query, history_known=body.history is None, diversity=body.diversity, explore=body.explore
@@ -59,6 +61,37 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
         items = [item | {"reason": reason} for item, reason in zip(items, reasons, strict=True)]
     after.add_task(service.log_impression, request.state.request_id, "recommend", body.user, answer)
     shown = {"items": items, "trace": shapes.trace(answer.list.trace), "request_id": request.state.request_id}
+    return Answered(shown, background=after)
+
+
+@reading.get("/onboarding", summary="Items to ask someone new about", response_model=replies.OnboardingReply)
+async def onboarding(
+    request: Request,
+    after: BackgroundTasks,
+    k: Annotated[int, Param(ge=1, description="how many at most", examples=[12])] = 12,
+    offset: Offset = 0,
+    likes: Annotated[
+        list[Id] | None, Param(description="items that are liked already; repeat the parameter", examples=[["m7"]])
+    ] = None,
+    skip: Annotated[
+        list[Id] | None, Param(description="items that are not shown again; repeat it", examples=[["m9"]])
+    ] = None,
+    user: Annotated[Id | None, Param(description="whose events count as likes", examples=["ann"])] = None,
+    category: Annotated[
+        list[Text] | None, Param(description="an item needs one of them; repeat it", examples=[["Comedy"]])
+    ] = None,
+) -> Answered:
+    """Popular items that differ, and whose likes say much; `likes` and `skip` ask for what is left to learn."""
+    service = service_of(request)
+    filters = Filters(categories=tuple(category or ()), exclude=tuple(skip or ()))
+    query = Query(user=user, history=tuple(likes or ()), k=check_count(service, k, "k"), offset=offset, filters=filters)
+    answer = await service.starters(query, history_known=likes is None)
+    after.add_task(service.log_impression, request.state.request_id, "onboarding", user, answer)
+    shown = {
+        "items": shapes.list_items(answer),
+        "trace": shapes.trace(answer.list.trace),
+        "request_id": request.state.request_id,
+    }
     return Answered(shown, background=after)
 
 

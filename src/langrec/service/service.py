@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    kind: str  # recommend or search
+    kind: str  # recommend, search or starters
     query: Query
     known: bool  # the history comes from the store
     changed: Changes = ()
@@ -113,6 +113,15 @@ class Service:
     async def search(self, query: Query) -> Answer:
         """Items that fit a text; a user's history counts as far as the query says."""
         answer: Answer = await self._ask(_Ask("search", query, query.user is not None and query.personal > 0))
+        return answer
+
+    async def starters(self, query: Query, *, history_known: bool = True) -> Answer:
+        """Items to ask someone new about; what the history holds counts as liked.
+
+        Args:
+            history_known: read the user's history from the store.
+        """
+        answer: Answer = await self._ask(_Ask("starters", query, history_known and query.user is not None))
         return answer
 
     async def call(self, work: Callable[[Snapshot, sa.Connection], T]) -> T:
@@ -232,7 +241,8 @@ class Service:
         if not missing:
             return
         recommender = _changed(snapshot.recommender, changed)
-        answer = recommender.recommend if kind == "recommend" else recommender.search
+        kinds = {"recommend": recommender.recommend, "search": recommender.search, "starters": recommender.starters}
+        answer = kinds[kind]
         try:
             lists = answer([query for _, query in missing])
         except Exception as error:
