@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -99,3 +100,15 @@ def test_without_a_better_ranking_the_mix_stays_alone(tmp_path):
     why = bundle.manifest["validation"]["why"]
     assert bundle.recommender().fusion.reranker is None or why.startswith("trees:")
     assert why
+
+
+@pytest.mark.parametrize("harm", [shutil.rmtree, lambda folder: (folder / "trees.json").write_text("{")])
+def test_kept_trees_that_are_gone_or_damaged_are_learned_again(tmp_path, harm):
+    wanted = small_release.settings(tmp_path, ranker="trees", tree_min_leaf=2, trees=5)
+    first, _ = train(DATA, wanted, tmp_path / "releases", steps=tmp_path / "steps")
+    (kept,) = (tmp_path / "steps").glob("trees-*")
+    harm(kept)
+    second, _ = train(DATA, wanted, tmp_path / "releases", steps=tmp_path / "steps")
+    both = [Bundle.open(folder).manifest["files"] for folder in (first, second)]
+    trees = [{name: file for name, file in files.items() if "second/trees" in name} for files in both]
+    assert trees[0] == trees[1] != {}

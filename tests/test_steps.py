@@ -90,3 +90,10 @@ def test_a_step_that_says_nothing_is_kept_too(tmp_path):
     for _ in range(2):
         assert Steps(tmp_path).run("tune", {}, compute) is None
     assert compute.calls == 1
+
+
+def test_a_kept_value_that_lacks_what_belongs_to_it_is_computed_again(tmp_path):
+    compute = Counter({"trees": True})
+    for there in (True, False, True):
+        Steps(tmp_path).run("mix", {}, compute, whole=lambda value, there=there: there or not value["trees"])
+    assert compute.calls == 2

@@ -20,6 +20,7 @@ from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.data.splits import Split
+from langrec.errors import BundleError
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
 from langrec.fusing import gain, learn
 from langrec.protocols import Progress
@@ -128,10 +129,15 @@ def choose(
     told("learn the mix", 0, 0)
     mixed = {name: found for name, found in params.items() if enters_mix(name)}
     key = {**inputs, "params": mixed, "ranking": to_dict(settings.ranking), "signals": entering}
-    found = kept.run("mix", key, lambda: _learn(dataset, split, reading, mixed, settings, fitted, kept, key))
+    found = kept.run(
+        "mix",
+        key,
+        lambda: _learn(dataset, split, reading, mixed, settings, fitted, kept, key),
+        whole=lambda found: not found["trees"] or _kept_trees(kept, key) is not None,
+    )
     weights = np.array(found["weights"], dtype=np.float32)
     learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
-    trees = Trees.load(_trees_folder(kept, key)) if found["trees"] else None
+    trees = _kept_trees(kept, key) if found["trees"] else None
     return Chosen(params, scores, learned, found["scores"], trees=trees, why=found["why"])
 
 
@@ -288,6 +294,14 @@ def _learn(
 
 def _trees_folder(kept: Steps, key: Mapping[str, Any]) -> Path:
     return (kept.folder or cache_folder()) / f"trees-{step_hash('trees', key)[:20]}"
+
+
+def _kept_trees(kept: Steps, key: Mapping[str, Any]) -> Trees | None:
+    """The trees that were learned with the mix; None where their folder is gone or damaged."""
+    try:
+        return Trees.load(_trees_folder(kept, key))
+    except BundleError:
+        return None
 
 
 def _counts(dataset: Dataset, events: Events) -> IntVector:

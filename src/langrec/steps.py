@@ -22,15 +22,26 @@ class Steps:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def run(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    def run(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        compute: Callable[[], Any],
+        whole: Callable[[Any], bool] = lambda _: True,
+    ) -> Any:
         """The step's JSON value: read where this name and these inputs were computed before, else computed and kept.
 
         The value is what JSON makes of it (a tuple comes back as a list), kept or not.
+
+        Args:
+            whole: False for a kept value that lacks something beside it, such as a folder: it is computed again.
         """
         path = None if self.folder is None else self.folder / f"{name}-{step_hash(name, inputs)[:20]}.json"
         if path is not None:
             try:
-                return json.loads(path.read_text("utf-8"))
+                kept = json.loads(path.read_text("utf-8"))
+                if whole(kept):
+                    return kept
             except (OSError, ValueError):
                 pass
         text = json.dumps(compute())
