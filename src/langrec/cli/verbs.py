@@ -11,6 +11,7 @@ VERBS = {
     "demo": "langrec.cli.demo:demo",
     "data": "langrec.cli.data:app",
     "train": "langrec.cli.train:train",
+    "adapt": "langrec.cli.adapt:adapt",
     "evaluate": "langrec.cli.evaluate:evaluate",
     "recommend": "langrec.cli.recommend:recommend",
     "search": "langrec.cli.search:search",

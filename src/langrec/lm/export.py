@@ -70,7 +70,19 @@ def load_torch(model: TextModel) -> Any:
     core = AutoModel.from_pretrained(str(model.folder), attn_implementation="eager", dtype=torch.float32).eval()
     if getattr(core.config, "is_encoder_decoder", False):
         core = core.get_encoder()
-    return pooled(core, model)
+    return with_parts(core, model)
+
+
+def with_parts(core: Any, model: TextModel) -> Any:
+    """As `pooled`, with the adapters or the side network that an adapted model's folder holds beside its weights."""
+    from langrec.lm.adapt import adapters, side
+
+    saved = adapters.read(model.folder)
+    if saved:
+        adapters.put_back(core, saved)
+    module = pooled(core, model)
+    beside = side.read(model.folder)
+    return side.Beside(module, model.pooling, side.Side.of(beside)).eval() if beside else module.eval()
 
 
 def pooled(core: Any, model: TextModel) -> Any:
@@ -87,20 +99,24 @@ def pooled(core: Any, model: TextModel) -> Any:
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             states = self.core(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
-            mask = attention_mask.unsqueeze(-1).to(states.dtype)
-            if model.pooling == "cls":
-                vectors = states[:, 0]
-            elif model.pooling == "max":
-                vectors = (states + (mask - 1) * 1e9).amax(1)
-            elif model.pooling == "lasttoken":
-                # Padding stands on the right: the last token is where the running count reaches its end.
-                last = (mask.cumsum(1) == mask.sum(1, keepdim=True)) * mask
-                vectors = (states * last).sum(1)
-            else:
-                vectors = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            vectors = pool(states, attention_mask, model.pooling)
             return torch.nn.functional.normalize(self.dense(vectors), p=2.0, dim=1)
 
     return Pooled().eval()
+
+
+def pool(states: Any, attention_mask: Any, pooling: str) -> Any:
+    """Token states (b, t, d) to vectors (b, d) by one of the poolings, padding left out."""
+    mask = attention_mask.unsqueeze(-1).to(states.dtype)
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "max":
+        return (states + (mask - 1) * 1e9).amax(1)
+    if pooling == "lasttoken":
+        # Padding stands on the right: the last token is where the running count reaches its end.
+        last = (mask.cumsum(1) == mask.sum(1, keepdim=True)) * mask
+        return (states * last).sum(1)
+    return (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
 
 
 def _dense(folder: Path) -> Any:

@@ -129,7 +129,7 @@ def _modules(folder: Path) -> tuple[str, tuple[Path, ...]]:
             pooling = _pooling(place / "config.json")
         elif kind == "Dense":
             dense.append(place)
-        elif kind not in ("Transformer", "Normalize"):
+        elif kind not in ("Transformer", "Normalize", "Adapters", "Side"):  # the last two: langrec.lm.adapt
             raise SettingsError(
                 f"encoder.name {folder}: module {kind} is not supported (Transformer, Pooling, Dense, Normalize are)",
                 field="encoder.name",

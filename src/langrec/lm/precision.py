@@ -20,7 +20,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 def faster_precision(
     run: Callable[[str], None], steps: int = 2, among: Sequence[str] = ("fp32", "bf16")
 ) -> tuple[str, dict[str, float]]:
-    """fp32, or a half precision where it is clearly quicker here: bf16 is 9x slower on one processor, 3x faster on another.
+    """fp32, or a half precision where it is clearly quicker here (bf16: from 9x slower to 3x faster, by processor).
 
     Args:
         run: one step in the named precision.

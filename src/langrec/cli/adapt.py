@@ -1,0 +1,121 @@
+"""`langrec adapt`: a pretrained model tuned for a task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from langrec.cli.options import AsJson, bar, check_out
+from langrec.errors import SettingsError
+
+SettingValues = Annotated[
+    list[str] | None, typer.Option("--set", help="name=value, see docs/adapt.md; may be given often.")
+]
+
+
+def adapt(
+    task: Annotated[str, typer.Option("--task", help="classify, recommend, pairs, pretrain or joint.")],
+    train: Annotated[Path, typer.Option("--train", help="Training rows: CSV, JSON lines or Parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the model, metrics.json and the report.")],
+    model: Annotated[str, typer.Option("--model", help="minilm, a model's folder, or a hub id.")] = "minilm",
+    kind: Annotated[
+        str,
+        typer.Option("--kind", help="full, head, last, adapter, lora, adalora, dora, ia3, bitfit or side."),
+    ] = "full",
+    valid: Annotated[Path | None, typer.Option("--valid", help="Validation rows; default: some of training.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Test rows.")] = None,
+    shots: Annotated[int, typer.Option("--shots", min=0, help="Training rows drawn per label; 0 = all.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of drawing, order, weights and dropout.")] = 0,
+    text: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "text",
+    label: Annotated[str, typer.Option("--label", help="Column of the labels.")] = "label",
+    more: Annotated[
+        list[str] | None, typer.Option("--also", help="joint: task=file of a further task; may be given often.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch of an interrupted run.")] = False,
+    overrides: SettingValues = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tune a language model for a task, with all or few of its parameters.
+
+    Writes `metrics.json`, `predictions.parquet`, `report.html`, the tuned model in `model/`, and TensorBoard's events
+    in `tensorboard/`. docs/adapt.md explains tasks, kinds, files and settings.
+
+    Example: `langrec adapt --task classify --kind lora --train train.csv --test test.csv --out intents`
+
+    Example: `langrec adapt --task classify --shots 10 --seed 1 --train train.csv --test test.csv --out few`
+
+    Example: `langrec adapt --task recommend --kind side --shots 64 --train train.json --valid valid.json --out liked`
+
+    Example: `langrec adapt --task classify --kind side --train rows.jsonl --out side --set epochs=20 --set rate=0.002`
+    """
+    from langrec.lm.adapt.settings import AdaptSettings, with_overrides
+
+    settings = with_overrides(AdaptSettings(task=task, kind=kind, seed=seed, shots=shots), overrides or [])
+    further = {}
+    for one in more or []:
+        name, sign, path = one.partition("=")
+        if not sign:
+            raise SettingsError(f"--also {one}: needs task=file", field="also")
+        further[name] = Path(path)
+    check_out(out)
+    with bar() as told:
+        summary = _run(model, settings, train, valid, test, text, label, further, out, resume, told)
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    Console().print(table(summary))
+    for note in summary["notes"]:
+        print(f"note: {note}")
+    print(f"model  {out / 'model'}")
+    print(f"report {out / 'report.html'}")
+
+
+def _run(
+    model: str,
+    settings: Any,
+    train: Path,
+    valid: Path | None,
+    test: Path | None,
+    text: str,
+    label: str,
+    more: dict[str, Path],
+    out: Path,
+    resume: bool,
+    told: Any,
+) -> dict[str, Any]:
+    from langrec.errors import MissingExtra
+
+    try:
+        import torch  # noqa: F401 - the first thing that the extra lm brings
+    except ImportError as error:
+        raise MissingExtra("lm", "langrec adapt") from error
+    from langrec.lm.adapt.job import Files
+    from langrec.lm.adapt.run import adapt as run
+
+    return run(model, settings, Files(train, valid, test, text, label, more), out, resume=resume, told=told)
+
+
+def table(summary: dict[str, Any]) -> Any:
+    """The numbers of validation and test, side by side."""
+    from rich.table import Table
+
+    parts = {name: summary[name] for name in ("valid", "test") if summary[name]}
+    rows = Table(
+        title=f"{summary['task']}, {summary['kind']}: {summary['trainable_share']:.2%} of the parameters trained"
+    )
+    rows.add_column("metric")
+    for name in parts:
+        rows.add_column(name, justify="right")
+    for metric in dict.fromkeys(name for numbers in parts.values() for name in numbers):
+        values = [numbers.get(metric) for numbers in parts.values()]
+        if all(value is None or isinstance(value, int | float) for value in values):
+            rows.add_row(metric, *("–" if value is None else f"{value:.4g}" for value in values))
+        if metric in ("macro", "weighted"):
+            shown = [value["f1"] if isinstance(value, dict) else None for value in values]
+            rows.add_row(f"{metric} F1", *("–" if value is None else f"{value:.4g}" for value in shown))
+    return rows

@@ -1,0 +1,179 @@
+"""The task classify: a text to one of n labels, with all labelled rows or with a few per label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from langrec.lm.adapt.examples import Texts, draw, hold_out, numbers_of, read_texts
+from langrec.lm.adapt.heads import LinearHead, best_regression
+from langrec.lm.adapt.job import Job, Result
+from langrec.lm.adapt.kinds import Adapted
+from langrec.lm.adapt.loop import shuffled
+from langrec.lm.adapt.metrics import calibration_error, interval, report
+from langrec.lm.adapt.states import Rows
+
+# Up to so many shots per label, contrastive pairs come before the head.
+FEW = 64
+# Texts of one label in a contrastive batch.
+ALIKE = 4
+
+
+class Classify:
+    """Texts to labels by cross-entropy on a linear head, which starts as a logistic regression on the frozen vectors.
+
+    Starting at that regression keeps the first gradients from tearing up what the model knew (Kumar et al. 2022).
+    """
+
+    def __init__(self, adapted: Adapted, train: Texts, valid: Texts | None, labels: Sequence[str], path: Any) -> None:
+        self.adapted, self.labels, settings = adapted, tuple(labels), adapted.settings
+        self.feed = adapted.feed(train.texts)
+        self.targets = torch.from_numpy(numbers_of(train.labels, labels, path, train.rows)).to(adapted.device)
+        self.valid_feed = adapted.feed(valid.texts) if valid else None
+        self.valid_targets = (
+            torch.from_numpy(numbers_of(valid.labels, labels, path, valid.rows)).to(adapted.device) if valid else None
+        )
+        self.head = LinearHead(adapted.dim, len(labels), settings.dropout).to(adapted.device)
+        self.heads = nn.ModuleDict({"classify": self.head})
+        self.ridge = self.regress()
+
+    def regress(self) -> float:
+        """Sets the head to the regression on the vectors as they are now, and says its ridge."""
+        valid = self.adapted.vectors(self.valid_feed) if self.valid_feed is not None else None
+        train = self.adapted.vectors(self.feed)
+        weight, bias, ridge = best_regression(train, self.targets, len(self.labels), valid, self.valid_targets)
+        self.head.set(weight, bias)
+        return ridge
+
+    def batches(self, rng: np.random.Generator) -> list[Any]:
+        """Rows in random order, alike in length."""
+        return list(shuffled(self.feed.lengths, self.adapted.settings.batch, rng))
+
+    def loss(self, rows: Rows) -> Tensor:
+        """Cross-entropy of a batch."""
+        logits = self.head(self.adapted.trained(*self.feed(rows)))
+        return functional.cross_entropy(logits.float(), self.targets[rows])
+
+    def judge(self, precision: str) -> tuple[float, dict[str, float]]:
+        """Accuracy on validation; among equals the lower loss."""
+        if self.valid_feed is None or self.valid_targets is None:
+            return float("nan"), {}
+        self.head.eval()
+        with torch.no_grad():
+            logits = self.head(self.adapted.vectors(self.valid_feed, precision))
+            loss = float(functional.cross_entropy(logits, self.valid_targets))
+        right, found = self.valid_targets.cpu().numpy(), logits.argmax(1).cpu().numpy()
+        told = report(right, found, self.labels)
+        numbers = {"valid_loss": loss, "accuracy": told["accuracy"], "macro_f1": told["macro"]["f1"]}
+        return told["accuracy"] - 1e-3 * min(loss, 10.0), numbers
+
+    def probabilities(self, texts: Sequence[str]) -> Any:
+        """(n, labels) float32."""
+        vectors = self.adapted.vectors(self.adapted.feed(texts)).cpu().numpy()
+        return self.head.as_head(self.labels).probabilities(vectors)
+
+
+class FewShot(Classify):
+    """Texts of one label drawn together and of different labels pushed apart, before the head is fitted.
+
+    The pairs are all pairs of a batch (supervised contrastive loss, Khosla et al. 2020); the head is a logistic
+    regression on the tuned vectors, as in SetFit (Tunstall et al. 2022).
+    """
+
+    def batches(self, rng: np.random.Generator) -> list[Any]:
+        """Batches of several labels with up to ALIKE texts each; each text comes once per epoch."""
+        targets, size = self.targets.cpu().numpy(), self.adapted.settings.batch
+        groups = []
+        for label in np.unique(targets):
+            rows = rng.permutation(np.flatnonzero(targets == label))
+            groups += [rows[i : i + ALIKE] for i in range(0, len(rows), ALIKE)]
+        per_batch = max(2, size // ALIKE)
+        order = [groups[i] for i in rng.permutation(len(groups))]
+        return [np.concatenate(order[i : i + per_batch]) for i in range(0, len(order), per_batch)]
+
+    def loss(self, rows: Rows) -> Tensor:
+        """The supervised contrastive loss of a batch."""
+        vectors = self.adapted.trained(*self.feed(rows)).float()
+        return contrastive(vectors, self.targets[rows], self.adapted.settings.temperature)
+
+    def judge(self, precision: str) -> tuple[float, dict[str, float]]:
+        """Accuracy on validation of the regression on the vectors as they are."""
+        if self.valid_feed is None:
+            return float("nan"), {}
+        self.regress()
+        return super().judge(precision)
+
+
+def contrastive(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """The mean, over rows with a partner, of -log of the share that its partners have in its softmax."""
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    likeness = (vectors @ vectors.T / temperature).masked_fill(itself, -1e9)
+    partner = (targets[:, None] == targets[None, :]) & ~itself
+    logs = functional.log_softmax(likeness, dim=1)
+    has = partner.any(1)
+    each = -(logs * partner).sum(1) / partner.sum(1).clamp(min=1)
+    # A batch without any two of one label teaches nothing, but keeps its place in the graph.
+    return each[has].mean() if bool(has.any()) else vectors.sum() * 0.0
+
+
+def run(job: Job) -> tuple[Result, Classify]:
+    """Reads the rows, trains, and measures."""
+    settings, files = job.settings, job.files
+    train = read_texts(files.train, files.text, files.label)
+    valid = read_texts(files.valid, files.text, files.label) if files.valid else None
+    test = read_texts(files.test, files.text, files.label) if files.test else None
+    few = 0 < settings.shots <= FEW
+    if settings.shots:
+        train = train.take(draw(train.labels, settings.shots, settings.seed))
+        job.notes.append(f"{settings.shots} rows per label were drawn by seed {settings.seed}: {len(train)} rows.")
+    if valid is None and not few:
+        kept, held = hold_out(train.labels, settings.valid_share, settings.seed)
+        train, valid = train.take(kept), train.take(held)
+        job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
+    elif valid is None:
+        job.notes.append("No validation file and few rows: nothing was held out, and training went its whole length.")
+    labels = sorted(set(train.labels))
+    job.told("read the texts", 0, 0)
+    task = (FewShot if few else Classify)(job.adapted, train, valid, labels, files.train)
+    has_parts = any(value.requires_grad for value in job.adapted.trained.parameters())
+    if has_parts or not few:
+        job.fit(task)
+    if few:
+        task.regress()
+    parts = {"valid": valid, "test": test}
+    measured, frames = {}, {}
+    for name, part in parts.items():
+        if part is not None:
+            job.told(f"measure on {name}", 0, 0)
+            measured[name], frames[name] = _measure(task, part)
+    head = task.head.as_head(labels)
+    rows = {name: len(part) for name, part in {"train": train, **parts}.items() if part is not None}
+    predictions = frames.get("test", frames.get("valid", pl.DataFrame()))
+    return Result(measured.get("valid", {}), measured.get("test", {}), predictions, head, rows), task
+
+
+def _measure(task: Classify, part: Texts) -> tuple[dict[str, Any], pl.DataFrame]:
+    """The report on some rows, and a line for each; a label that training did not have is never predicted."""
+    known = [*task.labels, *sorted(set(part.labels) - set(task.labels))]
+    shares = task.probabilities(part.texts)
+    found, right = shares.argmax(1), np.array([known.index(label) for label in part.labels])
+    sure = shares.max(axis=1)
+    told = report(right, found, known)
+    told["accuracy_interval"] = list(interval((found == right).astype(float)))
+    told["calibration_error"] = calibration_error(found == right, sure.astype(float))
+    frame = pl.DataFrame(
+        {
+            "row": part.rows,
+            "label": part.labels,
+            "predicted": [task.labels[i] for i in found],
+            "probability": sure,
+            **{f"probability_{label}": shares[:, i] for i, label in enumerate(task.labels)},
+        }
+    )
+    return told, frame

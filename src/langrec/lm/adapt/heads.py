@@ -1,0 +1,157 @@
+"""A linear head over unit vectors: its training as logistic regression, its file, its probabilities in NumPy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from langrec.errors import UNREADABLE, BundleError
+from langrec.types import FloatMatrix
+
+FILE, CONFIG = "head.safetensors", "head.json"
+# Ridges of the logistic regression that validation chooses from, as shares of the mean loss.
+RIDGES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
+
+
+class LinearHead(nn.Module):  # type: ignore[misc]
+    """(b, d) unit rows to (b, c) logits.
+
+    Unit rows have entries of about 1/sqrt(d): they are stretched by sqrt(d) first, so that usual learning rates fit.
+    """
+
+    def __init__(self, dim: int, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stretch = float(dim) ** 0.5
+        self.linear = nn.Linear(dim, classes)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.linear(self.dropout(vectors * self.stretch))
+
+    def set(self, weight: Tensor, bias: Tensor) -> None:
+        """Takes a regression's parameters, made for unit rows."""
+        with torch.no_grad():
+            self.linear.weight.copy_(weight / self.stretch)
+            self.linear.bias.copy_(bias)
+
+    def as_head(self, labels: Sequence[str], loss: str = "softmax") -> Head:
+        """What is kept of it."""
+        weight = (self.linear.weight.detach() * self.stretch).float().cpu().numpy()
+        return Head(weight, self.linear.bias.detach().float().cpu().numpy(), tuple(labels), loss)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A fitted head.
+
+    Attributes:
+        weight: (c, d) float32, for unit rows.
+        bias: (c,) float32.
+        labels: name of each class.
+        loss: softmax, or sigmoid where it has one row that says how likely the second label is.
+    """
+
+    weight: FloatMatrix
+    bias: Any
+    labels: tuple[str, ...]
+    loss: str = "softmax"
+
+    def probabilities(self, vectors: FloatMatrix) -> FloatMatrix:
+        """(n, labels) float32 of (n, d) unit rows."""
+        logits = vectors @ self.weight.T + self.bias
+        if self.loss == "sigmoid":
+            yes = 1 / (1 + np.exp(-logits[:, 0]))
+            return np.stack([1 - yes, yes], axis=1).astype(np.float32)
+        logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
+        found = np.exp(logits)
+        shares: FloatMatrix = (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
+        return shares
+
+    def save(self, folder: Path) -> None:
+        """Writes head.safetensors and head.json."""
+        from safetensors.numpy import save_file
+
+        save_file({"weight": self.weight.astype(np.float32), "bias": self.bias.astype(np.float32)}, folder / FILE)
+        told = {"labels": list(self.labels), "loss": self.loss, "reads": "unit vectors of the model in this folder"}
+        (folder / CONFIG).write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Head:
+        """Reads what `save` wrote.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        from safetensors.numpy import load_file
+
+        try:
+            tensors, told = load_file(folder / FILE), json.loads((folder / CONFIG).read_text("utf-8"))
+            return cls(tensors["weight"], tensors["bias"], tuple(told["labels"]), str(told["loss"]))
+        except UNREADABLE as error:
+            raise BundleError(f"{folder}: holds no readable head ({error}); adapt the model again") from error
+
+
+def regression(
+    vectors: Tensor, targets: Tensor, classes: int, ridge: float, start: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logistic regression with a ridge, on unit rows: weight (c, d) and bias (c,).
+
+    Args:
+        vectors: (n, d).
+        targets: (n,) class numbers; or (n,) float labels in [0, 1], for one class.
+        classes: c; 1 for float labels.
+        start: a weight and bias to begin at.
+    """
+    x, y = (vectors.detach() * vectors.shape[1] ** 0.5).float().cpu(), targets.cpu()
+    stretch = vectors.shape[1] ** 0.5
+    weight, bias = (torch.zeros((classes, x.shape[1])), torch.zeros(classes)) if start is None else start
+    weight = (weight / stretch).clone().requires_grad_(True)
+    bias = bias.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=60, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimiser.zero_grad()
+        loss = _loss(x @ weight.T + bias, y) + ridge * (weight**2).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return weight.detach() * stretch, bias.detach()
+
+
+def best_regression(
+    train: Tensor, targets: Tensor, classes: int, valid: Tensor | None, valid_targets: Tensor | None
+) -> tuple[Tensor, Tensor, float]:
+    """The regression whose ridge has the lowest log loss on validation, and that ridge; the middle one without any.
+
+    Ridges are tried from strong to weak, each from the solution before it, until validation gets worse.
+    """
+    if valid is None or valid_targets is None or not len(valid):
+        ridge = RIDGES[len(RIDGES) // 2]
+        return *regression(train, targets, classes, ridge), ridge
+    best, found = float("inf"), None
+    now: tuple[Tensor, Tensor] | None = None
+    for ridge in RIDGES:
+        now = regression(train, targets, classes, ridge, now)
+        loss = float(_loss(valid.cpu().float() @ now[0].T + now[1], valid_targets.cpu()))
+        if loss >= best:
+            break
+        best, found = loss, (*now, ridge)
+    return found or (*regression(train, targets, classes, RIDGES[0]), RIDGES[0])
+
+
+def _loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of logits (n, c), for class numbers or for labels in [0, 1]."""
+    if targets.is_floating_point():
+        return functional.binary_cross_entropy_with_logits(logits[:, 0].float(), targets.float())
+    return functional.cross_entropy(logits.float(), targets)

@@ -1,0 +1,182 @@
+"""One adaptation while it runs: its files, its model, its training, and what it came to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from langrec.errors import SettingsError
+from langrec.lm.adapt.heads import Head
+from langrec.lm.adapt.kinds import Adapted
+from langrec.lm.adapt.loop import Epoch, Task, choose_precision, fit
+from langrec.lm.adapt.settings import AdaptSettings
+from langrec.lm.model import TextModel, find_model, read_json
+
+Told = Callable[[str, int, int], None]
+RUN = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is read.
+
+    Attributes:
+        train: training rows.
+        valid: validation rows; None holds out a share of training.
+        test: test rows; None measures on validation only.
+        text: column of the texts, where a task reads texts.
+        label: column of the labels.
+        more: joint: files of the further tasks, by name.
+    """
+
+    train: Path
+    valid: Path | None = None
+    test: Path | None = None
+    text: str = "text"
+    label: str = "label"
+    more: Mapping[str, Path] = field(default_factory=dict)
+
+    def named(self) -> dict[str, Path]:
+        """The files that are there, by part."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test, **self.more}
+        return {name: path for name, path in parts.items() if path is not None}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What a task came to.
+
+    Attributes:
+        valid: its numbers on validation.
+        test: its numbers on the test; empty where there is none.
+        predictions: one line per row of the test, or of validation where there is no test.
+        head: the fitted head, where the task has one.
+        rows: how many rows each part held.
+    """
+
+    valid: Mapping[str, Any]
+    test: Mapping[str, Any]
+    predictions: pl.DataFrame
+    head: Head | None
+    rows: Mapping[str, int]
+
+
+class Job:
+    """Settings, files, the output folder and the model; tasks ask it to train and tell it what is worth saying.
+
+    Attributes:
+        notes: what a reader of the numbers should know, one sentence each.
+        epochs: rows of the training, as the loop gave them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: AdaptSettings,
+        files: Files,
+        out: Path,
+        *,
+        resume: bool = False,
+        told: Told | None = None,
+    ) -> None:
+        """Finds and loads the model.
+
+        Raises:
+            SettingsError: there is no such model, or the folder holds a run with other settings.
+            MissingExtra: torch, transformers or peft is not installed.
+        """
+        self.files, self.out, self.told = files, out, told or (lambda *_: None)
+        self.model: TextModel = find_model(name, settings.max_tokens)
+        self.notes: list[str] = []
+        self.epochs: list[Epoch] = []
+        self._start = time.perf_counter()
+        self._run = self._begin(settings, resume)
+        self.told("load the model", 0, 0)
+        self.adapted = Adapted(self.model, settings)
+        self.settings = self.adapted.settings
+        self.precision = ""
+
+    def _begin(self, settings: AdaptSettings, resume: bool) -> dict[str, Any]:
+        """What the run is, as written in its folder: a run goes on only with the same settings, model and files."""
+        now = {
+            "settings": asdict(settings),
+            "model": self.model.hash,
+            "files": {name: _digest(path) for name, path in self.files.named().items()},
+        }
+        was = read_json(self.out / RUN) if resume else {}
+        changed = [name for name, value in now.items() if was and was.get(name) != value]
+        if changed:
+            raise SettingsError(
+                f"--resume: {self.out} holds a run with other {' and '.join(changed)}; start again without it",
+                field="resume",
+            )
+        if not was:
+            for old in ("checkpoint", "tensorboard", "model"):
+                shutil.rmtree(self.out / old, ignore_errors=True)
+        self.out.mkdir(parents=True, exist_ok=True)
+        return {**now, **was}
+
+    def fit(self, task: Task) -> None:
+        """Trains a task; the precision that is measured is kept, so that a resumed run goes on in the same."""
+        known = self._run.get("precision")
+        if known is None:
+            self.told("time the precision", 0, 0)
+            known, seconds = choose_precision(self.adapted, task, self.settings.precision)
+            self._run |= {"precision": known, "precision_seconds": seconds}
+            half = self.out / f"{RUN}.half"
+            half.write_text(json.dumps(self._run, indent=1), "utf-8")
+            half.replace(self.out / RUN)
+        self.precision = str(known)
+        seconds = self._run.get("precision_seconds") or {}
+        if seconds:
+            said = ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in seconds.items())
+            self.notes.append(f"Trained in {known}: a step took {said}.")
+        self.epochs = fit(
+            self.adapted,
+            task,
+            precision=self.precision,
+            folder=self.out / "checkpoint",
+            board=self.out / "tensorboard",
+            told=self.told,
+        )
+
+    def share(self, task: Task) -> float:
+        """Trained parameters over all."""
+        return self.adapted.share(task.heads)
+
+    def summary(self, result: Result, share: float) -> dict[str, Any]:
+        """The content of metrics.json."""
+        settings = self.settings
+        return {
+            "task": settings.task,
+            "kind": settings.kind,
+            "seed": settings.seed,
+            "shots": settings.shots,
+            "model": self.model.name,
+            "trainable_share": share,
+            "seconds": time.perf_counter() - self._start,
+            "precision": self.precision,
+            "epochs": [
+                {name: value for name, value in asdict(row).items() if name != "valid"} | dict(row.valid)
+                for row in self.epochs
+            ],
+            "rows": dict(result.rows),
+            "valid": dict(result.valid),
+            "test": dict(result.test),
+            "predictions_of": "test" if self.files.test else "valid",
+            "notes": self.notes,
+            "settings": asdict(settings),
+        }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,158 @@
+"""All settings of one adaptation, as one value; what is not said takes the default of the kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langrec.errors import SettingsError
+
+TASKS = ("classify", "recommend", "pairs", "pretrain", "joint")
+KINDS = ("full", "head", "last", "adapter", "lora", "adalora", "dora", "ia3", "bitfit", "side")
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptSettings:
+    """How a model is adapted.
+
+    Attributes:
+        task: one of TASKS.
+        kind: one of KINDS: which parameters are trained.
+        seed: of drawing, order, initial weights and dropout.
+        shots: training rows drawn per class (recommend: in all); 0 = all rows.
+        epochs: at most so many; 0 = the kind's own.
+        batch: texts in one step.
+        accumulate: steps whose gradients are summed before the weights move.
+        rate: learning rate; 0 = the kind's own.
+        head_rate: learning rate of the task's head.
+        schedule: constant, linear, cosine or plateau, after the rise.
+        warmup: share of all steps over which the rate rises.
+        weight_decay: AdamW's, of matrices only.
+        dropout: inside the trained model and before the head.
+        layer_decay: the rate of a layer is that of the layer above it times this; 1 = all alike.
+        clip: longest gradient; 0 = no limit.
+        patience: epochs without a better validation before training stops.
+        precision: auto measures fp32, bf16 (and fp16 on a GPU) and takes what is clearly faster; or one of them.
+        max_tokens: longest text in tokens.
+        train_embeddings: also train the token table, which the kinds full and bitfit leave alone by default.
+        checkpointing: compute activations again in the backward pass instead of keeping them.
+        cached: compute the frozen part once per text and keep its states, where the kind has a frozen part.
+        layers: how many upper layers the kind last trains.
+        rank: of lora, dora and (at the end of training) adalora.
+        alpha: lora's scale is alpha / rank.
+        bottleneck: inner width of adapters and of the side network.
+        valid_share: share of the training rows held out where no validation file is given.
+        width: vector width that pairs trains besides the full one (Matryoshka); halved from the full width down to it.
+        temperature: of contrastive losses.
+        weigh: joint: uncertainty learns the weight of each task, equal does not.
+        replay: share of each epoch's rows that every task of joint gets at least.
+    """
+
+    task: str = "classify"
+    kind: str = "full"
+    seed: int = 0
+    shots: int = 0
+    epochs: int = 0
+    batch: int = 32
+    accumulate: int = 1
+    rate: float = 0.0
+    head_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    layer_decay: float = 1.0
+    clip: float = 1.0
+    patience: int = 3
+    precision: str = "auto"
+    max_tokens: int = 128
+    train_embeddings: bool = False
+    checkpointing: bool = False
+    cached: bool = True
+    layers: int = 2
+    rank: int = 8
+    alpha: int = 16
+    bottleneck: int = 64
+    valid_share: float = 0.1
+    width: int = 64
+    temperature: float = 0.05
+    weigh: str = "uncertainty"
+    replay: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                near = difflib.get_close_matches(str(value), known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+                raise SettingsError(f"adapt.{name} {value}: unknown ({hint})", field=f"adapt.{name}")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise SettingsError(f"adapt.{name} {value}: must lie between {low} and {high}", field=f"adapt.{name}")
+
+
+_CHOICES = {
+    "task": TASKS,
+    "kind": KINDS,
+    "schedule": ("constant", "linear", "cosine", "plateau"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "weigh": ("uncertainty", "equal"),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**31 - 1),
+    "shots": (0, 1e9),
+    "epochs": (0, 10_000),
+    "batch": (1, 100_000),
+    "accumulate": (1, 10_000),
+    "rate": (0, 10),
+    "head_rate": (0, 10),
+    "warmup": (0, 1),
+    "weight_decay": (0, 10),
+    "dropout": (0, 0.9),
+    "layer_decay": (0.01, 1),
+    "clip": (0, 1e6),
+    "patience": (1, 10_000),
+    "max_tokens": (3, 100_000),
+    "layers": (1, 1000),
+    "rank": (1, 1024),
+    "alpha": (1, 4096),
+    "bottleneck": (1, 8192),
+    "valid_share": (0.01, 0.9),
+    "width": (1, 8192),
+    "temperature": (1e-4, 10),
+    "replay": (0, 1),
+}
+
+
+def with_overrides(settings: AdaptSettings, overrides: Sequence[str]) -> AdaptSettings:
+    """The settings with `name=value` texts laid over them.
+
+    Raises:
+        SettingsError: an unknown name, or a value of the wrong type or out of range.
+    """
+    types, changes = typing.get_type_hints(AdaptSettings), dict[str, Any]()
+    for text in overrides:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        name = name.removeprefix("adapt.")
+        if not sign or name not in types:
+            near = difflib.get_close_matches(name, types, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(types)}"
+            raise SettingsError(f"--set {text}: unknown key {name} ({hint})", field=name)
+        changes[name] = _as(types[name], value, text)
+    return dataclasses.replace(settings, **changes)
+
+
+def _as(kind: type, value: str, text: str) -> Any:
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise SettingsError(f"--set {text}: needs true or false")
+        return value.lower() == "true"
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise SettingsError(f"--set {text}: needs a {kind.__name__}") from error

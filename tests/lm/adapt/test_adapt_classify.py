@@ -1,0 +1,181 @@
+"""Texts to labels: from files to a folder with metrics, predictions, a page and a model that is found again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from langrec.errors import DataError, SettingsError
+from langrec.lm.adapt.classify import contrastive
+from langrec.lm.adapt.heads import Head
+from langrec.lm.adapt.job import Files
+from langrec.lm.adapt.run import adapt
+from langrec.lm.adapt.settings import AdaptSettings
+from langrec.lm.export import load_torch
+from langrec.lm.model import find_model
+from langrec.lm.tokens import Tokens
+
+
+def run(tiny, topics, out, *, files=None, resume=False, **changes):
+    settings = AdaptSettings(**{"epochs": 2, "batch": 8, "precision": "fp32", **changes})
+    files = files or Files(topics / "train.csv", topics / "valid.jsonl", topics / "test.csv")
+    return adapt(str(tiny), settings, files, out, resume=resume)
+
+
+def test_a_run_writes_metrics_predictions_a_page_and_a_model(tiny, topics, tmp_path):
+    told = run(tiny, topics, tmp_path, kind="full")
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == told
+    assert told["task"] == "classify"
+    assert told["kind"] == "full"
+    assert 0 < told["trainable_share"] < 1
+    assert [row["epoch"] for row in told["epochs"]] == [0, 1, 2]
+    assert told["test"]["accuracy"] > 0.9
+    assert set(told["test"]["classes"]) == {"animals", "films", "seasons"}
+    frame = pl.read_parquet(tmp_path / "predictions.parquet")
+    assert frame.columns[:4] == ["row", "label", "predicted", "probability"]
+    assert frame["row"].to_list() == list(range(30))
+    assert (frame["label"] == frame["predicted"]).mean() == pytest.approx(told["test"]["accuracy"])
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "animals" in page
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_the_saved_model_and_head_predict_what_was_measured(tiny, topics, tmp_path):
+    run(tiny, topics, tmp_path, kind="lora")
+    model, head = find_model(str(tmp_path / "model"), 64), Head.load(tmp_path / "model")
+    module, tokens = load_torch(model), Tokens.of_model(model)
+    frame = pl.read_parquet(tmp_path / "predictions.parquet")
+    texts = pl.read_csv(topics / "test.csv")["text"].to_list()
+    with torch.no_grad():
+        rows = [module(torch.from_numpy(i[None].astype(np.int64)), torch.ones(1, len(i)).long()) for i in tokens(texts)]
+    shares = head.probabilities(torch.cat(rows).numpy())
+    assert [head.labels[i] for i in shares.argmax(1)] == frame["predicted"].to_list()
+    assert np.allclose(shares.max(1), frame["probability"].to_numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["head", "side", "last", "adapter", "adalora"])
+def test_each_kind_learns_plain_topics(tiny, topics, tmp_path, kind):
+    told = run(tiny, topics, tmp_path, kind=kind, layers=1)
+    assert told["test"]["accuracy"] > 0.9
+
+
+def test_the_best_epoch_on_validation_is_kept(tiny, topics, tmp_path):
+    told = run(tiny, topics, tmp_path, kind="full", epochs=3, rate=0.5)  # a rate that ruins the model
+    assert told["valid"]["accuracy"] == pytest.approx(max(row["accuracy"] for row in told["epochs"]))
+
+
+def test_training_stops_when_validation_no_longer_gets_better(tiny, topics, tmp_path):
+    told = run(tiny, topics, tmp_path, kind="full", epochs=50, rate=0.5, patience=2)
+    assert len(told["epochs"]) < 20
+
+
+def test_without_a_validation_file_a_share_of_each_label_is_held_out_and_said(tiny, topics, tmp_path):
+    told = run(tiny, topics, tmp_path, kind="head", files=Files(topics / "train.csv"))
+    assert told["rows"] == {"train": 54, "valid": 6}
+    assert {name: one["support"] for name, one in told["valid"]["classes"].items()} == {
+        "animals": 2,
+        "films": 2,
+        "seasons": 2,
+    }
+    assert any("held out" in note for note in told["notes"])
+    assert told["predictions_of"] == "valid"
+
+
+@pytest.mark.parametrize("kind", ["full", "side", "head"])
+def test_a_few_rows_per_label_are_drawn_by_the_seed(tiny, topics, tmp_path, kind):
+    files = Files(topics / "train.csv", None, topics / "test.csv")
+    first = run(tiny, topics, tmp_path / "a", kind=kind, shots=4, files=files)
+    again = run(tiny, topics, tmp_path / "b", kind=kind, shots=4, files=files)
+    assert first["rows"]["train"] == 12
+    assert first["test"] == again["test"]
+    assert first["test"]["accuracy"] > 0.7
+
+
+def test_more_shots_than_rows_are_refused(tiny, topics, tmp_path):
+    with pytest.raises(DataError, match="label animals has only 20 rows"):
+        run(tiny, topics, tmp_path, shots=21)
+
+
+def test_the_contrastive_loss_falls_when_texts_of_one_label_come_together():
+    targets = torch.tensor([0, 0, 1, 1])
+    apart = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]]), dim=1)
+    together = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]]), dim=1)
+    assert contrastive(together, targets, 0.1) < contrastive(apart, targets, 0.1)
+    assert contrastive(together, targets, 0.1) == pytest.approx(0.0, abs=1e-3)
+    assert contrastive(together, torch.arange(4), 0.1) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "text,label\na cat,\n", r"a\.csv: row 1: column label is blank"),
+        ("b.csv", "text,label\na cat,x\n,y\n", r"b\.csv: row 2: column text is blank"),
+        ("c.csv", "text,labels\na cat,x\n", r"c\.csv: has no column label \(did you mean labels\?\)"),
+        ("d.jsonl", '{"text": "a", "label": "x"}\nnothing\n', r"d\.jsonl: row 2: not JSON"),
+        ("e.csv", "text,label\n", r"e\.csv"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_with_its_column(tiny, tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_text(content, "utf-8")
+    with pytest.raises(DataError, match=said):
+        adapt(str(tiny), AdaptSettings(kind="head"), Files(path), tmp_path / "out")
+
+
+def test_a_label_that_training_did_not_have_counts_as_wrong_in_the_test(tiny, topics, tmp_path):
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\na cat and a dog,animals\nthe piano,music\n", "utf-8")
+    told = run(tiny, topics, tmp_path / "out", kind="head", files=Files(topics / "train.csv", None, test))
+    assert told["test"]["classes"]["music"]["recall"] == 0
+    assert told["test"]["accuracy"] <= 0.5
+
+
+def test_gradients_summed_over_two_half_batches_train_like_the_whole_batch(tiny, topics, tmp_path):
+    whole = run(tiny, topics, tmp_path / "a", kind="full", dropout=0.0, batch=60, epochs=1)
+    halves = run(tiny, topics, tmp_path / "b", kind="full", dropout=0.0, batch=30, accumulate=2, epochs=1)
+    assert halves["epochs"][1]["valid_loss"] == pytest.approx(whole["epochs"][1]["valid_loss"], rel=1e-3)
+
+
+def numbers(told):
+    return {name: told[name] for name in ("valid", "test", "trainable_share")} | {
+        "epochs": [{name: value for name, value in row.items() if name != "seconds"} for row in told["epochs"]]
+    }
+
+
+def test_a_run_goes_on_only_with_the_same_settings(tiny, topics, tmp_path):
+    run(tiny, topics, tmp_path, kind="head")
+    with pytest.raises(SettingsError, match="other settings"):
+        run(tiny, topics, tmp_path, kind="side", resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["full", "adalora", "side"])
+def test_a_run_that_was_killed_goes_on_to_the_same_result(tiny, topics, tmp_path, kind):
+    whole = run(tiny, topics, tmp_path / "whole", kind=kind, epochs=12, patience=12)
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "langrec", "adapt", "--task", "classify", "--kind", kind, "--model", str(tiny)]
+    for name in ("train.csv", "valid.jsonl", "test.csv"):
+        command += [f"--{name.partition('.')[0]}", str(topics / name)]
+    sets = ("epochs=12", "batch=8", "precision=fp32", "patience=12")
+    command += ["--out", str(out), *(part for one in sets for part in ("--set", one))]
+    process = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (out / "checkpoint" / "checkpoint.safetensors").exists()
+    assert not (out / "metrics.json").exists()
+    told = run(tiny, topics, out, kind=kind, epochs=12, patience=12, resume=True)
+    assert numbers(told) == numbers(whole)
+    first = pl.read_parquet(tmp_path / "whole" / "predictions.parquet")
+    assert pl.read_parquet(out / "predictions.parquet").equals(first)
