@@ -26,6 +26,7 @@ from langrec.data.ids import Ids
 from langrec.data.items import Items
 from langrec.errors import BundleError, SettingsError
 from langrec.protocols import Encoder, Part
+from langrec.ranking.calibration import Calibration
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix
 from langrec.ranking.rerank import Reranker
@@ -123,6 +124,7 @@ class Bundle:
         second = self.folder / "ranking" / "second"
         depth = self.settings.ranking.depth
         reranker = Reranker.load(second, depth) if second.is_dir() else None
+        curve = self.folder / "ranking" / "calibration.json"
         items = Items(self.catalogue())
         encoders: dict[str, Encoder] = {
             space: load_saved(self.folder / "encoder" / space) for space in self.manifest["encoders"]
@@ -134,6 +136,7 @@ class Bundle:
             encoders=encoders,
             ranking=self.settings.ranking,
             exploring=self.settings.explore,
+            calibration=Calibration.load(curve) if curve.is_file() else None,
             text_fields=tuple(self.settings.encoder.fields),
             release=self.stamp,
             unsaying=frozenset(name for name, weight in self.settings.data.type_weights.items() if weight <= 0),
@@ -150,6 +153,7 @@ def write_release(
     metrics: list[dict[str, Any]],
     measured: Path | None,
     extra: Mapping[str, Any],
+    calibration: Calibration | None = None,
 ) -> Path:
     """Writes a release beside the others and makes it the current one; a crash leaves the others as they were.
 
@@ -159,6 +163,7 @@ def write_release(
         metrics: the rows that the manifest and the model card show.
         measured: folder of an evaluation to keep with the release.
         extra: more of the manifest, such as `chosen`.
+        calibration: from scores of the mix to probabilities.
 
     Returns:
         The release's folder.
@@ -183,6 +188,8 @@ def write_release(
         (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
         if fusion.reranker is not None:
             fusion.reranker.save(half / "ranking" / "second")
+        if calibration is not None:
+            calibration.save(half / "ranking" / "calibration.json")
         if measured is not None:
             shutil.copytree(measured, half / "measure")
         manifest = {

@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.data.splits import Split
-from langrec.errors import BundleError
+from langrec.errors import BundleError, DataError
+from langrec.evaluation.lists import top_lists
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
-from langrec.fusing import gain, learn
+from langrec.fusing import blocks, gain, learn
 from langrec.protocols import Progress
+from langrec.ranking.calibration import Calibration
 from langrec.ranking.facts import Facts
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix, rrf_mix
@@ -34,8 +36,10 @@ from langrec.registry import find, kind_of
 from langrec.retrieval.item_item import ItemItem
 from langrec.settings import Settings
 from langrec.steps import Steps, step_hash
-from langrec.types import FloatMatrix, IntVector, QueryBlock
+from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 
+# With fewer questions that the mix did not learn from, the calibration looks at all.
+FEWEST_FRESH = 200
 TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens", "text_tower")
 
 
@@ -64,6 +68,8 @@ class Chosen:
         notes: what could not be chosen, and what was taken instead.
         trees: over the mix, where validation favoured them.
         why: one sentence on that choice, with its interval.
+        calibration: from scores of the mix, with its trees, to probabilities; None = not wanted, or not possible.
+        calibrated: what it was learned from, or why there is none.
     """
 
     params: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
@@ -73,6 +79,8 @@ class Chosen:
     notes: tuple[str, ...] = ()
     trees: Trees | None = None
     why: str = ""
+    calibration: Calibration | None = None
+    calibrated: str = ""
 
 
 def choose(
@@ -129,16 +137,24 @@ def choose(
     told("learn the mix", 0, 0)
     mixed = {name: found for name, found in params.items() if enters_mix(name)}
     key = {**inputs, "params": mixed, "ranking": to_dict(settings.ranking), "signals": entering}
+    on_training = cache(lambda: _on_training(dataset, split, reading, mixed, settings, fitted, kept))
     found = kept.run(
         "mix",
         key,
-        lambda: _learn(dataset, split, reading, mixed, settings, fitted, kept, key),
+        lambda: _learn(dataset, split, on_training(), settings, kept, key),
         whole=lambda found: not found["trees"] or _kept_trees(kept, key) is not None,
     )
     weights = np.array(found["weights"], dtype=np.float32)
     learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
     trees = _kept_trees(kept, key) if found["trees"] else None
-    return Chosen(params, scores, learned, found["scores"], trees=trees, why=found["why"])
+    chosen = Chosen(params, scores, learned, found["scores"], trees=trees, why=found["why"])
+    if not settings.calibration.fit:
+        return chosen
+    told("calibrate", 0, 0)
+    key = {**key, "calibration": to_dict(settings.calibration)}
+    curve = kept.run("calibrate", key, lambda: _calibrate(dataset, split, on_training(), chosen, settings))
+    calibration = Calibration(*curve["curve"]) if curve["curve"] else None
+    return replace(chosen, calibration=calibration, calibrated=curve["why"])
 
 
 def _some(questions: Targets, at_most: int) -> Targets:
@@ -251,7 +267,7 @@ def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> t
     return best, fitted
 
 
-def _learn(
+def _on_training(
     dataset: Dataset,
     split: Split,
     reading: Reading,
@@ -259,9 +275,8 @@ def _learn(
     settings: Settings,
     fitted: Mapping[str, Any],
     kept: Steps,
-    key: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What `fusing.learn` finds, as JSON; trees are kept in a folder of their own.
+) -> Fusion:
+    """The scorers with their chosen settings on the training part, mixed by rank fusion.
 
     Args:
         fitted: scorers that were fitted with their chosen settings just before; the others are fitted here.
@@ -273,13 +288,18 @@ def _learn(
         scorers[name] = scorer.with_params(**run)
     inputs = signals(scorers, settings)
     fused = rrf_mix([signal.name for signal in inputs], settings.ranking.rrf_k)
-    facts = Facts.of(dataset, split.train)
-    fusion = Fusion(
+    return Fusion(
         scorers, inputs, fused, len(dataset.catalogue), settings.ranking.fallback, _counts(dataset, split.train)
     )
+
+
+def _learn(
+    dataset: Dataset, split: Split, fusion: Fusion, settings: Settings, kept: Steps, key: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `fusing.learn` finds, as JSON; trees are kept in a folder of their own."""
     ranking = settings.ranking
     questions = next_item(split.train, split.valid, len(dataset.users), ranking.questions, ranking.seed)
-    learned = learn(fusion, facts, questions, ranking)
+    learned = learn(fusion, Facts.of(dataset, split.train), questions, ranking)
     if learned.trees is not None:
         learned.trees.save(_trees_folder(kept, key))
     return {
@@ -290,6 +310,44 @@ def _learn(
         "why": learned.why,
         "trees": learned.trees is not None,
     }
+
+
+def _calibrate(dataset: Dataset, split: Split, fusion: Fusion, chosen: Chosen, settings: Settings) -> dict[str, Any]:
+    """The curve from scores to probabilities as JSON, and what it was learned from or why there is none.
+
+    It is learned from validation questions that the mix and its trees did not learn from: of those they know the
+    answer, and their scores would promise too much.
+    """
+    ranking, wanted = settings.ranking, settings.calibration
+    second = None if chosen.trees is None else Reranker(chosen.trees, Facts.of(dataset, split.train), ranking.depth)
+    fusion = replace(fusion, mix=chosen.mix, reranker=second)
+    every = next_item(split.train, split.valid, len(dataset.users))
+    learned = next_item(split.train, split.valid, len(dataset.users), ranking.questions, ranking.seed)
+    fresh = np.flatnonzero(~np.isin(every.events, learned.events))
+    what = "questions that the mix did not learn from"
+    if len(fresh) < FEWEST_FRESH:
+        fresh = np.arange(len(every))
+        what = "questions that the mix learned from, so its probabilities may be too high"
+    if len(fresh) > wanted.questions:
+        fresh = np.sort(np.random.default_rng(ranking.seed).choice(fresh, wanted.questions, replace=False))
+    scores, labels = _listed(fusion, every.take(fresh), wanted.depth)
+    try:
+        curve = Calibration.fit(scores, labels)
+    except DataError as error:
+        return {"curve": [], "why": f"not calibrated: {error.message}"}
+    return {"curve": [curve.scale, curve.offset], "why": f"{len(fresh):,} {what}"}
+
+
+def _listed(fusion: Fusion, questions: Targets, depth: int) -> tuple[FloatVector, Mask]:
+    """Scores of the best items of each question with something to go by, and which of them are the right answers."""
+    scores, labels = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.bool_)]
+    for part in blocks(questions, fusion):
+        signals = fusion.signal_scores(part.block)
+        found = top_lists(np.asarray(fusion.parts(signals, part.block).sum(axis=0), dtype=np.float32), part, depth)
+        there = (found.nums >= 0) & ~fusion.silent(signals)[:, None]
+        scores.append(found.scores[there])
+        labels.append((found.nums == part.items[:, None])[there])
+    return np.concatenate(scores), np.concatenate(labels)
 
 
 def _trees_folder(kept: Steps, key: Mapping[str, Any]) -> Path:

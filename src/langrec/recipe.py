@@ -74,6 +74,8 @@ _LEAST = {
     "ranking.tune_questions": 1,
     "explore.places": 0,
     "explore.among": 1,
+    "calibration.questions": 1,
+    "calibration.depth": 1,
     "evaluate.ranks": 1,
     "evaluate.bootstrap": 1,
     "serve.workers": 1,

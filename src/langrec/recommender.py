@@ -20,6 +20,7 @@ from langrec.errors import DataError
 from langrec.explain.account import account, reasons
 from langrec.explain.additive import Explanation, Reason
 from langrec.protocols import Encoder
+from langrec.ranking.calibration import Calibration
 from langrec.ranking.explore import Explored, draws, explore
 from langrec.ranking.fill import Fallback
 from langrec.ranking.filters import allowed
@@ -59,6 +60,7 @@ class Recommender:
         encoders: by space ("vectors", "tokens"), for texts that arrive at run time.
         ranking: settings of selection.
         exploring: settings of the places that go to new or rare items.
+        calibration: from scores to probabilities; None = the release holds none.
         text_fields: item fields that make up an item's text.
         release: the stamp of the bundle.
         unsaying: event types that say nothing for an item: they stand in no history, but count as seen.
@@ -70,6 +72,7 @@ class Recommender:
     encoders: Mapping[str, Encoder]
     ranking: RankingSettings = field(default_factory=RankingSettings)
     exploring: ExploreSettings = field(default_factory=ExploreSettings)
+    calibration: Calibration | None = None
     text_fields: tuple[str, ...] = ("title", "*text", "categories")
     release: str = ""
     unsaying: frozenset[str] = frozenset()
@@ -306,6 +309,16 @@ class Recommender:
         """The short why of each item of an answer."""
         asked = number(query, self.items, self.unsaying)
         return reasons(query, asked, block_of([query], [asked], self.users), self.fusion, self.items, answer.items)
+
+    def probabilities(self, answer: Recommendation) -> FloatVector:
+        """(k,) the probability that each item is what the user chooses next; NaN where that is not known.
+
+        It is known for answers from a history by a release that was calibrated: a wish and popularity alone are scored
+        otherwise.
+        """
+        if self.calibration is None or answer.trace.reason != "history":
+            return np.full(len(answer), np.nan, dtype=np.float32)
+        return self.calibration.probability(answer.items.scores)
 
     def matched_words(self, text: str, nums: IntVector) -> list[tuple[str, ...]]:
         """For each item number, the words of the text that the item holds."""

@@ -268,6 +268,21 @@ class ExploreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationSettings:
+    """From a score to the probability that the item is what the user chooses next.
+
+    Attributes:
+        fit: learn the curve in training, on validation questions that the mix did not learn from.
+        questions: validation questions that it is learned from, at most.
+        depth: the best so many items of each.
+    """
+
+    fit: bool = True
+    questions: int = 2000
+    depth: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluateSettings:
     """The measuring protocol.
 
@@ -310,6 +325,7 @@ class ServeSettings:
         max_queue: requests waiting for the scorer before new ones get 503.
         history: how many of a user's newest events form the history.
         popular_seconds: how often popularity counts the events that have arrived.
+        probability: replies of `POST /api/recommend` hold probabilities without being asked.
     """
 
     host: str = "127.0.0.1"
@@ -323,6 +339,7 @@ class ServeSettings:
     max_queue: int = 256
     history: int = 200
     popular_seconds: float = 5.0
+    probability: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,5 +354,6 @@ class Settings:
     text_tower: TextTowerSettings = field(default_factory=TextTowerSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
     explore: ExploreSettings = field(default_factory=ExploreSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)

@@ -92,7 +92,12 @@ def train(
     rows = [dataclasses.asdict(row) for row in report.rows if row.slice == "all"] if report else []
     extra = {
         "chosen": MIX,
-        "validation": {"scorers": dict(chosen.scores), "mixes": dict(chosen.mix_scores), "why": chosen.why},
+        "validation": {
+            "scorers": dict(chosen.scores),
+            "mixes": dict(chosen.mix_scores),
+            "why": chosen.why,
+            "calibration": chosen.calibrated,
+        },
         "weights": dict(zip(chosen.mix.names, chosen.mix.weights.tolist(), strict=True)),
         "notes": list(notes),
     }
@@ -102,7 +107,9 @@ def train(
         measured = Path(name) if report else None
         if report and measured:
             report.write(measured)
-        folder = write_release(releases, dataset, settings, fusion, models, reading.encoders, rows, measured, extra)
+        folder = write_release(
+            releases, dataset, settings, fusion, models, reading.encoders, rows, measured, extra, chosen.calibration
+        )
     return folder, report
 
 
@@ -236,6 +243,7 @@ def measure_split(
         beside=_beside(wanted),
         titles=dataset.catalogue.titles,
         fit_seconds=fit_seconds,
+        calibrated=None if chosen.calibration is None or MIX not in wanted else (MIX, chosen.calibration.probability),
         progress=told,
     )
 

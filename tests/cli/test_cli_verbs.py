@@ -129,6 +129,17 @@ def test_recommend_without_users_is_for_everybody(langrec_, releases, tmp_path):
     assert pl.read_parquet(tmp_path / "all.parquet")["user_id"].n_unique() == 48
 
 
+def test_recommend_adds_probabilities_where_they_are_asked_for(langrec_, releases, tmp_path):
+    (tmp_path / "users.txt").write_text("u0\nnobody\n")
+    words = ("--users", tmp_path / "users.txt", "--k", 3, "--out", tmp_path / "lists.parquet", "--probability")
+    code, _, _ = langrec_("recommend", "--release", releases, *words)
+    rows = pl.read_parquet(tmp_path / "lists.parquet")
+    known, new = (rows.filter(pl.col("user_id") == name)["probability"] for name in ("u0", "nobody"))
+    assert code == 0
+    assert known.is_between(0, 1, closed="none").all() and known.len() == 3
+    assert new.null_count() == 3
+
+
 def test_recommend_prints_a_list_for_likes_and_a_wish(langrec_, releases):
     code, said, error = langrec_("recommend", "--release", releases, "--likes", "i0, i4,gone", "--k", 3, "--json")
     rows = json.loads(said)

@@ -315,3 +315,21 @@ def test_a_wish_and_likes_given_together_share_the_score(shared):
     assert sum(name.startswith("bread") for name in both) >= sum(name.startswith("bread") for name in wish)
     half = shared.send("POST", "/api/recommend", {**body, "personal": 0.5})["items"]
     assert [one["id"] for one in half] == both
+
+
+def test_probabilities_are_given_where_they_are_asked_for(shared):
+    body = {"user": "sea-u0", "k": 5}
+    assert all("probability" not in one for one in shared.send("POST", "/api/recommend", body)["items"])
+    items = shared.send("POST", "/api/recommend", {**body, "probability": True})["items"]
+    chances = [one["probability"] for one in items]
+    assert all(0 < chance < 1 for chance in chances) and chances == sorted(chances, reverse=True)
+    stranger = shared.send("POST", "/api/recommend", {"k": 5, "probability": True})["items"]
+    assert [one["probability"] for one in stranger] == [None] * 5
+
+
+def test_a_server_may_give_probabilities_without_being_asked(serve):
+    live = serve(probability=True)
+    body = {"user": "sea-u0", "k": 3}
+    assert all(one["probability"] > 0 for one in live.send("POST", "/api/recommend", body)["items"])
+    plain = live.send("POST", "/api/recommend", {**body, "probability": False})["items"]
+    assert all("probability" not in one for one in plain)

@@ -29,11 +29,15 @@ def recommend(
         str | None, typer.Option("--likes", help="Ids of liked items, comma separated: one list, printed.")
     ] = None,
     wish: Annotated[str | None, typer.Option("--wish", help="A wish in words: one list, printed.")] = None,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Add the chance of each item to be chosen next, where it is known.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Recommend to many users and write `user_id, item_id, score, rank`, or print one list for someone new.
 
-    A user that the release does not know gets the list of a new visitor. With `--likes`, `--wish` or both nobody needs
+    A user that the release does not know gets the list of a new visitor. Where the release explores (`explore.places`),
+    a column `propensity` says with what chance each item is in its list. With `--likes`, `--wish` or both nobody needs
     to be known: the list answers the wish, half by the wish and half by the likes where both are given.
 
     Example: `langrec recommend --release releases --k 20 --out lists.parquet`
@@ -61,7 +65,8 @@ def recommend(
         name: frame
         for (name,), frame in events.filter(pl.col("user_id").is_in(asked)).group_by(["user_id"], maintain_order=True)
     }
-    columns: dict[str, list[np.ndarray]] = {"user": [], "item": [], "score": [], "rank": []}
+    more = (*(["probability"] if probability else []), *(["propensity"] if recommender.exploring.places else []))
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("user", "item", "score", "rank", *more)}
     start = time.perf_counter()
     with bar() as told:
         queries = (_query(name, histories.get(name), k) for name in asked)
@@ -70,6 +75,11 @@ def recommend(
             columns["item"].append(answer.items.nums)
             columns["score"].append(answer.items.scores)
             columns["rank"].append(np.arange(1, len(answer) + 1))
+            if "probability" in columns:
+                columns["probability"].append(recommender.probabilities(answer))
+            if "propensity" in columns:
+                drawn = answer.propensities
+                columns["propensity"].append(np.ones(len(answer)) if drawn is None else drawn)
             told("recommend", done + 1, len(asked))
     flat = {name: np.concatenate(parts) if parts else np.zeros(0) for name, parts in columns.items()}
     ids = np.asarray(recommender.items.ids.names)
@@ -79,6 +89,7 @@ def recommend(
             "item_id": pl.Series(ids[flat["item"].astype(int)], dtype=pl.String),
             "score": flat["score"].astype(np.float32),
             "rank": flat["rank"].astype(np.int32),
+            **{name: pl.Series(flat[name].astype(np.float32), nan_to_null=True) for name in more},
         }
     ).write_parquet(out)
     seconds = time.perf_counter() - start

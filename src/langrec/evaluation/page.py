@@ -11,6 +11,7 @@ from typing import Any
 
 from langrec.evaluation.compare import Difference
 from langrec.evaluation.examples import as_html, examples
+from langrec.evaluation.reliability import as_svg
 from langrec.evaluation.report import Report, number, plain
 from langrec.evaluation.slices import MEANING
 
@@ -38,6 +39,7 @@ def page(report: Report) -> str:
         tiles=_tiles(report),
         differences=_differences(report),
         beside=_beside(report),
+        reliability=_reliability(report),
         examples=as_html(examples(report)),
         data=_inside_script(_data(report)),
         style=assets.joinpath("report.css").read_text("utf-8"),
@@ -131,6 +133,28 @@ def _beside(report: Report) -> str:
         '<div class="card scroll" tabindex="0" role="region" aria-labelledby="h-beside"><table class="beside">'
         f'<caption class="hidden">Controls and bounds</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></section>"
+    )
+
+
+def _reliability(report: Report) -> str:
+    """Whether stated probabilities came true, as a section with the diagram and its numbers; nothing without."""
+    found = report.reliability
+    if found is None:
+        return ""
+    lines = "".join(
+        f"<tr><td>{one.said:.2%}</td><td>{one.came:.2%}</td><td>{one.low:.2%} to {one.high:.2%}</td>"
+        f"<td>{one.n:,}</td></tr>"
+        for one in found.bins
+    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("said", "came", "interval", "items"))
+    return (
+        '<section aria-labelledby="h-reliability"><h2 id="h-reliability">Do probabilities come true?</h2>'
+        f"<p>The first {found.ranks} items of {found.questions:,} lists of {html.escape(found.model)}, in ten parts by "
+        "the probability that each is what the user chooses next. Points on the dashed line are honest; the expected "
+        f"calibration error is {found.error:.2%} where {found.said:.2%} was said and {found.came:.2%} came.</p>"
+        f'<div class="card calibrated">{as_svg(found)}<div class="scroll" tabindex="0" role="region" '
+        'aria-labelledby="h-reliability"><table><caption class="hidden">Said and came</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></div></section>"
     )
 
 

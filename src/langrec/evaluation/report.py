@@ -19,6 +19,7 @@ from langrec.errors import DataError
 from langrec.evaluation.beside import Beside
 from langrec.evaluation.compare import Difference, Measured
 from langrec.evaluation.lists import TopLists
+from langrec.evaluation.reliability import Reliability
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,6 +65,7 @@ class Report:
         beside: controls and bounds, with their numbers.
         titles: what people read for an item; None = its id.
         fit_seconds: seconds of fitting by model, where known.
+        reliability: whether stated probabilities came true; None = none were stated.
     """
 
     rows: tuple[Row, ...]
@@ -82,6 +84,7 @@ class Report:
     beside: Beside = field(default_factory=Beside)
     titles: Sequence[str] | None = None
     fit_seconds: Mapping[str, float] = field(default_factory=dict)
+    reliability: Reliability | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -134,7 +137,8 @@ class Report:
     def write(self, folder: Path, page: bool = True) -> None:
         """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet.
 
-        Controls and bounds stand in controls.json, which is there only where there are any.
+        Controls and bounds stand in controls.json, and reliability.json says whether stated probabilities came true;
+        each is there only where there is something to say.
 
         Args:
             page: False writes no report.html, and takes away that of an earlier run: it would show other numbers.
@@ -143,10 +147,15 @@ class Report:
         _write_json(folder / "metrics.json", [asdict(row) for row in self.rows])
         _write_json(folder / "differences.json", [asdict(row) for row in self.differences])
         _write_json(folder / "protocol.json", dict(self.protocol))
-        if self.beside.what:
-            _write_json(folder / "controls.json", self._beside())
-        else:
-            (folder / "controls.json").unlink(missing_ok=True)
+        told = {
+            "controls.json": self._beside() if self.beside.what else None,
+            "reliability.json": None if self.reliability is None else asdict(self.reliability),
+        }
+        for name, value in told.items():
+            if value is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                _write_json(folder / name, value)
         (folder / "report.md").write_text(self.markdown(), "utf-8")
         if page:
             from langrec.evaluation.page import page as html_page
@@ -262,8 +271,26 @@ class Report:
             cells = [_escape(gap.reference), self._against(name)] if gap else ["", ""]
             what = f"a {one.kind}: {_escape(one.says)}"
             lines.append(_line([_escape(name), self._cell(name, self.primary, True), *cells, what]))
+        lines += self._reliability()
         lines += ["", "A gain or a loss is named only where the paired interval by user leaves out 0.", ""]
         return "\n".join(lines)
+
+    def _reliability(self) -> list[str]:
+        found = self.reliability
+        if found is None:
+            return []
+        lines = ["", "## Probabilities", ""]
+        lines += [
+            f"{_escape(found.model)}, the first {found.ranks} of {found.questions:,} lists: said {found.said:.2%}, "
+            f"came {found.came:.2%}, expected calibration error {found.error:.2%}.",
+            "",
+            _line(["said", "came", "interval", "items"]),
+            _line(["---:"] * 4),
+        ]
+        for one in found.bins:
+            span = f"{one.low:.2%} to {one.high:.2%}"
+            lines.append(_line([f"{one.said:.2%}", f"{one.came:.2%}", span, f"{one.n:,}"]))
+        return lines
 
     def _cell(self, model: str, metric: str, interval: bool) -> str:
         row = self.row(model, metric)

@@ -22,6 +22,7 @@ from langrec.evaluation.intervals import Resamples, mean, percentiles
 from langrec.evaluation.lists import TopLists, join_lists, top_lists
 from langrec.evaluation.metrics import Values, judge
 from langrec.evaluation.protocol import Targets
+from langrec.evaluation.reliability import reliability
 from langrec.evaluation.report import MIX, Report, Row
 from langrec.evaluation.slices import slices
 from langrec.evaluation.suite import (
@@ -63,6 +64,7 @@ def evaluate(
     beside: Mapping[str, Control | Bound] | None = None,
     titles: Sequence[str] | None = None,
     fit_seconds: Mapping[str, float] | None = None,
+    calibrated: tuple[str, Callable[[FloatMatrix], FloatMatrix]] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measures models on the same questions, over the full catalogue without each question's history.
@@ -82,6 +84,7 @@ def evaluate(
             best, the reference or the chosen one. A bound whose models are not all there is left out.
         titles: (n,) what people read for an item in the examples of the page; None = its id.
         fit_seconds: seconds of fitting by model, where known.
+        calibrated: a model and what makes probabilities of its scores: next-item questions say whether they come true.
         progress: called with a model's name, questions done and questions in all, after each block.
 
     Raises:
@@ -100,7 +103,11 @@ def evaluate(
     fitted = {name: round(spent, 3) for name, spent in (fit_seconds or {}).items() if name in models}
     stamp = {**(protocol or {}), "fit_seconds": fitted}
     report = _measure(lists, what, targets, users, items, facts, chosen_settings, stamp, chosen, seconds, memory)
-    return replace(report, titles=titles, fit_seconds=fitted)
+    found = None
+    if calibrated is not None and targets.question == "next item" and calibrated[0] in lists:
+        model, probability = calibrated
+        found = reliability(model, probability(lists[model].scores), lists[model], targets, chosen_settings)
+    return replace(report, titles=titles, fit_seconds=fitted, reliability=found)
 
 
 def measure_lists(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special
 
-from langrec.errors import DataError
+from langrec.errors import UNREADABLE, BundleError, DataError
 from langrec.types import FloatVector
 
 
@@ -57,6 +59,21 @@ class Calibration:
         scale = float(found[0]) / spread
         return cls(scale, float(found[1]) - scale * centre)
 
-    def probability(self, scores: FloatVector) -> FloatVector:
-        """(m,) between 0 and 1; NaN where the score is."""
+    def save(self, file: Path) -> None:
+        file.write_text(json.dumps({"scale": self.scale, "offset": self.offset}))
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """
+        Raises:
+            BundleError: it cannot be read.
+        """
+        try:
+            kept = json.loads(file.read_text("utf-8"))
+            return cls(float(kept["scale"]), float(kept["offset"]))
+        except UNREADABLE as error:
+            raise BundleError(f"{file}: cannot be read as a calibration ({error!r})") from error
+
+    def probability(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Between 0 and 1, of the shape of the scores; NaN where the score is."""
         return np.asarray(special.expit(self.scale * scores.astype(np.float64) + self.offset), dtype=np.float32)

@@ -307,6 +307,9 @@ class RecommendBody(_Ours):
         default=None, ge=0, le=100, description="places that go to new or rare items; null as the release is set"
     )
     explain: bool = Field(default=True, description="give each item its reason")
+    probability: bool | None = Field(
+        default=None, description="give each item the chance to be chosen next; null as serve.probability says"
+    )
 
 
 class SearchBody(_Ours):

@@ -84,9 +84,12 @@ class Listed(Card):
 
 
 class Recommended(Listed):
-    """An item of a recommendation; with its reason where `explain` is true."""
+    """An item of a recommendation; with its reason where `explain` is true, its chance where `probability` is."""
 
     reason: Why | None = None
+    probability: float | None = Field(
+        default=None, description="chance to be what the user chooses next; null where unknown", examples=[0.04]
+    )
 
 
 class Matched(Listed):

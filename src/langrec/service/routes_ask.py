@@ -59,6 +59,9 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
         # Not in the scorer's thread: reasons of one list should not hold up the lists of others.
         reasons = await run_in_threadpool(_reasons, answer)
         items = [item | {"reason": reason} for item, reason in zip(items, reasons, strict=True)]
+    if service.settings.probability if body.probability is None else body.probability:
+        chances = answer.snapshot.recommender.probabilities(answer.list)
+        items = [item | {"probability": shapes.number(chance)} for item, chance in zip(items, chances, strict=True)]
     after.add_task(service.log_impression, request.state.request_id, "recommend", body.user, answer)
     shown = {"items": items, "trace": shapes.trace(answer.list.trace), "request_id": request.state.request_id}
     return Answered(shown, background=after)
