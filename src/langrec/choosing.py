@@ -110,7 +110,7 @@ def choose(
         split.train, split.valid, len(dataset.users), settings.ranking.tune_questions, settings.ranking.seed
     )
     data = replace(
-        fit_data(dataset, split.train, reading, towers_folder(kept.folder), told),
+        fit_data(dataset, split.train, reading, towers_folder(kept.folder), told, board_of(settings)),
         judge=lambda scorer, at_most: ndcg_at_10(scorer.score_block, _some(questions, at_most)),
     )
     names = settings.retrieval.scorers
@@ -196,7 +196,7 @@ def fit(
         timed: is given the seconds of each scorer's fit; a kept one's are those of its training, where they are known.
     """
     kept = towers_folder(cache_folder() / "steps" if steps is None else steps)
-    data = fit_data(dataset, events, reading, kept, told)
+    data = fit_data(dataset, events, reading, kept, told, board_of(settings))
     scorers = {}
     for name, (fit_, run) in chosen.params.items():
         start = time.perf_counter()
@@ -220,11 +220,29 @@ def fit(
 
 
 def fit_data(
-    dataset: Dataset, events: Events, reading: Reading, kept: Path | None = None, told: Progress | None = None
+    dataset: Dataset,
+    events: Events,
+    reading: Reading,
+    kept: Path | None = None,
+    told: Progress | None = None,
+    board: Any = None,
 ) -> FitData:
     """What scorers are fitted from, on these events alone."""
     n_users, n_items = len(dataset.users), len(dataset.catalogue)
-    return FitData(events, n_users, n_items, reading.texts, reading.vectors, kept=kept, told=told)
+    return FitData(events, n_users, n_items, reading.texts, reading.vectors, kept=kept, told=told, board=board)
+
+
+def board_of(settings: Settings) -> Any:
+    """What takes the scalars of trainings; None where the settings want none.
+
+    Raises:
+        MissingExtra: TensorBoard is not installed.
+    """
+    if not settings.training.tensorboard:
+        return None
+    from langrec.towers.board import Board
+
+    return Board(Path(settings.training.tensorboard))
 
 
 def towers_folder(steps: Path | None) -> Path | None:
@@ -281,7 +299,7 @@ def _on_training(
     Args:
         fitted: scorers that were fitted with their chosen settings just before; the others are fitted here.
     """
-    data = fit_data(dataset, split.train, reading, towers_folder(kept.folder))
+    data = fit_data(dataset, split.train, reading, towers_folder(kept.folder), board=board_of(settings))
     scorers = {}
     for name, (fit_, run) in params.items():
         scorer = fitted[name] if name in fitted else _fit_one(name, data, settings, fit_)

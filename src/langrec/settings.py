@@ -214,6 +214,18 @@ class TextTowerSettings(TowerSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """What a training run leaves behind beside its release.
+
+    Attributes:
+        tensorboard: folder for TensorBoard's scalars of the towers (loss, NDCG@10 and learning rate of each epoch), a
+            run per training; trainings that the cache holds write nothing. Empty = none.
+    """
+
+    tensorboard: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RankingSettings:
     """How signals become one list.
 
@@ -352,6 +364,7 @@ class Settings:
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     id_tower: IdTowerSettings = field(default_factory=IdTowerSettings)
     text_tower: TextTowerSettings = field(default_factory=TextTowerSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
     explore: ExploreSettings = field(default_factory=ExploreSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)

@@ -30,6 +30,7 @@ class FitData:
             train to the end.
         kept: folder where a long fit keeps its checkpoints and its result; None keeps nothing.
         told: is told how far a long fit is.
+        board: takes the scalars of a long fit's steps: the run, values by name, the step.
     """
 
     events: Events
@@ -40,6 +41,7 @@ class FitData:
     judge: Callable[[Scorer, int], float] | None = None
     kept: Path | None = None
     told: Progress | None = None
+    board: Callable[[str, Mapping[str, float], int], None] | None = None
 
     def matrix(self) -> sparse.csr_array:
         """(n_users, n_items) float32 with the greatest gain of each user and item; a gain of zero is no entry."""

@@ -64,6 +64,9 @@ def fit_tower(
         return data.judge(finish(network, settings, 0), settings.judged)
 
     def told(epoch: Epoch) -> None:
+        if data.board is not None:
+            run = kind.name if folder is None else folder.name
+            data.board(run, {"loss": epoch.loss, "ndcg@10": epoch.ndcg, "rate": epoch.rate}, epoch.epoch)
         if data.told is not None:
             data.told(
                 f"train {kind.name}: loss {epoch.loss:.3f}, NDCG@10 {epoch.ndcg:.4f}", epoch.epoch, settings.epochs

@@ -30,12 +30,13 @@ Batch = tuple[IntMatrix, IntMatrix, IntMatrix]
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch came to; `ndcg` is NaN where nothing judged it."""
+    """What one epoch came to; `ndcg` is NaN where nothing judged it, `rate` is the last learning rate."""
 
     epoch: int
     loss: float
     ndcg: float
     seconds: float
+    rate: float = math.nan
 
 
 def train(
@@ -102,7 +103,8 @@ def train(
             total, asked = total + float(loss.detach()) * rows, asked + rows
         network.eval()
         ndcg = math.nan if judge is None else judge()
-        history.append(Epoch(epoch + 1, total / max(asked, 1), ndcg, time.perf_counter() - start))
+        rate = float(optimiser.param_groups[0]["lr"])
+        history.append(Epoch(epoch + 1, total / max(asked, 1), ndcg, time.perf_counter() - start, rate))
         if told is not None:
             told(history[-1])
         if judge is None or ndcg >= max((past.ndcg for past in history[:-1]), default=-1.0):
@@ -208,7 +210,7 @@ class _Checkpoint:
         tensors |= {f"best.{name}": value for name, value in best.items()}
         tensors |= {f"optimiser.{i}.{key}": value for i, part in state.items() for key, value in part.items()}
         tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-        rows = json.dumps([[row.epoch, row.loss, row.ndcg, row.seconds] for row in history])
+        rows = json.dumps([[row.epoch, row.loss, row.ndcg, row.seconds, row.rate] for row in history])
         half = self.folder / f"checkpoint.{os.getpid()}.half"
         # One file holds all of it, so that no crash can leave tensors of one epoch beside the history of another.
         save_file(tensors, half, metadata={"history": rows})
