@@ -13,6 +13,7 @@ VERBS = {
     "train": "langrec.cli.train:train",
     "adapt": "langrec.cli.adapt:adapt",
     "evaluate": "langrec.cli.evaluate:evaluate",
+    "compress": "langrec.cli.compress:compress",
     "recommend": "langrec.cli.recommend:recommend",
     "search": "langrec.cli.search:search",
     "serve": "langrec.cli.serve:serve",

@@ -39,6 +39,8 @@ def load_encoder(
         return HashingEncoder()
     from langrec import registry
 
+    if _is_saved(settings.name):
+        return load_saved(Path(settings.name).expanduser(), threads=settings.threads)
     if settings.name not in registry.ENCODERS and _is_plugin(settings.name):
         return registry.find("encoders", settings.name)(settings)
     from langrec.encoders.prepare import prepare
@@ -72,6 +74,14 @@ def load_saved(folder: Path, *, threads: int = 0) -> HashingEncoder | StaticEnco
 
         return TransformerEncoder.load(folder, threads)
     raise BundleError(f"{folder / CONFIG}: kind {kind} is not hashing, static or transformer")
+
+
+def _is_saved(name: str) -> bool:
+    """Whether a setting names a folder that `encoder.save` or `langrec compress` wrote, not a model's source folder."""
+    from langrec.lm.exported import CONFIG
+
+    folder = Path(name).expanduser()
+    return (folder / CONFIG).is_file() and not (folder / "config.json").exists()
 
 
 def _is_plugin(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from langrec.errors import MissingExtra, SettingsError
-from langrec.lm import exported
+from langrec.lm import exported, slim
 from langrec.lm.exported import Exported
 from langrec.lm.model import TextModel, read_json
 from langrec.lm.tokens import Tokens
@@ -66,6 +66,8 @@ def load_torch(model: TextModel) -> Any:
     except ImportError as error:
         raise MissingExtra("lm", f"reading the model {model.name}") from error
     transformers_logging.disable_progress_bar()
+    if read_json(model.folder / "config.json").get("model_type") == slim.MODEL_TYPE:
+        slim.register()
     # "eager" attention exports to the plainest graph, which runs fastest.
     core = AutoModel.from_pretrained(str(model.folder), attn_implementation="eager", dtype=torch.float32).eval()
     if getattr(core.config, "is_encoder_decoder", False):

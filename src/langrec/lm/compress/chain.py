@@ -1,0 +1,236 @@
+"""Runs a chain of steps: model in, cheaper model and report out; what a killed run has finished is not done again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langrec.errors import DataError
+from langrec.lm.compress.corpus import Corpus
+from langrec.lm.compress.quality import Judge, Measured
+from langrec.lm.compress.steps import HEAL, KINDS, SAVED, Step, with_healing
+from langrec.lm.compress.work import Healing, OpenEncoder, Work, saved
+from langrec.lm.model import TextModel, find_model
+from langrec.protocols import Progress
+
+# The layout of an output folder.
+MODEL, ENCODER, KEPT, REPORT, PAGE = "model", "encoder", "steps", "report.json", "report.html"
+HEALS = "distil"
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """What a chain came to.
+
+    Attributes:
+        model: name of the model that it began with.
+        steps: the steps as they were run, healing included.
+        rows: measurements: the original's first, then one per step.
+        corpus: texts, pairs, held-out pairs, source and question.
+        codes: what sign codes came to, where the chain made them.
+        folder: the output folder, see `compress`.
+    """
+
+    model: str
+    steps: tuple[str, ...]
+    rows: tuple[Measured, ...]
+    corpus: dict[str, Any]
+    codes: dict[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: what report.json holds."""
+        values = dataclasses.asdict(self)
+        values.pop("folder")
+        return values
+
+
+def compress(
+    name: str,
+    steps: Sequence[Step],
+    out: Path,
+    corpus: Corpus | None = None,
+    *,
+    open_encoder: OpenEncoder,
+    healing: Healing | None = None,
+    heal: bool = True,
+    max_tokens: int = 256,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Makes a model cheaper by the steps, and measures it after each.
+
+    Args:
+        name: minilm, a folder or a hub id, as in `find_model`.
+        steps: what to do, in order; see `parse_steps`.
+        out: gets `model/` (what the last step gave, weights or a saved encoder: `encoder.name` of the settings takes
+            both), `encoder/` (what `load_saved` reads), `codes/` (sign codes, where made), report.json and report.html;
+            what a later run can take over is kept in `steps/`.
+        corpus: texts to heal on and to judge by; None measures on made-up ones and heals nothing.
+        open_encoder: opens a saved encoder, such as `langrec.encoders.load_saved`.
+        healing: how to train.
+        heal: whether to train after steps that leave out layers or units.
+        max_tokens: longest text.
+        threads: to compute with; 0 = all cores.
+        progress: is told each step.
+
+    Raises:
+        SettingsError: the model or a step cannot be used.
+        DataError: a step needs texts and there are none.
+    """
+    told = progress or _untold
+    teacher = find_model(name, max_tokens)
+    texts = corpus or Corpus.made_up()
+    needs = [str(step) for step in steps if step.kind == "distil"]
+    if corpus is None and needs:
+        raise DataError(f"--steps {needs[0]}: needs texts to train on; give --texts or --items", field="texts")
+    run = with_healing(steps) if heal and corpus is not None else tuple(steps)
+    kept = out / KEPT
+    work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told)
+    judge = Judge(texts.judged(), open_encoder)
+    told("measure the original", 0, 0)
+    rows = [judge(work.saved_teacher(), "original", parameters=_parameters(teacher))]
+    model, served = teacher, work.saved_teacher()
+    codes: dict[str, Any] = {}
+    done = _Done(kept, "")
+    key = hashlib.sha256(f"{teacher.space} {texts.hash()}".encode()).hexdigest()
+    for place, step in enumerate(run):
+        key = hashlib.sha256(f"{key} {step} {work.healing if step.kind in (HEAL, HEALS) else ''}".encode()).hexdigest()
+        done = _Done(kept, f"{place + 1}-{step.kind}-{key[:12]}")
+        model, served, note, values = _run(step, model, served, done, work)
+        codes = values or codes
+        told(f"measure after {step}", 0, 0)
+        given_weights = step.kind == HEAL or KINDS[step.kind].gives != SAVED
+        parameters = _parameters(model) if given_weights or step.kind == "quantise" else 0
+        rows.append(judge(served, str(step), note, parameters))
+    about = {
+        "source": texts.source,
+        "pairs": len(texts),
+        "judged": len(judge.corpus),
+        "held_out": int(judge.corpus.held.sum()),
+        "trained_on": len(texts.training()) if any(step.kind in (HEAL, HEALS, "static") for step in run) else 0,
+        "question": texts.question,
+        "hash": texts.hash(),
+    }
+    weights_left = all(step.kind in (HEAL, "binary") or KINDS[step.kind].gives != SAVED for step in run)
+    _put(served, out / ENCODER)
+    _put(model.folder if weights_left else served, out / MODEL)
+    if codes:
+        _put(done.folder / "codes", out / "codes")
+    found = Compressed(teacher.name, tuple(str(step) for step in run), tuple(rows), about, codes, out)
+    _write_report(found, out)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """Where a finished step is kept, and its note."""
+
+    kept: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return self.kept / self.name
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "step.json"
+
+    def read(self) -> dict[str, Any] | None:
+        if not self.file.exists():
+            return None
+        found: dict[str, Any] = json.loads(self.file.read_text("utf-8"))
+        return found
+
+    def write(self, values: dict[str, Any]) -> None:
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps(values), "utf-8")
+        part.replace(self.file)
+
+
+def _run(
+    step: Step, model: TextModel, served: Path, done: _Done, work: Work
+) -> tuple[TextModel, Path, str, dict[str, Any]]:
+    """One step, or what an earlier run left of it: the model, the saved encoder, the note and further values."""
+    kind = HEALS if step.kind == HEAL else step.kind
+    module = importlib.import_module(f"langrec.lm.compress.{KINDS[kind].module}")
+    before = done.read()
+    if before is None:
+        work.told(str(step), 0, 0)
+        shutil.rmtree(done.folder, ignore_errors=True)
+        done.folder.mkdir(parents=True)
+        values: dict[str, Any] = {}
+        if kind == "binary":
+            note, values = module.run(served, step, done.folder / "codes", work)
+        elif KINDS[kind].gives == SAVED:
+            _, note = module.run(model, step, done.folder / ENCODER, work)
+        else:
+            _, note = module.run(model, step, done.folder / MODEL, work)
+        before = {"note": note, "values": values}
+        done.write(before)
+    if kind == "binary":
+        return model, served, before["note"], before["values"]
+    if KINDS[kind].gives == SAVED:
+        return model, done.folder / ENCODER, before["note"], {}
+    model = dataclasses.replace(find_model(str(done.folder / MODEL), model.max_tokens), name=work.teacher.name)
+    return model, saved(model, done.folder / ENCODER), before["note"], {}
+
+
+def _parameters(model: TextModel) -> int:
+    """Numbers in a model's weights, counted from the files' heads; 0 where they are of another format."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in model.folder.rglob("*.safetensors"):
+        with safe_open(str(file), framework="numpy") as held:
+            for key in held.keys():  # noqa: SIM118 - the library's object is no mapping
+                shape = held.get_slice(key).get_shape()
+                total += 1 if not shape else int(_product(shape))
+    return total
+
+
+def _product(shape: Sequence[int]) -> int:
+    found = 1
+    for one in shape:
+        found *= one
+    return found
+
+
+def _put(source: Path, target: Path) -> None:
+    """Copies a folder into its place; what was there before goes."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part, copy_function=_link)
+    shutil.rmtree(target, ignore_errors=True)
+    part.replace(target)
+
+
+def _link(source: str, target: str) -> None:
+    """Weights are linked, not copied, where the file system can: no step writes into a file that is there."""
+    if Path(source).stat().st_size > 1_000_000:
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass
+    shutil.copyfile(source, target)
+
+
+def _write_report(found: Compressed, out: Path) -> None:
+    from langrec.lm.compress.page import page
+
+    (out / REPORT).write_text(json.dumps(found.to_dict(), indent=1) + "\n", "utf-8")
+    (out / PAGE).write_text(page(found.to_dict()), "utf-8")
+
+
+def _untold(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""

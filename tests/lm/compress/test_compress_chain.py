@@ -1,0 +1,106 @@
+"""From a model to a cheaper one with its report, through the command line too."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from langrec.encoders import load_encoder, load_saved
+from langrec.errors import DataError
+from langrec.lm.compress import chain
+from langrec.lm.compress.page import Point, scatter
+from langrec.lm.compress.quality import pair_gains
+from langrec.lm.compress.steps import parse_steps
+from langrec.lm.compress.work import Healing
+from langrec.settings import EncoderSettings
+
+pytest.importorskip("torch")
+
+
+def run(model, steps, out, corpus, **more):
+    healing = Healing(epochs=2, batch=8, precision="fp32")
+    return chain.compress(
+        str(model), parse_steps(steps), out, corpus, open_encoder=load_saved, healing=healing, threads=1, **more
+    )
+
+
+@pytest.mark.slow
+def test_a_chain_gives_a_model_an_encoder_and_a_row_per_step(four_layers, corpus, tmp_path):
+    found = run(four_layers, "drop:2,project:16,quantise", tmp_path / "out", corpus)
+    assert [row.name for row in found.rows] == ["original", "drop:2", "heal", "project:16", "quantise"]
+    assert found.rows[0].kept == 1 and found.rows[-1].dim == 16
+    assert found.rows[-1].megabytes < found.rows[0].megabytes
+    kept = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert kept["rows"][-1]["ndcg"] == found.rows[-1].ndcg and kept["corpus"]["held_out"] > 0
+    text = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "<svg" in text and "project:16" in text and "http://" not in text.replace("http://www.w3.org", "")
+    wanted = load_saved(tmp_path / "out" / "encoder").encode(["a cat sits"])
+    assert wanted.shape == (1, 16)
+    opened = load_encoder(EncoderSettings(name=str(tmp_path / "out" / "model")))
+    assert np.allclose(opened.encode(["a cat sits"]), wanted, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_weights_that_a_chain_leaves_can_be_worked_on_again(four_layers, corpus, tmp_path):
+    run(four_layers, "drop:2", tmp_path / "one", corpus, heal=False)
+    found = run(tmp_path / "one" / "model", "project:8", tmp_path / "two", corpus)
+    assert found.rows[-1].dim == 8
+
+
+@pytest.mark.slow
+def test_a_second_run_does_no_finished_step_again(four_layers, corpus, tmp_path, monkeypatch):
+    from langrec.lm.compress import drop
+
+    first = run(four_layers, "drop:2,project:16", tmp_path / "out", corpus)
+
+    def never(*_):
+        raise AssertionError("done twice")
+
+    monkeypatch.setattr(drop, "run", never)
+    second = run(four_layers, "drop:2,project:8", tmp_path / "out", corpus)
+    assert second.rows[1].ndcg == first.rows[1].ndcg and second.rows[-1].dim == 8
+
+
+@pytest.mark.slow
+def test_sign_codes_stand_in_the_report_with_their_recall(four_layers, corpus, tmp_path):
+    found = run(four_layers, "static:16,binary:4", tmp_path / "out", corpus)
+    assert 0 < found.codes["recall_of_codes_alone"] <= found.codes["recall_rescored_in_full"] <= 1
+    assert (tmp_path / "out" / "codes" / "codes.npz").exists()
+
+
+def test_training_without_texts_is_refused(four_layers, tmp_path):
+    with pytest.raises(DataError, match="needs texts to train on"):
+        run(four_layers, "drop:2,distil:2", tmp_path / "out", None)
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_report_and_prints_it(four_layers, corpus, tmp_path):
+    from langrec.cli.compress import compress
+
+    file = tmp_path / "texts.csv"
+    pl.DataFrame({"title": corpus.asked, "text": corpus.found}).write_csv(file)
+    app = typer.Typer()
+    app.command()(compress)
+    words = [str(four_layers), "--steps", "quantise:dynamic", "--texts", str(file), "--out", str(tmp_path / "out")]
+    shown = CliRunner().invoke(app, [*words, "--threads", "1", "--json"])
+    assert shown.exit_code == 0, shown.output
+    rows = json.loads(shown.stdout)["rows"]
+    assert [row["name"] for row in rows] == ["original", "quantise:dynamic"] and rows[1]["cosine"] > 0.98
+    assert "quantise:dynamic" in CliRunner().invoke(app, [*words, "--threads", "1"]).stdout
+
+
+def test_ndcg_of_pairs_is_one_where_each_finds_its_own_and_less_where_others_are_nearer():
+    rows = np.eye(4, dtype=np.float32)
+    assert pair_gains(rows, rows).mean() == 1
+    found = pair_gains(rows, rows[[1, 0, 2, 3]])
+    assert found[2] == 1 and 0 < found[0] < 1
+
+
+def test_names_in_a_plot_are_escaped():
+    shown = scatter([Point("<b>", 1.0, 0.5), Point("ok", 10.0, 0.7, True)], "texts a second", "NDCG@10")
+    assert "&lt;b&gt;" in shown and "<b>" not in shown and 'class="chosen"' in shown
