@@ -27,7 +27,9 @@ def adapt(
     ] = "full",
     valid: Annotated[Path | None, typer.Option("--valid", help="Validation rows; default: some of training.")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Test rows.")] = None,
-    shots: Annotated[int, typer.Option("--shots", min=0, help="Training rows drawn per label; 0 = all.")] = 0,
+    shots: Annotated[
+        int, typer.Option("--shots", min=0, help="Rows drawn per label (recommend: in all); 0 = all.")
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of drawing, order, weights and dropout.")] = 0,
     text: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "text",
     label: Annotated[str, typer.Option("--label", help="Column of the labels.")] = "label",

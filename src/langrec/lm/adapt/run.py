@@ -44,6 +44,8 @@ def adapt(
     job.adapted.save(half)
     if result.head is not None:
         result.head.save(half)
+    elif hasattr(task, "save"):
+        task.save(half)
     shutil.rmtree(out / "model", ignore_errors=True)
     half.replace(out / "model")
     result.predictions.write_parquet(out / "predictions.parquet")

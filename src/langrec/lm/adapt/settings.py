@@ -46,6 +46,9 @@ class AdaptSettings:
         alpha: lora's scale is alpha / rank.
         bottleneck: inner width of adapters and of the side network.
         valid_share: share of the training rows held out where no validation file is given.
+        reads: recommend: what the encoder reads: title (the candidate's alone; the history makes features) or question
+            (history and candidate as one text: a cross-encoder).
+        floor: recommend: the share of liked titles in a history may be used.
         width: vector width that pairs trains besides the full one (Matryoshka); halved from the full width down to it.
         temperature: of contrastive losses.
         weigh: joint: uncertainty learns the weight of each task, equal does not.
@@ -78,6 +81,8 @@ class AdaptSettings:
     alpha: int = 16
     bottleneck: int = 64
     valid_share: float = 0.1
+    reads: str = "title"
+    floor: bool = True
     width: int = 64
     temperature: float = 0.05
     weigh: str = "uncertainty"
@@ -102,6 +107,7 @@ _CHOICES = {
     "schedule": ("constant", "linear", "cosine", "plateau"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "weigh": ("uncertainty", "equal"),
+    "reads": ("title", "question"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),

@@ -1,0 +1,230 @@
+"""The task recommend: will a user with this history like this candidate? Labels in [0, 1], few rows or many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from langrec.lm.adapt.examples import Choices, hold_out, read_choices
+from langrec.lm.adapt.heads import CONFIG, FILE, LinearHead
+from langrec.lm.adapt.job import Job, Result
+from langrec.lm.adapt.kinds import Adapted, Feed
+from langrec.lm.adapt.loop import shuffled
+from langrec.lm.adapt.metrics import auc, auc_difference, auc_interval, calibration_error, report, user_auc
+from langrec.lm.adapt.preference import (
+    FEATURES,
+    MEANING,
+    SCALES,
+    Preference,
+    Rows,
+    features,
+    fit,
+    judged,
+    rows_of,
+    titles_of,
+)
+
+LABELS = ("not_recommend", "recommend")
+
+
+class Recommend:
+    """Rows to the chance of a like: a `Preference`, whose reading of the text is then tuned together with the encoder.
+
+    Attributes:
+        preference: the sum as fitted on the frozen vectors; all of it but the text's part stays.
+    """
+
+    def __init__(self, adapted: Adapted, train: Choices, valid: Choices, test: Choices | None, floor: bool) -> None:
+        self.adapted = adapted
+        self.parts = {"train": train, "valid": valid, **({"test": test} if test is not None else {})}
+        self.titles = titles_of(list(self.parts.values()))
+        self.place = {title: i for i, title in enumerate(self.titles)}
+        self.judged = judged(train)
+        known = self.judged and floor
+        self.rows = {
+            name: rows_of(part, self.place, derive=name == "train" and self.judged, with_floor=known)
+            for name, part in self.parts.items()
+        }
+        frozen = adapted.vectors(adapted.feed(self.titles)).cpu().numpy()
+        rows = self.rows["train"]
+        self.counts = np.bincount(rows.candidate, minlength=len(self.titles)).astype(float)
+        self.found = {name: features(part, frozen, self.counts) for name, part in self.rows.items()}
+        self.texts, self.place_of = self._texts()
+        self.feed = adapted.feed(self.texts)
+        self.preference = self._fit(adapted.vectors(self.feed).cpu().numpy())
+        self.beside = {
+            name: torch.from_numpy(self.preference.beside(part, self.found[name])).float().to(adapted.device)
+            for name, part in self.rows.items()
+        }
+        self.labels = torch.from_numpy(rows.labels).float().to(adapted.device)
+        self.head = LinearHead(adapted.dim, 1, adapted.settings.dropout).to(adapted.device)
+        weight = torch.from_numpy(self.preference.weight).float()[None]
+        self.head.set(weight, torch.tensor([self.preference.bias]))
+        self.heads = nn.ModuleDict({"recommend": self.head})
+
+    def _texts(self) -> tuple[list[str], dict[str, npt.NDArray[np.int64]]]:
+        """Distinct texts that are read, and the text of each row: the candidate's title, or the whole question."""
+        if self.adapted.settings.reads == "title":
+            return self.titles, {name: part.candidate for name, part in self.rows.items()}
+        first: dict[str, int] = {}
+        found = {
+            name: np.array([first.setdefault(question(part, i, self.titles), len(first)) for i in range(len(part))])
+            for name, part in self.rows.items()
+        }
+        return list(first), found
+
+    def _fit(self, vectors: npt.NDArray[Any]) -> Preference:
+        """The sum whose ridges are best by AUC on validation."""
+        rows, valid = self.rows["train"], self.rows["valid"]
+        found = []
+        for scale in SCALES:
+            one = fit(rows, self.found["train"], self.place_of["train"], vectors, len(self.titles), scale)
+            logits = one.logits(valid, self.found["valid"], self.place_of["valid"], vectors)
+            found.append((auc(valid.labels, logits), one))
+        best = max(range(len(found)), key=lambda i: (np.nan_to_num(found[i][0], nan=-1.0), i == 1))
+        return found[best][1]
+
+    def batches(self, rng: np.random.Generator) -> list[Any]:
+        """Rows in random order, their texts alike in length."""
+        return list(shuffled(self.feed.lengths[self.place_of["train"]], self.adapted.settings.batch, rng))
+
+    def loss(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Binary cross-entropy of a batch, for labels in [0, 1]."""
+        texts, back = np.unique(self.place_of["train"][rows], return_inverse=True)
+        read = self.head(self.adapted.trained(*self.feed(texts)))[:, 0].float()
+        logits = read[torch.from_numpy(back).to(read.device)] + self.beside["train"][rows]
+        return functional.binary_cross_entropy_with_logits(logits, self.labels[rows])
+
+    def logits(self, name: str, precision: str = "fp32") -> npt.NDArray[np.float64]:
+        """(n,) float64 logits of a part."""
+        self.head.eval()
+        used, back = np.unique(self.place_of[name], return_inverse=True)
+        with torch.no_grad():
+            read = self.head(self.adapted.vectors(_Some(self.feed, used), precision))[:, 0].float()
+            found: npt.NDArray[np.float64] = (read[back] + self.beside[name]).cpu().numpy().astype(np.float64)
+        return found
+
+    def judge(self, precision: str) -> tuple[float, dict[str, float]]:
+        """AUC on validation; among equals the lower loss."""
+        logits, labels = self.logits("valid", precision), self.rows["valid"].labels
+        loss = float(np.mean(np.logaddexp(0, logits) - labels * logits))
+        area = auc(labels, logits)
+        told = {"valid_loss": loss, "auc": area, "accuracy": float(np.mean((logits >= 0) == (labels >= 0.5)))}
+        return (area if not np.isnan(area) else 0.5) - 1e-3 * min(loss, 10.0), told
+
+    def measure(self, name: str) -> tuple[dict[str, Any], pl.DataFrame]:
+        """The report of a part, with the floor beside it, and a line for each row."""
+        rows, part, logits = self.rows[name], self.parts[name], self.logits(name)
+        chance = 1 / (1 + np.exp(-logits))
+        right, found = (rows.labels >= 0.5).astype(int), (chance >= 0.5).astype(int)
+        told = report(right, found, LABELS)
+        told["auc"] = auc(rows.labels, logits)
+        told["auc_interval"] = list(auc_interval(rows.labels, logits, part.users))
+        told["intervals_by"] = "user" if part.users is not None else "row"
+        if part.users is not None:
+            told["user_auc"] = user_auc(rows.labels, logits, part.users)
+            told["users"] = len(np.unique(part.users))
+        if self.judged:
+            share = np.array(
+                [(len(a) + 1) / (len(a) + len(b) + 2) for a, b in zip(rows.liked, rows.disliked, strict=True)]
+            )
+            told["floor_auc"] = auc(rows.labels, share)
+            gain, low, high = auc_difference(rows.labels, logits, share, part.users)
+            told["above_floor"], told["above_floor_interval"] = gain, [low, high]
+        told["calibration_error"] = calibration_error(right == found, np.maximum(chance, 1 - chance))
+        return told, pl.DataFrame(
+            {"row": part.rows, "label": part.labels, "predicted": found, "probability": chance.astype(np.float32)}
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes the head beside the model: the reading of a vector, the named features and the titles' effects."""
+        from safetensors.numpy import save_file
+
+        read = self.head.as_head(LABELS, "sigmoid")
+        known = np.flatnonzero(self.counts)
+        tensors = {
+            "weight": read.weight,
+            "bias": read.bias,
+            "features": self.preference.named.astype(np.float32),
+            "titles": self.preference.titles[known].astype(np.float32),
+            "counts": self.counts[known].astype(np.float32),
+        }
+        told = {
+            "labels": list(LABELS),
+            "loss": "sigmoid",
+            "reads": self.adapted.settings.reads,
+            "floor": self.judged and self.adapted.settings.floor,
+            "features": {name: MEANING[name] for name in FEATURES},
+            "titles": [self.titles[i] for i in known],
+        }
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / FILE)
+        (folder / CONFIG).write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
+
+
+class _Some:
+    """Some rows of a feed as a feed of their own."""
+
+    def __init__(self, feed: Feed, rows: npt.NDArray[np.int64]) -> None:
+        self._feed, self._rows, self.lengths = feed, rows, feed.lengths[rows]
+
+    def __call__(self, rows: Any) -> tuple[Tensor, ...]:
+        return self._feed(self._rows[rows])
+
+
+def question(rows: Rows, i: int, titles: Sequence[str]) -> str:
+    """The row as one text: candidate first, because what is too long is cut at its end; newest titles first."""
+    liked = "; ".join(titles[j] for j in reversed(rows.liked[i]))
+    disliked = "; ".join(titles[j] for j in reversed(rows.disliked[i]))
+    return f"{titles[rows.candidate[i]]}? Liked: {liked or 'nothing'}. Disliked: {disliked or 'nothing'}."
+
+
+def run(job: Job) -> tuple[Result, Recommend]:
+    """Reads the rows, trains, and measures."""
+    settings, files = job.settings, job.files
+    train = read_choices(files.train)
+    valid = read_choices(files.valid) if files.valid else None
+    test = read_choices(files.test) if files.test else None
+    if settings.shots:
+        picked = np.random.default_rng(settings.seed).permutation(len(train))[: settings.shots]
+        train = train.take(np.sort(picked))
+        job.notes.append(f"{len(train)} rows were drawn by seed {settings.seed}.")
+    if valid is None:
+        kept, held = _hold_out(train, settings.valid_share, settings.seed)
+        train, valid = train.take(kept), train.take(held)
+        job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
+    job.told("read the texts", 0, 0)
+    task = Recommend(job.adapted, train, valid, test, settings.floor)
+    if task.judged:
+        rows = len(task.rows["train"])
+        job.notes.append(f"The titles of the {len(train)} histories were used as rows too: {rows} rows in all.")
+        if settings.floor:
+            job.notes.append("The share of liked titles in the history is a feature: AUC of it alone is floor_auc.")
+    if any(value.requires_grad for value in job.adapted.trained.parameters()):
+        job.fit(task)
+    measured, frames = {}, {}
+    for name in task.parts:
+        if name != "train":
+            job.told(f"measure on {name}", 0, 0)
+            measured[name], frames[name] = task.measure(name)
+    rows_by = {name: len(part) for name, part in task.parts.items()}
+    predictions = frames.get("test", frames["valid"])
+    return Result(measured["valid"], measured.get("test", {}), predictions, None, rows_by), task
+
+
+def _hold_out(train: Choices, share: float, seed: int) -> tuple[Any, Any]:
+    """Whole users where they are known and several, because a user's rows resemble one another; else rows by label."""
+    users = np.unique(train.users) if train.users is not None else np.array([])
+    if len(users) < 5 or train.users is None:
+        return hold_out([int(label >= 0.5) for label in train.labels], share, seed)
+    held = np.random.default_rng((seed, 1)).permutation(users)[: max(1, round(share * len(users)))]
+    away = np.isin(train.users, held)
+    return np.flatnonzero(~away), np.flatnonzero(away)

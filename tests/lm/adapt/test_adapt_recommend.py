@@ -1,0 +1,162 @@
+"""History and candidate to the chance of a like: the floor where there are few rows, more where there are many."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from langrec.errors import DataError
+from langrec.lm.adapt.examples import read_choices
+from langrec.lm.adapt.heads import CONFIG
+from langrec.lm.adapt.job import Files
+from langrec.lm.adapt.preference import features, fit, rows_of, titles_of
+from langrec.lm.adapt.run import adapt
+from langrec.lm.adapt.settings import AdaptSettings
+from langrec.lm.model import find_model
+
+GOOD, BAD = ["cat", "dog", "bird", "fish", "kitten"], ["war", "drama", "space", "robot", "train"]
+
+
+def prompt(liked, disliked, asked):
+    """A prompt in the layout of TALLRec."""
+    first, second = (", ".join(f'"{title}"' for title in titles) for titles in (liked, disliked))
+    return f'User Preference: {first}\nUser Unpreference: {second}\nWhether the user will like the target "{asked}"?'
+
+
+def write_choices(path, n, seed):
+    """Everyone likes animals more than machines; users differ in how much they like at all."""
+    rng, lines = np.random.default_rng(seed), []
+    for i in range(n):
+        generous = rng.uniform(0.2, 0.8)
+        titles = [str(rng.choice(GOOD if rng.random() < 0.5 else BAD)) + f" {rng.integers(4)}" for _ in range(9)]
+        liked = [rng.random() < np.clip(generous + (0.3 if t.split()[0] in GOOD else -0.3), 0, 1) for t in titles]
+        split = [
+            [t for t, ok in zip(titles[:8], liked[:8], strict=True) if ok is kept or ok == kept]
+            for kept in (True, False)
+        ]
+        row = {
+            "user_id": i // 4,
+            "input": prompt(split[0], split[1], titles[8]),
+            "output": "Yes." if liked[8] else "No.",
+        }
+        lines.append(json.dumps(row))
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def likes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("likes")
+    for seed, (name, n) in enumerate({"train": 120, "valid": 80, "test": 200}.items()):
+        write_choices(folder / f"{name}.jsonl", n, seed)
+    return folder
+
+
+def run(tiny, likes, out, **changes):
+    settings = AdaptSettings(task="recommend", **{"epochs": 1, "precision": "fp32", **changes})
+    return adapt(str(tiny), settings, Files(likes / "train.jsonl", likes / "valid.jsonl", likes / "test.jsonl"), out)
+
+
+def test_the_layout_of_tallrec_is_read(likes):
+    found = read_choices(likes / "train.jsonl")
+    assert len(found) == 120
+    assert all(len(a) + len(b) == 8 for a, b in zip(found.liked, found.disliked, strict=True))
+    assert set(found.labels) == {0.0, 1.0}
+    assert found.users is not None
+
+
+def test_columns_of_history_candidate_and_label_are_read(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("history,disliked,candidate,label,user\na|b,c,d,0.7,u1\n,,d,recommend,u2\n", "utf-8")
+    found = read_choices(path)
+    assert found.liked == (("a", "b"), ())
+    assert found.disliked == (("c",), ())
+    assert found.labels.tolist() == [0.7, 1.0]
+    frame = pl.DataFrame({"history": [["a", "b"], []], "candidate": ["c", "d"], "label": [1, 0]})
+    frame.write_parquet(tmp_path / "rows.parquet")
+    assert read_choices(tmp_path / "rows.parquet").liked == (("a", "b"), ())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"history": "a", "candidate": "b", "label": 3}', "row 1: column label is 3"),
+        ('{"history": "a", "candidate": " ", "label": 1}', "row 1: column candidate is blank"),
+        ('{"input": "nothing", "output": "Yes."}', "row 1: column input is not a prompt"),
+        ('{"input": "x", "label": 1}', "has no column history"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(tmp_path, line, said):
+    (tmp_path / "rows.jsonl").write_text(line + "\n", "utf-8")
+    with pytest.raises(DataError, match=said):
+        read_choices(tmp_path / "rows.jsonl")
+
+
+def test_without_rows_to_learn_from_the_sum_is_the_floor(likes):
+    choices = read_choices(likes / "train.jsonl")
+    place = {title: i for i, title in enumerate(titles_of([choices]))}
+    rows = rows_of(choices, place, derive=False, with_floor=True)
+    vectors = np.eye(len(place), dtype=np.float32)
+    found = features(rows, vectors, np.zeros(len(place)))
+    held = fit(rows, found, rows.candidate, vectors, len(place), 1e9)
+    moved = held.logits(rows, found, rows.candidate, vectors) - held.bias - rows.floor
+    assert np.abs(moved).max() < 0.6  # only the share's own ridge is not scaled
+    assert np.abs(held.titles).max() < 1e-3
+
+
+def test_each_title_of_a_training_history_is_a_row_whose_history_lacks_it(likes):
+    choices = read_choices(likes / "train.jsonl").take(np.arange(2))
+    place = {title: i for i, title in enumerate(titles_of([choices]))}
+    rows = rows_of(choices, place, derive=True, with_floor=True)
+    assert len(rows) == 2 * 9
+    derived = np.flatnonzero(rows.asked == 0)
+    assert all(len(rows.liked[i]) + len(rows.disliked[i]) == 7 for i in derived)
+    # Within a history the log-odds are alike: such rows only tell titles apart.
+    assert len({rows.floor[i] for i in derived if rows.source[i] == 0}) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads"), [("head", "title"), ("side", "title"), ("lora", "question"), ("full", "title")]
+)
+def test_it_learns_what_is_liked_above_the_floor(tiny, likes, tmp_path, kind, reads):
+    told = run(tiny, likes, tmp_path, kind=kind, reads=reads)
+    assert told["test"]["auc"] > told["test"]["floor_auc"] + 0.02
+    low, high = told["test"]["auc_interval"]
+    assert low < told["test"]["auc"] < high
+    assert set(told["test"]["classes"]) == {"not_recommend", "recommend"}
+    frame = pl.read_parquet(tmp_path / "predictions.parquet")
+    assert frame.columns == ["row", "label", "predicted", "probability"]
+    assert frame.height == 200
+    find_model(str(tmp_path / "model"), 64)
+    assert json.loads((tmp_path / "model" / CONFIG).read_text("utf-8"))["labels"] == ["not_recommend", "recommend"]
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_floor_can_be_left_out(tiny, likes, tmp_path):
+    told = run(tiny, likes, tmp_path, kind="head", floor=False)
+    assert not any("share of liked" in note for note in told["notes"])
+
+
+def test_shots_are_rows_in_all_drawn_by_the_seed(tiny, likes, tmp_path):
+    first = run(tiny, likes, tmp_path / "a", kind="head", shots=16, seed=3)
+    again = run(tiny, likes, tmp_path / "b", kind="head", shots=16, seed=3)
+    other = run(tiny, likes, tmp_path / "c", kind="head", shots=16, seed=4)
+    assert first["rows"]["train"] == 16
+    assert first["test"] == again["test"]
+    assert first["test"]["auc"] != other["test"]["auc"]
+
+
+def test_histories_without_dislikes_give_no_floor(tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        {"history": [str(rng.choice(GOOD))], "candidate": str(rng.choice(GOOD + BAD)), "label": 0.0} for _ in range(40)
+    ]
+    rows = [{**row, "label": float(row["candidate"] in GOOD)} for row in rows]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    told = adapt(str(tiny), AdaptSettings(task="recommend", kind="head"), Files(path), tmp_path / "out")
+    assert "floor_auc" not in told["valid"]
+    assert told["valid"]["auc"] == 1.0
