@@ -34,6 +34,7 @@ FLOORS = {
     "fusing": 6,
     "choosing": 6,
     "training": 6,
+    "frontier": 6,
     "scale": 7,
     "apps": 7,
     "service": 8,

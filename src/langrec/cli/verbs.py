@@ -14,6 +14,7 @@ VERBS = {
     "adapt": "langrec.cli.adapt:adapt",
     "evaluate": "langrec.cli.evaluate:evaluate",
     "compress": "langrec.cli.compress:compress",
+    "frontier": "langrec.cli.frontier:frontier",
     "recommend": "langrec.cli.recommend:recommend",
     "search": "langrec.cli.search:search",
     "serve": "langrec.cli.serve:serve",

@@ -23,7 +23,8 @@ HALVES = "the first half of a text finds its second half"
 # One text in so many is held out: never trained on.
 HELD = 10
 JUDGED = 2_000
-FEWEST = 8
+# Fewest pairs, and fewest words of a text that is taken as two halves.
+FEWEST, WORDS = 8, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,10 +103,11 @@ class Corpus:
             if len(pairs) >= FEWEST:
                 lone = [title or text for title, text in zip(titles, texts, strict=True) if bool(title) != bool(text)]
                 return cls.of_pairs([a for a, _ in pairs], [b for _, b in pairs], TITLES, source, lone)
-        halves = [_halves(text) for text in dict.fromkeys(texts) if len(text.split()) >= 8]
+            texts = [text or title for title, text in zip(titles, texts, strict=True)]
+        halves = [_halves(text) for text in dict.fromkeys(texts) if len(text.split()) >= WORDS]
         if len(halves) < FEWEST:
             raise DataError(
-                f"{source}: holds {len(halves)} texts of eight words or more; {FEWEST} are needed", field="texts"
+                f"{source}: holds {len(halves)} texts of {WORDS} words or more; {FEWEST} are needed", field="texts"
             )
         return cls.of_pairs([a for a, _ in halves], [b for _, b in halves], HALVES, source)
 

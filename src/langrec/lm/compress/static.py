@@ -42,7 +42,8 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[Path, s
         raise SettingsError(f"--steps {step}: fit={fit} is not yes or no", field="steps")
     tokens = Tokens.of_model(model)
     alone, ordinary = _each_token(model, tokens, work)
-    width = int(number(step, step.value or str(min(256, alone.shape[1])), 1, alone.shape[1]))
+    # No wider than the model's own vectors: there is nothing more to hold.
+    width = min(int(number(step, step.value or "256", 1, 65_536)), alone.shape[1])
     texts = work.corpus.training()
     counts = _counts(tokens, texts)
     # Tokens that texts hold count by the texts; the others by Zipf's law over the vocabulary's order.

@@ -1,0 +1,125 @@
+"""A cross-encoder: reads a history and a candidate together and says how well they fit; dear, and a good teacher."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from langrec.errors import MissingExtra, SettingsError
+from langrec.types import FloatMatrix, FloatVector, QueryBlock
+
+# History items that are read, newest first: what is further back would be cut anyway.
+RECENT = 5
+BATCH = 32
+
+
+@dataclass(slots=True, eq=False)
+class CrossEncoder:
+    """A sequence classifier over pairs of texts.
+
+    Attributes:
+        model: a transformers sequence classifier with one or two labels.
+        tokenizer: its tokenizer.
+        max_tokens: longest pair.
+        megabytes: of its weights (10^6 bytes).
+    """
+
+    model: Any
+    tokenizer: Any
+    max_tokens: int
+    megabytes: float
+
+    @classmethod
+    def load(cls, folder: Path, max_tokens: int = 256) -> Self:
+        """Reads a folder that holds a sequence classifier and its tokenizer.
+
+        Raises:
+            SettingsError: the folder holds none, or one with more than two labels.
+            MissingExtra: torch or transformers is not installed.
+        """
+        try:
+            import torch
+            from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        except ImportError as error:
+            raise MissingExtra("lm", f"the cross-encoder {folder}") from error
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype=torch.float32).eval()
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise SettingsError(f"{folder}: holds no sequence classifier ({reason})", field="cross") from error
+        if model.config.num_labels not in (1, 2):
+            raise SettingsError(f"{folder}: has {model.config.num_labels} labels; 1 or 2 are needed", field="cross")
+        size = sum(one.numel() * one.element_size() for one in model.parameters()) / 1e6
+        return cls(model, tokenizer, max_tokens, round(size, 2))
+
+    def score(self, asked: Sequence[str], candidates: Sequence[str]) -> FloatVector:
+        """(n,) how well text i of both fit: the logit of the one label, or that of "yes" over that of "no"."""
+        import torch
+
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(asked), BATCH):
+                batch = self.tokenizer(
+                    list(asked[start : start + BATCH]),
+                    list(candidates[start : start + BATCH]),
+                    truncation=True,
+                    max_length=self.max_tokens,
+                    padding=True,
+                    return_tensors="pt",
+                )
+                logits = self.model(**batch).logits.float().numpy()
+                parts.append(logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0])
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+    def seconds(self, texts: Sequence[str]) -> float:
+        """Seconds to score these candidates for one short text."""
+        self.score(texts[:2], texts[:2])
+        begun = time.perf_counter()
+        self.score([texts[0][:80]] * len(texts), texts)
+        return time.perf_counter() - begun
+
+
+class _Base(Protocol):
+    def score_block(self, block: QueryBlock) -> FloatMatrix: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reranked:
+    """A scorer whose best items a cross-encoder looks at again; all others stay behind them in their order.
+
+    Attributes:
+        base: scores the catalogue.
+        encoder: scores pairs of history and candidate.
+        titles: (n,) of the items, which make up the history's text.
+        texts: (n,) of the items, which candidates are read by.
+        best: how many are looked at again.
+    """
+
+    base: _Base
+    encoder: CrossEncoder
+    titles: Sequence[str]
+    texts: Sequence[str]
+    best: int
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n) scores."""
+        scores = np.array(self.base.score_block(block), dtype=np.float32)
+        for i in range(len(block)):
+            row = np.where(np.isnan(scores[i]), -np.inf, scores[i])
+            history = block.history(i)
+            row[history[history < len(row)]] = -np.inf
+            near = np.argsort(-row, kind="stable")[: self.best]
+            near = near[np.isfinite(row[near])]
+            if not len(near):
+                continue
+            asked = "; ".join(self.titles[j] for j in history[::-1][:RECENT] if j < len(self.titles))
+            fit = self.encoder.score([asked] * len(near), [self.texts[j] for j in near])
+            # Above every other score, in the order of the second look.
+            scores[i, near] = float(row[near].max()) + 1 + (fit - fit.min())
+        return scores
