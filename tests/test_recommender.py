@@ -342,12 +342,19 @@ def test_a_batch_is_answered_as_its_queries_alone(recommender):
         assert_same(together, recommender.recommend([query])[0])
 
 
-def test_many_queries_stream_out_as_recommend_gives_them(recommender):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_queries_stream_out_as_recommend_gives_them(recommender, threads):
     queries = mixed_queries(recommender)
-    streamed = list(recommender.recommend_many(queries, block=4))
+    streamed = list(recommender.recommend_many(queries, block=1 if threads > 1 else 4, threads=threads))
     assert len(streamed) == len(queries)
     for one, other in zip(streamed, recommender.recommend(queries), strict=True):
         assert_same(one, other)
+
+
+def test_a_wrong_query_among_many_is_named_whatever_the_threads(recommender):
+    queries = [Query(history=("i1",), k=3)] * 9 + [Query(k=-1)]
+    with pytest.raises(DataError, match="k = -1"):
+        list(recommender.recommend_many(queries, block=2, threads=2))
 
 
 def test_blocks_of_any_size_give_the_same(recommender, monkeypatch):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -125,10 +127,27 @@ class Recommender:
             answers.extend(self._answer(queries[start : start + size]))
         return answers
 
-    def recommend_many(self, queries: Sequence[Query], block: int = 256) -> Iterator[Recommendation]:
-        """The answers of `recommend`, one by one, for any number of queries."""
-        for start in range(0, len(queries), block):
-            yield from self.recommend(queries[start : start + block])
+    def recommend_many(self, queries: Sequence[Query], block: int = 32, threads: int = 1) -> Iterator[Recommendation]:
+        """The answers of `recommend`, one by one and in order, for any number of queries.
+
+        Args:
+            block: queries scored at once; the signals of more no longer fit the processor's cache.
+            threads: blocks that are answered at a time, a few of them ahead of what is taken. With more than one,
+                linear algebra should keep to one thread (`threadpoolctl`).
+        """
+        starts = range(0, len(queries), block)
+        if threads <= 1:
+            for start in starts:
+                yield from self.recommend(queries[start : start + block])
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            ahead: deque[Future[list[Recommendation]]] = deque()
+            for start in starts:
+                ahead.append(pool.submit(self.recommend, queries[start : start + block]))
+                if len(ahead) > 2 * threads:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
 
     def search(self, queries: Sequence[Query]) -> list[Recommendation]:
         """`recommend` for wishes in words: what does not match is left out, and seen items are kept.
@@ -219,16 +238,17 @@ class Recommender:
         block = block_of(queries, asked, self.users)
         signals = self.fusion.signal_scores(block)
         silent, parts = self.fusion.silent(signals), self.fusion.parts(signals, block)
+        names, mixed = self.fusion.part_names, parts.sum(axis=0)
         spoken = spoken_scores(queries, block.at, self.fusion, self.encoder)
         rare = self.fusion.rare_fit(signals) if self.exploring.places else None
         out = []
         for i, query in enumerate(queries):
-            own = parts[:, i]
+            own, total = parts[:, i], mixed[i]
             if len(again := asked[i].shown_again(query.filters)) and not silent[i]:
                 own = self.fusion.with_repeats(own, again)
-            mixed = dict(zip(self.fusion.part_names, own, strict=True))
+                total = own.sum(axis=0)
             one = block.slice(i, i + 1)
-            found = Scored.of(query, asked[i], one, mixed, spoken.get(i), bool(silent[i]), self.n_items)
+            found = Scored.of(query, asked[i], one, names, own, total, spoken.get(i), bool(silent[i]))
             out.append(found if rare is None else replace(found, rare=rare[i]))
         return out
 
@@ -241,7 +261,7 @@ class Recommender:
         filtered = time.perf_counter()
         wanted, amount, depth = query.k + query.offset, self.ranking.diversity, self.ranking.candidates
         pool = top_k(np.where(mask & (scores > 0), scores, np.nan), max(wanted, depth if amount > 0 else 0))
-        listed = ItemList(pool, scores[pool], {name: column[pool] for name, column in scored.parts.items()})
+        listed = ItemList(pool, scores[pool], scored.columns(pool))
         if amount > 0:
             listed = diverse(listed, self._text_vectors(pool), wanted, amount, depth)
         found, filled = len(listed), {}

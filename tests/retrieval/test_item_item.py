@@ -10,6 +10,7 @@ import worlds
 from langrec.data.fitting import FitData
 from langrec.errors import SettingsError
 from langrec.retrieval import ease as ease_module
+from langrec.retrieval import item_item as item_item_module
 from langrec.retrieval.ease import EASE, keep_largest_dense
 from langrec.retrieval.item_item import ItemItem, keep_largest
 from langrec.retrieval.itemknn import ItemKNN
@@ -226,3 +227,17 @@ def test_keeping_the_largest_leaves_the_matrix_alone(kind):
 
 def test_fewer_entries_than_asked_are_all_kept():
     np.testing.assert_array_equal(keep_largest(sparse.csr_array(WEIGHTS), 10).toarray(), WEIGHTS)
+
+
+def test_a_well_filled_matrix_is_served_dense_and_scores_the_same(tmp_path, monkeypatch):
+    fitted = ItemKNN.fit(data_of(worlds.planted_topics()), RetrievalSettings(), neighbours=20)
+    fitted.save(tmp_path)
+    served = ItemKNN.load(tmp_path)
+    assert sparse.issparse(fitted.weights)
+    assert isinstance(served.weights, np.ndarray)
+    block = worlds.queries([[3, 7, 11], [], [5]])
+    np.testing.assert_array_equal(served.score_block(block), fitted.score_block(block))
+    nums = np.array([1, 7], dtype=np.int32)
+    np.testing.assert_allclose(served.contributions(block, nums), fitted.contributions(block, nums), rtol=1e-6)
+    monkeypatch.setattr(item_item_module, "SMALL_ITEMS", 10)
+    assert sparse.issparse(ItemKNN.load(tmp_path).weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,9 @@ import typer
 from langrec.cli.options import AsJson, bar, check_out_file
 from langrec.errors import DataError
 from langrec.types import Query
+
+# The progress bar is told of each so many lists: it takes longer to be drawn than a list to be made.
+TOLD_EVERY = 50
 
 
 def recommend(
@@ -45,6 +49,7 @@ def recommend(
     Example: `langrec recommend --release releases --likes m7,m12 --wish "a quiet film about space"`
     """
     import polars as pl
+    from threadpoolctl import threadpool_limits
 
     from langrec.bundle import Bundle
 
@@ -68,9 +73,10 @@ def recommend(
     more = (*(["probability"] if probability else []), *(["propensity"] if recommender.exploring.places else []))
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("user", "item", "score", "rank", *more)}
     start = time.perf_counter()
-    with bar() as told:
-        queries = (_query(name, histories.get(name), k) for name in asked)
-        for done, answer in enumerate(recommender.recommend_many(list(queries))):
+    # Blocks on all cores, each of which computes alone: their products are too small to be shared.
+    with bar() as told, threadpool_limits(1, user_api="blas"):
+        queries = [_query(name, histories.get(name), k) for name in asked]
+        for done, answer in enumerate(recommender.recommend_many(queries, threads=os.cpu_count() or 1)):
             columns["user"].append(np.full(len(answer), done))
             columns["item"].append(answer.items.nums)
             columns["score"].append(answer.items.scores)
@@ -80,7 +86,8 @@ def recommend(
             if "propensity" in columns:
                 drawn = answer.propensities
                 columns["propensity"].append(np.ones(len(answer)) if drawn is None else drawn)
-            told("recommend", done + 1, len(asked))
+            if done % TOLD_EVERY == 0 or done + 1 == len(asked):
+                told("recommend", done + 1, len(asked))
     flat = {name: np.concatenate(parts) if parts else np.zeros(0) for name, parts in columns.items()}
     ids = np.asarray(recommender.items.ids.names)
     pl.DataFrame(

@@ -35,7 +35,11 @@ class Asked:
 
     def shown_again(self, filters: Filters) -> IntVector:
         """Items of the history that these filters let into the list."""
-        return self.history[~np.isin(self.history, self.seen)] if filters.drop_seen else self.history
+        if not filters.drop_seen:
+            return self.history
+        if not filters.seen_types:  # then all of the history counts as seen
+            return self.history[:0]
+        return self.history[~np.isin(self.history, self.seen)]
 
 
 def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:

@@ -295,7 +295,7 @@ def _text_columns(asked: _Asked, vectors: FloatMatrix, candidates: Sequence[IntV
     Query by query: a product of one shape gives the same digits in every block, and the products are small.
     """
     out = np.full((3, len(asked.items)), np.nan, dtype=np.float32)
-    steps = asked.block.steps_back()
+    steps, blank = asked.block.steps_back(), _blank(vectors, asked.items, asked.block.items)
     stop = 0
     for i, nums in enumerate(candidates):
         start, stop = stop, stop + len(nums)
@@ -303,25 +303,36 @@ def _text_columns(asked: _Asked, vectors: FloatMatrix, candidates: Sequence[IntV
         lo = max(lo, hi - DEPTH)
         items, back = asked.block.items[lo:hi], steps[lo:hi]
         known = items < len(vectors)
-        read, back = vectors[items[known]], back[known]
-        written = _squares(read) > 0
-        read, back = read[written], back[written]
+        items, back = items[known], back[known]
+        written = ~blank[items]
+        read, back = vectors[items[written]], back[written]
         if not len(read) or not len(nums):
             continue
         weight = np.exp(-DECAY * back).astype(np.float32)
         mean = weight @ read
         mean /= max(float(np.sqrt(mean @ mean)), 1e-9)
         inside = nums < len(vectors)
-        rows = vectors[np.where(inside, nums, 0)]
+        places = np.where(inside, nums, 0)
+        rows = vectors[places]
         near = back < NEAR
         cosines = np.concatenate([mean[None], read[near]]) @ rows.T
-        cosines[:, ~inside | (_squares(rows) == 0)] = np.nan
+        cosines[:, ~inside | blank[places]] = np.nan
         out[1, start:stop] = cosines[0]
         if near.any():
             out[2, start:stop] = cosines[1:].max(axis=0)
         if back[-1] == 0:
             out[0, start:stop] = cosines[-1]
     return {"text_last": out[0], "text_mean": out[1], "text_max": out[2]}
+
+
+def _blank(vectors: FloatMatrix, *nums: IntVector) -> npt.NDArray[np.bool_]:
+    """(n',) True for those of these items that have no text: each vector is looked at once, however often it comes."""
+    touched, blank = np.zeros(len(vectors), dtype=np.bool_), np.zeros(len(vectors), dtype=np.bool_)
+    for some in nums:
+        touched[some[some < len(vectors)]] = True
+    places = np.flatnonzero(touched)
+    blank[places] = _squares(vectors[places]) == 0
+    return blank
 
 
 def _squares(rows: FloatMatrix) -> npt.NDArray[np.float32]:

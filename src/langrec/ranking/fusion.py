@@ -63,7 +63,7 @@ class Fusion:
 
     def signal_scores(self, block: QueryBlock) -> Signals:
         """(s, q, n_items) raw scores of each signal."""
-        out = np.full((len(self.signals), len(block), self.n_items), np.nan, dtype=np.float32)
+        out = np.empty((len(self.signals), len(block), self.n_items), dtype=np.float32)
         done: dict[tuple[Any, ...], int] = {}
         for s, signal in enumerate(self.signals):
             same = done.setdefault((signal.scorer, signal.params), s)
@@ -72,6 +72,7 @@ class Fusion:
             else:
                 scores = self._bound[signal].score_block(block)
                 out[s, :, : scores.shape[1]] = scores
+                out[s, :, scores.shape[1] :] = np.nan
         for s, signal in enumerate(self.signals):
             if signal.rare:
                 out[s, :, : len(self._common)][:, self._common] = np.nan
@@ -107,21 +108,26 @@ class Fusion:
             bound[signal] = scorer.with_params(**dict(signal.params)) if signal.params else scorer
         return bound
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the signals."""
+        return tuple(signal.name for signal in self.signals)
+
     @property
     def part_names(self) -> tuple[str, ...]:
         """Names of what `parts` gives: the signals, and the reranker where there is one."""
-        names = tuple(signal.name for signal in self.signals)
-        return names if self.reranker is None else (*names, RANKER)
+        return self.names if self.reranker is None else (*self.names, RANKER)
 
     def parts(self, signals: Signals, block: QueryBlock) -> Signals:
         """(s or s + 1, q, n_items) what each signal, and the reranker, adds to the score."""
-        names = [signal.name for signal in self.signals]
+        names = self.names
         features = self.mix.features(signals)
-        parts = self.mix.weighted(features)
+        # One array for all parts: signals of many queries are large, and each copy of them costs as much as a scorer.
+        parts = np.empty((len(self.part_names), *features.shape[1:]), dtype=np.float32)
+        np.multiply(features, self.mix.weights[:, None, None], out=parts[: len(names)])
         if self.reranker is not None:
-            mixed = np.asarray(parts.sum(axis=0), dtype=np.float32)
-            second = self.reranker.added(names, features, mixed, block, self.text_vectors)
-            parts = np.concatenate([parts, second[None]])
+            mixed = np.asarray(parts[:-1].sum(axis=0), dtype=np.float32)
+            parts[-1] = self.reranker.added(names, features, mixed, block, self.text_vectors)
         if self.fallback in names and not all(name.startswith("popular") for name in names):
             silent = self.silent(signals)
             if silent.any():
@@ -141,8 +147,8 @@ class Fusion:
     def silent(self, signals: Signals) -> Mask:
         """(q,) True for queries about which no signal but popularity has anything to say."""
         silent = np.ones(signals.shape[1], dtype=np.bool_)
-        for signal, scores in zip(self.signals, signals, strict=True):
-            if not signal.name.startswith("popular"):
+        for name, scores in zip(self.names, signals, strict=True):
+            if not name.startswith("popular"):
                 silent &= ~(scores > 0).any(axis=1)
         return silent
 

@@ -16,6 +16,11 @@ from langrec.retrieval.history import has_known_history, history_matrix, history
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
+# Up to so many items, and from this share of entries on, a matrix that is served is dense: some 16 MB that make its
+# products twice as fast, because a sparse product looks up where each of its sums belongs.
+SMALL_ITEMS = 2_000
+WORTH_DENSE = 0.05
+
 Weights: TypeAlias = npt.NDArray[np.float32] | sparse.csr_array
 
 
@@ -94,9 +99,11 @@ class ItemItem:
                 if "dense" in file:
                     weights: Weights = file["dense"]
                 else:
-                    weights = sparse.csr_array(
+                    csr = sparse.csr_array(
                         (file["data"], file["indices"], file["indptr"]), shape=(len(trained), len(trained))
                     )
+                    n = len(trained)
+                    weights = csr.toarray() if n <= SMALL_ITEMS and csr.nnz > n * n * WORTH_DENSE else csr
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as an item-to-item model ({error})") from error
         return cls(weights=weights, trained=trained, decay=decay)
