@@ -11,10 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 from langrec.encoders import load_encoder
-from langrec.frontier import LADDER, REFERENCE, Rung, choose_rung, frontier
+from langrec.frontier import CROSS, LADDER, LIGHT, REFERENCE, Rung, choose_rung, frontier
 from langrec.lm.compress.cross import Reranked
 from langrec.lm.compress.work import Healing
 from langrec.settings import EncoderSettings, Settings
+from tiny_cross import tiny_cross
 from worlds import planted_topics, queries
 
 
@@ -92,15 +93,22 @@ def test_every_rung_is_measured_and_the_chosen_one_can_be_served(tiny, tmp_path)
     world = planted_topics()
     settings = Settings(encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32))
     found = frontier(
-        world.dataset, tmp_path, settings, max_ms=10_000, healing=Healing(epochs=1, precision="fp32"), mix=lambda _: 0.5
+        world.dataset,
+        tmp_path,
+        settings,
+        max_ms=10_000,
+        healing=Healing(epochs=1, precision="fp32"),
+        mix=lambda _: 0.5,
+        cross=str(tiny_cross(tmp_path / "cross", tiny)),
     )
-    assert {one.name for one in found.rungs} == {name for name, _ in LADDER}
+    assert {one.name for one in found.rungs} == {name for name, _ in LADDER} | {CROSS, LIGHT}
+    assert found.gap.ms_student < found.gap.ms_teacher and -1 <= found.gap.agreement <= 1
     assert all(0 <= one.low <= one.ndcg <= one.high <= 1 and one.ms > 0 for one in found.rungs)
     whole = next(one for one in found.rungs if one.name == REFERENCE)
     table = next(one for one in found.rungs if one.name == "static table")
     assert table.megabytes < whole.megabytes
     kept = json.loads((tmp_path / "frontier.json").read_text("utf-8"))
-    assert kept["chosen"] == found.chosen and len(kept["rungs"]) == len(LADDER)
+    assert kept["chosen"] == found.chosen and len(kept["rungs"]) == len(LADDER) + 2
     assert "<svg" in (tmp_path / "frontier.html").read_text("utf-8")
     encoder = load_encoder(EncoderSettings(name=str(tmp_path / "chosen")))
     assert encoder.encode(world.texts[:2]).shape[0] == 2

@@ -30,6 +30,7 @@ from langrec.evaluation.run import evaluate
 from langrec.lm.compress.chain import compress
 from langrec.lm.compress.corpus import Corpus
 from langrec.lm.compress.cross import CrossEncoder, Reranked
+from langrec.lm.compress.light import Gap, Items, LightReranked, teach
 from langrec.lm.compress.page import Point, document, scatter, table
 from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import parse_steps
@@ -38,6 +39,7 @@ from langrec.lm.model import find_model
 from langrec.protocols import Progress
 from langrec.retrieval.vectors import Vectors
 from langrec.settings import Settings
+from langrec.training import MIX, evaluate_models
 from langrec.types import FloatMatrix
 
 METRIC = "ndcg@10"
@@ -52,6 +54,9 @@ LADDER = (
 # Decays of the history that validation chooses among, for each rung by itself.
 DECAYS = (0.0, 0.1, 0.3)
 TUNE_QUESTIONS, RERANKED = 1_000, 50
+CROSS, LIGHT = "cross-encoder rerank", "light rerank, taught by it"
+# Questions of validation that the light ranker is taught on.
+TAUGHT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Frontier:
         why: the reason, in one sentence.
         budget: the stated limits, `max_ms` and `max_mb`; None = none.
         protocol: data, split, questions.
+        gap: between a cross-encoder and the light formula that learned its order; None without a cross-encoder.
     """
 
     rungs: tuple[Rung, ...]
@@ -108,6 +114,7 @@ class Frontier:
     why: str
     budget: dict[str, float | None]
     protocol: dict[str, Any]
+    gap: Gap | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: what frontier.json holds."""
@@ -163,12 +170,23 @@ def frontier(
         told(f"measure: {name}", 0, 0)
         measured[name] = judge(folder, name, note)
         scorers[name] = _scorer(_opened(settings)(folder).encode(texts), dataset, split, texts)
+    gap = None
     if cross:
         encoder = CrossEncoder.load(Path(cross), settings.encoder.max_tokens)
-        name = "cross-encoder rerank"
-        scorers[name] = Reranked(scorers[REFERENCE], encoder, dataset.catalogue.titles, texts, RERANKED)
-        measured[name] = _with_cross(measured[REFERENCE], encoder, name, texts)
-        made.append((name, Path(), "rerank", f"{RERANKED} best of the {REFERENCE} model looked at again"))
+        base, titles = scorers[REFERENCE], dataset.catalogue.titles
+        scorers[CROSS] = Reranked(base, encoder, titles, texts, RERANKED)
+        measured[CROSS] = _with_cross(measured[REFERENCE], encoder, CROSS, texts)
+        made.append((CROSS, Path(), "rerank", f"{RERANKED} best of the {REFERENCE} model looked at again"))
+        told("teach the light ranker", 0, 0)
+        items = Items.of(base.vectors, titles, texts)
+        asked = next_item(split.train, split.valid, len(dataset.users), TAUGHT, 0)
+        if len(asked):
+            student, gap = teach(base, encoder, items, asked.block, RERANKED)
+            scorers[LIGHT] = LightReranked(base, student, items, RERANKED)
+            measured[LIGHT] = replace(measured[REFERENCE], name=LIGHT)
+            said = f"agrees with its teacher {gap.agreement:.3f} (before {gap.base_agreement:.3f}); "
+            said += f"{gap.ms_student:.2f} in place of {gap.ms_teacher:.0f} ms per 1,000 candidates"
+            made.append((LIGHT, Path(), "rerank by features", said))
     told("measure the lists", 0, 0)
     report = evaluate(
         scorers,
@@ -211,9 +229,20 @@ def frontier(
         "items": len(dataset.catalogue),
         "stamp": report.stamp(),
     }
-    found = Frontier(tuple(rungs), chosen, why, {"max_ms": max_ms, "max_mb": max_mb}, protocol)
+    found = Frontier(tuple(rungs), chosen, why, {"max_ms": max_ms, "max_mb": max_mb}, protocol, gap)
     _write(found, out)
     return found
+
+
+def mix_ndcg(dataset: Dataset, settings: Settings) -> Callable[[Path], float]:
+    """What `frontier` takes as `mix`: the NDCG@10 of the whole recommender whose texts a saved encoder reads."""
+
+    def measured(folder: Path) -> float:
+        own = replace(settings, encoder=replace(settings.encoder, name=str(folder)))
+        report, _ = evaluate_models(dataset, own, (MIX,))
+        return report.value(MIX, METRIC)
+
+    return measured
 
 
 def choose_rung(rungs: Sequence[Rung], max_ms: float | None, max_mb: float | None) -> tuple[str, str]:

@@ -30,6 +30,7 @@ def compress(
     minutes: Annotated[float, typer.Option("--minutes", help="No epoch begins later; 0 = no limit.", min=0)] = 0,
     rate: Annotated[float, typer.Option("--rate", help="Highest learning rate.", min=0)] = 4e-4,
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    cross: Annotated[Path | None, typer.Option("--cross", help="A cross-encoder's folder, for the step teach.")] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest text in tokens.", min=3)] = 256,
     threads: Annotated[int, typer.Option("--threads", help="Threads; 0 = all cores.", min=0)] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Of the order of texts.")] = 0,
@@ -38,9 +39,10 @@ def compress(
     """Make a language model cheaper, and show what each step costs and keeps.
 
     Steps: `drop:2` (every second layer; `drop:first3`, `drop:best3`), `prune:0.5` (half of the units and heads;
-    `prune:units=0.5/heads=0.25`), `distil:6` (six epochs towards the first model's vectors), `project:128` (narrower
-    vectors), `quantise` (`quantise:static`, `quantise:dynamic`, `quantise:weights`), `static:256` (a token table),
-    `binary:4` (sign codes). After `drop` and `prune` the model heals on the texts by itself.
+    `prune:units=0.5/heads=0.25`), `distil:6` (six epochs towards the first model's vectors), `teach` (towards the order
+    of a cross-encoder), `project:128` (narrower vectors), `quantise` (`quantise:static`, `quantise:dynamic`,
+    `quantise:weights`), `static:256` (a token table), `binary:4` (sign codes). After `drop` and `prune` the model heals
+    on the texts by itself.
 
     Writes `model/`, which `encoder.name` takes, `encoder/`, which serving loads, `report.json` and `report.html`.
 
@@ -70,6 +72,7 @@ def compress(
             heal=heal,
             max_tokens=max_tokens,
             threads=threads,
+            cross=cross,
             progress=told,
         )
     if as_json:

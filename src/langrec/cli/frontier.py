@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -24,9 +23,7 @@ from langrec.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from langrec.data.dataset import Dataset
     from langrec.frontier import Frontier
-    from langrec.settings import Settings
 
 
 def frontier(
@@ -57,6 +54,7 @@ def frontier(
     Example: `langrec frontier --events ml-latest-small --out frontier --max-ms 20 --max-mb 50`
     """
     from langrec.frontier import frontier as run
+    from langrec.frontier import mix_ndcg
     from langrec.lm.compress.work import Healing
 
     settings = settings_of(recipe, overrides)
@@ -71,7 +69,7 @@ def frontier(
             max_mb=max_mb,
             tuned=tuned or (),
             cross=cross,
-            mix=(lambda folder: _mix(dataset, settings, folder)) if mix else None,
+            mix=mix_ndcg(dataset, settings) if mix else None,
             healing=Healing(epochs=epochs, minutes=minutes),
             questions=questions,
             progress=told,
@@ -80,15 +78,6 @@ def frontier(
         sys.stdout.write(json.dumps(found.to_dict(), indent=1) + "\n")
     else:
         _show(found, out)
-
-
-def _mix(dataset: Dataset, settings: Settings, folder: Path) -> float:
-    """NDCG@10 of the recommender whose texts this encoder reads."""
-    from langrec.training import MIX, evaluate_models
-
-    own = dataclasses.replace(settings, encoder=dataclasses.replace(settings.encoder, name=str(folder)))
-    report, _ = evaluate_models(dataset, own, (MIX,))
-    return report.value(MIX, "ndcg@10")
 
 
 def _show(found: Frontier, out: Path) -> None:

@@ -24,6 +24,8 @@ from langrec.protocols import Progress
 # The layout of an output folder.
 MODEL, ENCODER, KEPT, REPORT, PAGE = "model", "encoder", "steps", "report.json", "report.html"
 HEALS = "distil"
+# Steps that are nothing without texts.
+LEARN = (HEALS, "teach")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def compress(
     heal: bool = True,
     max_tokens: int = 256,
     threads: int = 0,
+    cross: Path | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
     """Makes a model cheaper by the steps, and measures it after each.
@@ -80,6 +83,7 @@ def compress(
         heal: whether to train after steps that leave out layers or units.
         max_tokens: longest text.
         threads: to compute with; 0 = all cores.
+        cross: a cross-encoder's folder, which the step `teach` learns from.
         progress: is told each step.
 
     Raises:
@@ -89,12 +93,12 @@ def compress(
     told = progress or _untold
     teacher = find_model(name, max_tokens)
     texts = corpus or Corpus.made_up()
-    needs = [str(step) for step in steps if step.kind == "distil"]
+    needs = [str(step) for step in steps if step.kind in LEARN]
     if corpus is None and needs:
         raise DataError(f"--steps {needs[0]}: needs texts to train on; give --texts or --items", field="texts")
     run = with_healing(steps) if heal and corpus is not None else tuple(steps)
     kept = out / KEPT
-    work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told)
+    work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told, cross)
     judge = Judge(texts.judged(), open_encoder)
     told("measure the original", 0, 0)
     rows = [judge(work.saved_teacher(), "original", parameters=_parameters(teacher))]
@@ -103,7 +107,7 @@ def compress(
     done = _Done(kept, "")
     key = hashlib.sha256(f"{teacher.space} {texts.hash()}".encode()).hexdigest()
     for place, step in enumerate(run):
-        key = hashlib.sha256(f"{key} {step} {work.healing if step.kind in (HEAL, HEALS) else ''}".encode()).hexdigest()
+        key = hashlib.sha256(f"{key} {step} {_training(step, work)}".encode()).hexdigest()
         done = _Done(kept, f"{place + 1}-{step.kind}-{key[:12]}")
         model, served, note, values = _run(step, model, served, done, work)
         codes = values or codes
@@ -116,7 +120,7 @@ def compress(
         "pairs": len(texts),
         "judged": len(judge.corpus),
         "held_out": int(judge.corpus.held.sum()),
-        "trained_on": len(texts.training()) if any(step.kind in (HEAL, HEALS, "static") for step in run) else 0,
+        "trained_on": len(texts.training()) if any(step.kind in (HEAL, *LEARN, "static") for step in run) else 0,
         "question": texts.question,
         "hash": texts.hash(),
     }
@@ -128,6 +132,13 @@ def compress(
     found = Compressed(teacher.name, tuple(str(step) for step in run), tuple(rows), about, codes, out)
     _write_report(found, out)
     return found
+
+
+def _training(step: Step, work: Work) -> str:
+    """What else a step depends on, for its key."""
+    if step.kind not in (HEAL, *LEARN):
+        return ""
+    return f"{work.healing} {work.cross if step.kind == 'teach' else ''}"
 
 
 @dataclass(frozen=True, slots=True)

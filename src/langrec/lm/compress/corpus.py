@@ -22,7 +22,7 @@ TITLES = "a title finds its text among all texts"
 HALVES = "the first half of a text finds its second half"
 # One text in so many is held out: never trained on.
 HELD = 10
-JUDGED = 2_000
+JUDGED = 1_500
 # Fewest pairs, and fewest words of a text that is taken as two halves.
 FEWEST, WORDS = 8, 4
 

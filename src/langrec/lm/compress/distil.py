@@ -87,7 +87,7 @@ def train(model: TextModel, how: Healing, work: Work) -> tuple[Any, list[Epoch],
     cut = dataclasses.replace(model, max_tokens=min(model.max_tokens, how.longest))
     numbers, padding = Tokens.of_model(cut)(texts), pad_id(model)
     module = load_torch(model)
-    trained = _trained(module)
+    trained = trained_parts(module)
     # Dropout stays off (the module is in evaluation mode): the teacher's vectors were made without it.
     optimiser = torch.optim.AdamW(trained.values(), lr=how.rate, weight_decay=0.01)
     total = how.epochs * len(list(_batches(numbers, how, 0)))
@@ -158,7 +158,7 @@ def _step(module: Any, optimiser: Any, trained: dict[str, Any], ids: Any, mask: 
     return float(loss.detach())
 
 
-def _trained(module: Any) -> dict[str, Any]:
+def trained_parts(module: Any) -> dict[str, Any]:
     """What is trained, by name: all but the embedding tables and what the vector does not depend on."""
     import torch
 

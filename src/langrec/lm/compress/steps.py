@@ -51,6 +51,7 @@ KINDS: Mapping[str, Kind] = {
         "distil",
         ("rate", "minutes"),
     ),
+    "teach": Kind("trains the model towards the order of a cross-encoder: kl or margin", WEIGHTS, "teach"),
     "project": Kind("narrows the vectors to this width; by=pca or by=truncate", WEIGHTS, "project", ("by",)),
     "quantise": Kind("int8: static (default), dynamic or weights", SAVED, "quantise", ("table",)),
     "static": Kind("a table of token vectors of this width that is averaged", SAVED, "static", ("fit",)),

@@ -62,6 +62,7 @@ class Work:
         open: opens a saved encoder.
         threads: to compute with; 0 = all cores.
         told: progress.
+        cross: a cross-encoder's folder, for the step that learns from one.
     """
 
     teacher: TextModel
@@ -71,6 +72,7 @@ class Work:
     open: OpenEncoder
     threads: int
     told: Progress
+    cross: Path | None = None
 
     def vectors(self, texts: Sequence[str]) -> FloatMatrix:
         """(len(texts), d) float32 unit vectors of the teacher, in a space as good as its fp32 one."""

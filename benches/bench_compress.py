@@ -1,0 +1,207 @@
+"""Texts per second and retrieval of compressed models against SentenceTransformer.encode: same texts, one run.
+
+Usage: python benches/bench_compress.py [--texts 2000] [--repeats 3] [--threads 1,2] [--epochs 6] [--out FOLDER]
+[--make]. The models are made first from all-MiniLM-L6-v2 on titles and overviews of ml-latest-small (`--make` does only
+that; kept in FOLDER, so that a second run only measures). Mixed lengths as in bench_encode.py: titles, and titles with
+overviews, by turns. Retrieval is NDCG@10 of a title finding its overview among the measured ones; one pair in ten was
+held out of all training, and counts apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import common
+
+DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "ml-latest-small"
+PEER = "SentenceTransformer.encode"
+# name -> steps; the target of each, as a ratio to the peer on mixed lengths and the share of NDCG@10 that must be kept
+CHAINS = {
+    "whole int8": ("quantise", None),
+    "pruned and distilled int8": ("drop:best3,prune:units=0.5,quantise", {"vnni": 8, "plain": 4, "kept": 0.97}),
+    "static table": ("static:256", {"vnni": 100, "plain": 100, "kept": None}),
+}
+TRAINED = ("pruned and distilled int8", "static table")
+
+
+def catalogue() -> Any:
+    """All films with an overview as pairs of title and overview."""
+    import polars as pl
+
+    from langrec.lm.compress.corpus import Corpus
+
+    if not (DATA / "tmdb_text.csv.gz").exists():
+        raise SystemExit(f"{DATA}: not there; LANGREC_TEST_DATA names the folder that holds ml-latest-small")
+    films = pl.read_csv(DATA / "movies.csv.gz").join(pl.read_csv(DATA / "tmdb_text.csv.gz"), on="movieId", suffix="_t")
+    films = films.filter(pl.col("overview").str.len_chars() > 30)
+    return Corpus.of_pairs(films["title"].to_list(), films["overview"].to_list(), source="ml-latest-small")
+
+
+def make(out: Path, epochs: int) -> dict[str, Any]:
+    """Makes every model that is not there yet; what each chain reported."""
+    from langrec.encoders import load_saved
+    from langrec.lm.compress.chain import compress
+    from langrec.lm.compress.steps import parse_steps
+    from langrec.lm.compress.work import Healing
+
+    corpus, found = catalogue(), {}
+    for name, (steps, _) in CHAINS.items():
+        place = out / name.replace(" ", "-")
+        if not (place / "report.json").exists():
+            started = time.perf_counter()
+            compress(
+                "minilm",
+                parse_steps(steps),
+                place,
+                corpus if name in TRAINED else None,
+                open_encoder=load_saved,
+                healing=Healing(epochs=epochs),
+                progress=_told,
+            )
+            (place / "seconds.json").write_text(json.dumps(round(time.perf_counter() - started, 1)))
+        report = json.loads((place / "report.json").read_text("utf-8"))
+        seconds = place / "seconds.json"
+        found[name] = {
+            "steps": report["steps"],
+            "notes": [row["note"] for row in report["rows"][1:]],
+            "seconds": json.loads(seconds.read_text()) if seconds.exists() else None,
+        }
+    return found
+
+
+def measure(out: Path, n: int, repeats: int, threads: int) -> dict[str, Any]:
+    """The table for one number of threads, in a process of its own: libraries fix their threads early."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from langrec.encoders import load_saved
+    from langrec.lm.compress.quality import loaded_bytes, mark, pair_gains
+    from langrec.lm.model import find_model
+
+    torch.set_num_threads(threads)
+    pairs = catalogue().judged(n)
+    titles, overviews = list(pairs.asked), list(pairs.found)
+    mixed = [title if i % 2 else f"{title}. {overviews[i]}" for i, title in enumerate(titles)]
+    peer = SentenceTransformer(str(find_model("minilm", 256).folder), device="cpu")
+    readers: dict[str, Any] = {PEER: lambda some: peer.encode(some, show_progress_bar=False)}
+    megabytes, runtimes = {PEER: 90.9}, {PEER: "torch"}
+    for name in CHAINS:
+        folder = out / name.replace(" ", "-") / "encoder"
+        for runtime in ("table",) if name == "static table" else ("openvino-int8", "onnx-int8"):
+            own = folder
+            if runtime != "table":
+                own = _copy(folder, out / f"{folder.parent.name}-{runtime}")
+                mark(own, runtime)
+            key = name if runtime == "table" else f"{name}, {runtime}"
+            readers[key] = load_saved(own, threads=threads).encode
+            megabytes[key], runtimes[key] = round(loaded_bytes(own, runtime) / 1e6, 1), runtime
+    seconds: dict[str, float] = {}
+    busies: dict[str, float] = {}
+    for read in readers.values():
+        read(mixed[:64])
+    for _ in range(repeats):
+        for name, read in readers.items():
+            started, busy = time.perf_counter(), time.process_time()
+            read(mixed)
+            taken, busy = time.perf_counter() - started, time.process_time() - busy
+            seconds[name] = min(taken, seconds.get(name, np.inf))
+            busies[name] = min(busy, busies.get(name, np.inf))
+    rows = []
+    gains = {name: pair_gains(read(titles), read(overviews)) for name, read in readers.items()}
+    held = pairs.held
+    for name in readers:
+        own, base = gains[name], gains[PEER]
+        rows.append(
+            {
+                "model": name,
+                "runtime": runtimes[name],
+                "threads": threads,
+                "megabytes": megabytes[name],
+                "mixed_per_second": round(len(mixed) / seconds[name], 1),
+                "mixed_ratio": round(seconds[PEER] / seconds[name], 2),
+                "mixed_cpu_ratio": round(busies[PEER] / busies[name], 2),
+                "ndcg@10": round(float(own.mean()), 4),
+                "kept": round(float(own.mean() / base.mean()), 4),
+                "ndcg@10_held_out": round(float(own[held].mean()), 4),
+                "kept_held_out": round(float(own[held].mean() / base[held].mean()), 4),
+            }
+        )
+    return {"n": len(mixed), "held_out": int(held.sum()), "load": list(os.getloadavg()), "rows": rows}
+
+
+def _copy(folder: Path, target: Path) -> Path:
+    import shutil
+
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder, target)
+    return target
+
+
+def _told(what: str, done: int, total: int) -> None:
+    if done == 0 and total != 0:
+        print(f"  {what}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=2_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--make", action="store_true")
+    parser.add_argument("--child", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.out is None:
+        from langrec.data.cache import cache_folder
+
+        arguments.out = cache_folder() / "bench-compress"
+    if arguments.child:
+        print(json.dumps(measure(arguments.out, arguments.texts, arguments.repeats, arguments.child)))
+        return
+    made = make(arguments.out, arguments.epochs)
+    if arguments.make:
+        return
+    parts = []
+    for threads in (int(one) for one in arguments.threads.split(",")):
+        command = [sys.executable, __file__, "--child", str(threads), "--texts", str(arguments.texts)]
+        command += ["--repeats", str(arguments.repeats), "--out", str(arguments.out)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+        parts.append(json.loads(out.stdout.splitlines()[-1]))
+        for row in parts[-1]["rows"]:
+            speed = f"{row['mixed_per_second']:8.0f}/s {row['mixed_ratio']:6.2f}x (cpu {row['mixed_cpu_ratio']:.2f}x)"
+            quality = f"NDCG@10 {row['ndcg@10']:.4f} ({row['kept']:.1%}; held out {row['kept_held_out']:.1%})"
+            name = f"{row['threads']} threads  {row['model']:<42} {row['megabytes']:6.1f} MB"
+            print(f"{name}  {speed}  {quality}", flush=True)
+    vnni = any("vnni" in flag for flag in common.machine()["flags"])
+    verdicts = {}
+    for name, (_, target) in CHAINS.items():
+        if target is None:
+            continue
+        own = [row for part in parts for row in part["rows"] if row["model"].startswith(name)]
+        best = max(own, key=lambda row: row["mixed_ratio"])
+        wanted = target["vnni" if vnni else "plain"]
+        met = best["mixed_ratio"] >= wanted and (target["kept"] is None or best["kept"] >= target["kept"])
+        verdicts[name] = {"wanted": wanted, "kept": target["kept"], "best": best["mixed_ratio"], "met": met}
+        said = "met" if met else "missed"
+        print(f"{name}: {best['mixed_ratio']:.1f}x of {wanted}x wanted, {best['kept']:.1%} kept: {said}")
+    rows = [row for part in parts for row in part["rows"]]
+    head = {"texts": "ml-latest-small", **{key: parts[0][key] for key in ("n", "held_out")}}
+    common.write(
+        "compress",
+        {**head, "load": [part["load"] for part in parts], "made": made, "targets": verdicts, "rows": rows},
+    )
+
+
+if __name__ == "__main__":
+    main()
