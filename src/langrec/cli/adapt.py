@@ -18,13 +18,13 @@ SettingValues = Annotated[
 
 def adapt(
     task: Annotated[str, typer.Option("--task", help="classify, recommend, pairs, pretrain or joint.")],
-    train: Annotated[Path, typer.Option("--train", help="Training rows: CSV, JSON lines or Parquet.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the model, metrics.json and the report.")],
     model: Annotated[str, typer.Option("--model", help="minilm, a model's folder, or a hub id.")] = "minilm",
     kind: Annotated[
         str,
         typer.Option("--kind", help="full, head, last, adapter, lora, adalora, dora, ia3, bitfit or side."),
     ] = "full",
+    train: Annotated[Path | None, typer.Option("--train", help="Training rows: CSV, JSON lines or Parquet.")] = None,
     valid: Annotated[Path | None, typer.Option("--valid", help="Validation rows; default: some of training.")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Test rows.")] = None,
     shots: Annotated[
@@ -80,7 +80,7 @@ def adapt(
 def _run(
     model: str,
     settings: Any,
-    train: Path,
+    train: Path | None,
     valid: Path | None,
     test: Path | None,
     text: str,

@@ -71,6 +71,17 @@ class Tokens:
         found = self._tokenizer.get_vocab(with_added_tokens=True).items()
         return np.array(sorted(n for text, n in found if not _BRACKETS.fullmatch(text)), dtype=np.int32)
 
+    def number(self, token: str) -> int:
+        """The number of a token, such as that of masks.
+
+        Raises:
+            BundleError: the vocabulary does not hold it.
+        """
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise BundleError(f"token {token}: not in the vocabulary")
+        return int(found)
+
     def save(self, file: Path) -> None:
         """Writes a tokenizer.json that `load` reads."""
         self._tokenizer.save(str(file))

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-GROUPS = {
-    "animals": "cat cats dog dogs kitten bird fish",
-    "films": "film movie story comedy drama love",
-    "seasons": "winter summer river green blue red",
-}
-
-
-def sentences(n, seed):
-    """n texts of three plain topics, each with its topic."""
-    rng, names = np.random.default_rng(seed), sorted(GROUPS)
-    found = []
-    for i in range(n):
-        name = names[i % 3]
-        words = rng.choice(GROUPS[name].split(), 3)
-        found.append((f"the {words[0]} and {words[1]} of the {words[2]}", name))
-    return found
-
-
-def write_rows(path, rows):
-    if path.suffix == ".csv":
-        path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), "utf-8")
-    else:
-        path.write_text("".join(json.dumps({"text": t, "label": label}) + "\n" for t, label in rows), "utf-8")
-    return path
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 
 @pytest.fixture(scope="session")
 def topics(tmp_path_factory):
     """Folder with train.csv, valid.jsonl and test.csv."""
+    from plain_topics import sentences, write_rows
+
     folder = tmp_path_factory.mktemp("topics")
     write_rows(folder / "train.csv", sentences(60, 0))
     write_rows(folder / "valid.jsonl", sentences(30, 1))

@@ -32,14 +32,14 @@ class Classify:
     """
 
     def __init__(self, adapted: Adapted, train: Texts, valid: Texts | None, labels: Sequence[str], path: Any) -> None:
-        self.adapted, self.labels, settings = adapted, tuple(labels), adapted.settings
+        self.adapted, self.labels = adapted, tuple(labels)
         self.feed = adapted.feed(train.texts)
         self.targets = torch.from_numpy(numbers_of(train.labels, labels, path, train.rows)).to(adapted.device)
         self.valid_feed = adapted.feed(valid.texts) if valid else None
         self.valid_targets = (
             torch.from_numpy(numbers_of(valid.labels, labels, path, valid.rows)).to(adapted.device) if valid else None
         )
-        self.head = LinearHead(adapted.dim, len(labels), settings.dropout).to(adapted.device)
+        self.head = LinearHead(adapted.dim, len(labels)).to(adapted.device)
         self.heads = nn.ModuleDict({"classify": self.head})
         self.ridge = self.regress()
 
@@ -56,9 +56,11 @@ class Classify:
         return list(shuffled(self.feed.lengths, self.adapted.settings.batch, rng))
 
     def loss(self, rows: Rows) -> Tensor:
-        """Cross-entropy of a batch."""
+        """Cross-entropy of a batch, and the head's ridge."""
         logits = self.head(self.adapted.trained(*self.feed(rows)))
-        return functional.cross_entropy(logits.float(), self.targets[rows])
+        # The regression's own ridge goes on, so that the head starts where its gradient is nothing.
+        ridge = self.ridge * (self.head.linear.weight.float() ** 2).sum()
+        return functional.cross_entropy(logits.float(), self.targets[rows]) + ridge
 
     def judge(self, precision: str) -> tuple[float, dict[str, float]]:
         """Accuracy on validation; among equals the lower loss."""
@@ -125,7 +127,8 @@ def contrastive(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
 def run(job: Job) -> tuple[Result, Classify]:
     """Reads the rows, trains, and measures."""
     settings, files = job.settings, job.files
-    train = read_texts(files.train, files.text, files.label)
+    source = files.source()
+    train = read_texts(source, files.text, files.label)
     valid = read_texts(files.valid, files.text, files.label) if files.valid else None
     test = read_texts(files.test, files.text, files.label) if files.test else None
     few = 0 < settings.shots <= FEW
@@ -140,7 +143,7 @@ def run(job: Job) -> tuple[Result, Classify]:
         job.notes.append("No validation file and few rows: nothing was held out, and training went its whole length.")
     labels = sorted(set(train.labels))
     job.told("read the texts", 0, 0)
-    task = (FewShot if few else Classify)(job.adapted, train, valid, labels, files.train)
+    task = (FewShot if few else Classify)(job.adapted, train, valid, labels, source)
     has_parts = any(value.requires_grad for value in job.adapted.trained.parameters())
     if has_parts or not few:
         job.fit(task)

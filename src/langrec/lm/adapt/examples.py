@@ -68,7 +68,7 @@ def read_columns(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
     Raises:
         DataError: the file cannot be read, a row cannot, or a column is missing.
     """
-    table = _table(path, wanted)
+    table = open_table(path, wanted)
     if table.refused:
         first = table.refused[0]
         raise DataError(f"{path}: row {first.row + 1}: {first.reason} {first.detail}; mend or remove it")
@@ -82,7 +82,7 @@ def read_columns(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
     return table.frame.select(*wanted, table.row_numbers().alias("row"))
 
 
-def _table(path: Path, wanted: Sequence[str]) -> Table:
+def open_table(path: Path, wanted: Sequence[str]) -> Table:
     """The file; in delimited text, whatever stands between the wanted columns is what delimits."""
     check_readable(path)
     head = read_bytes(path, 65_536)
@@ -201,7 +201,7 @@ def read_choices(path: Path) -> Choices:
     Raises:
         DataError: neither layout, or a row that cannot be read; the row and the column are named.
     """
-    names = _table(path, ("input", "output", "history", "candidate", "label")).frame.columns
+    names = open_table(path, ("input", "output", "history", "candidate", "label")).frame.columns
     who = next((name for name in ("user_id", "user") if name in names), None)
     if "input" in names and "output" in names and "candidate" not in names:
         frame = read_columns(path, ["input", "output", *([who] if who else [])])
@@ -211,8 +211,8 @@ def read_choices(path: Path) -> Choices:
     else:
         more = ["disliked"] if "disliked" in names else []
         frame = read_columns(path, ["history", "candidate", "label", *more, *([who] if who else [])])
-        liked = tuple(_titles(value) for value in frame["history"])
-        disliked = tuple(_titles(value) for value in frame["disliked"]) if more else ((),) * frame.height
+        liked = tuple(titles(value) for value in frame["history"])
+        disliked = tuple(titles(value) for value in frame["disliked"]) if more else ((),) * frame.height
         candidates = strings(frame, "candidate", path)
         labels = [_label(value, path, row) for value, row in zip(frame["label"], frame["row"], strict=True)]
     users = frame[who].cast(pl.String).fill_null("").to_numpy() if who else None
@@ -249,7 +249,7 @@ def _label(value: Any, path: Path, row: int) -> float:
     return number
 
 
-def _titles(value: Any) -> tuple[str, ...]:
+def titles(value: Any) -> tuple[str, ...]:
     """Titles of a list, or of a text with `|` between them; none of a blank."""
     if value is None:
         return ()

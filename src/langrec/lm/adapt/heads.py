@@ -27,16 +27,15 @@ class LinearHead(nn.Module):  # type: ignore[misc]
     Unit rows have entries of about 1/sqrt(d): they are stretched by sqrt(d) first, so that usual learning rates fit.
     """
 
-    def __init__(self, dim: int, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
         self.stretch = float(dim) ** 0.5
         self.linear = nn.Linear(dim, classes)
-        self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return self.linear(self.dropout(vectors * self.stretch))
+        return self.linear(vectors * self.stretch)
 
     def set(self, weight: Tensor, bias: Tensor) -> None:
         """Takes a regression's parameters, made for unit rows."""

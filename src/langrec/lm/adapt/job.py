@@ -29,7 +29,7 @@ class Files:
     """What is read.
 
     Attributes:
-        train: training rows.
+        train: training rows; None for joint alone, whose files are in `more`.
         valid: validation rows; None holds out a share of training.
         test: test rows; None measures on validation only.
         text: column of the texts, where a task reads texts.
@@ -37,12 +37,22 @@ class Files:
         more: joint: files of the further tasks, by name.
     """
 
-    train: Path
+    train: Path | None
     valid: Path | None = None
     test: Path | None = None
     text: str = "text"
     label: str = "label"
     more: Mapping[str, Path] = field(default_factory=dict)
+
+    def source(self) -> Path:
+        """The training rows.
+
+        Raises:
+            SettingsError: there are none.
+        """
+        if self.train is None:
+            raise SettingsError("--train: is needed for this task", field="train")
+        return self.train
 
     def named(self) -> dict[str, Path]:
         """The files that are there, by part."""
@@ -147,6 +157,11 @@ class Job:
             board=self.out / "tensorboard",
             told=self.told,
         )
+
+    def fit_encoder(self, task: Task) -> None:
+        """Trains a task, unless its kind leaves nothing of the encoder to train."""
+        if any(value.requires_grad for value in self.adapted.trained.parameters()):
+            self.fit(task)
 
     def share(self, task: Task) -> float:
         """Trained parameters over all."""

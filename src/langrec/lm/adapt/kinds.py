@@ -43,6 +43,7 @@ class Kind:
         epochs: its epochs where none are set.
         put: changes the transformer in place (or gives one around it) and says which parameters are trained.
         frozen: what can be kept instead of computed again: nothing, the vector, pooled states, or token states.
+        batch: its batch where none is set: small networks learn from large ones.
         beside: it cannot be merged into the weights: what it trains is kept in a file beside them.
     """
 
@@ -52,6 +53,7 @@ class Kind:
     put: Callable[[Any, AdaptSettings], Any]
     frozen: str = ""
     beside: bool = False
+    batch: int = 32
 
 
 def _full(core: Any, settings: AdaptSettings) -> Any:
@@ -90,7 +92,7 @@ def _only(core: Any, wanted: Callable[[str], bool], settings: AdaptSettings) -> 
 
 KINDS = {
     "full": Kind("every parameter but the token table", 1e-4, 6, _full),
-    "head": Kind("the head alone, on kept vectors", 1e-3, 30, _none, "vector"),
+    "head": Kind("the head alone, on kept vectors", 1e-3, 30, _none, "vector", batch=256),
     "last": Kind("the upper layers, on kept states of the layer below", 2e-4, 6, _last, "tokens"),
     "adapter": Kind("bottleneck adapters after each sublayer (Houlsby)", 1e-3, 8, _adapter, beside=True),
     "lora": Kind("low-rank changes of attention's query and value", 1e-3, 8, peft_kinds.lora),
@@ -98,7 +100,7 @@ KINDS = {
     "dora": Kind("low-rank changes of the direction, and a magnitude", 1e-3, 8, peft_kinds.dora),
     "ia3": Kind("one factor per unit of keys, values and feed-forward", 5e-3, 8, peft_kinds.ia3),
     "bitfit": Kind("biases", 1e-3, 8, _bitfit),
-    "side": Kind("a gated side network on kept pooled states", 1e-3, 30, _none, "pooled", beside=True),
+    "side": Kind("a gated side network on kept pooled states", 3e-4, 30, _none, "pooled", beside=True, batch=256),
 }
 
 
@@ -289,9 +291,10 @@ class _Hidden(nn.Module):  # type: ignore[misc]
 
 
 def with_defaults(settings: AdaptSettings) -> AdaptSettings:
-    """The settings with the kind's own rate and epochs where none are set."""
+    """The settings with the kind's own rate, epochs and batch where none are set."""
     kind = KINDS[settings.kind]
-    return dataclasses.replace(settings, rate=settings.rate or kind.rate, epochs=settings.epochs or kind.epochs)
+    rate, epochs, batch = settings.rate or kind.rate, settings.epochs or kind.epochs, settings.batch or kind.batch
+    return dataclasses.replace(settings, rate=rate, epochs=epochs, batch=batch)
 
 
 def load_core(model: TextModel, settings: AdaptSettings) -> Any:

@@ -83,10 +83,10 @@ def fit(
     """
     settings, device = adapted.settings, adapted.device
     modules: dict[str, nn.Module] = {"model": adapted.trained, "heads": task.heads}
-    groups = [
-        *adapted.groups(),
-        {"params": list(task.heads.parameters()), "rate": settings.head_rate, "weight_decay": settings.weight_decay},
-    ]
+    groups = adapted.groups()
+    taken = {id(value) for group in groups for value in group["params"]}
+    heads = [value for value in task.heads.parameters() if value.requires_grad and id(value) not in taken]
+    groups.append({"params": heads, "rate": settings.head_rate, "weight_decay": 0.0})
     optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=1.0)
     everything = [value for group in optimiser.param_groups for value in group["params"]]
     per_epoch = math.ceil(len(task.batches(np.random.default_rng(settings.seed))) / settings.accumulate)

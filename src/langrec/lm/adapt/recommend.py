@@ -66,7 +66,7 @@ class Recommend:
             for name, part in self.rows.items()
         }
         self.labels = torch.from_numpy(rows.labels).float().to(adapted.device)
-        self.head = LinearHead(adapted.dim, 1, adapted.settings.dropout).to(adapted.device)
+        self.head = LinearHead(adapted.dim, 1).to(adapted.device)
         weight = torch.from_numpy(self.preference.weight).float()[None]
         self.head.set(weight, torch.tensor([self.preference.bias]))
         self.heads = nn.ModuleDict({"recommend": self.head})
@@ -190,7 +190,8 @@ def question(rows: Rows, i: int, titles: Sequence[str]) -> str:
 def run(job: Job) -> tuple[Result, Recommend]:
     """Reads the rows, trains, and measures."""
     settings, files = job.settings, job.files
-    train = read_choices(files.train)
+    source = files.source()
+    train = read_choices(source)
     valid = read_choices(files.valid) if files.valid else None
     test = read_choices(files.test) if files.test else None
     if settings.shots:
@@ -198,7 +199,7 @@ def run(job: Job) -> tuple[Result, Recommend]:
         train = train.take(np.sort(picked))
         job.notes.append(f"{len(train)} rows were drawn by seed {settings.seed}.")
     if valid is None:
-        kept, held = _hold_out(train, settings.valid_share, settings.seed)
+        kept, held = hold_out_choices(train, settings.valid_share, settings.seed)
         train, valid = train.take(kept), train.take(held)
         job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
     job.told("read the texts", 0, 0)
@@ -208,8 +209,7 @@ def run(job: Job) -> tuple[Result, Recommend]:
         job.notes.append(f"The titles of the {len(train)} histories were used as rows too: {rows} rows in all.")
         if settings.floor:
             job.notes.append("The share of liked titles in the history is a feature: AUC of it alone is floor_auc.")
-    if any(value.requires_grad for value in job.adapted.trained.parameters()):
-        job.fit(task)
+    job.fit_encoder(task)
     measured, frames = {}, {}
     for name in task.parts:
         if name != "train":
@@ -220,7 +220,7 @@ def run(job: Job) -> tuple[Result, Recommend]:
     return Result(measured["valid"], measured.get("test", {}), predictions, None, rows_by), task
 
 
-def _hold_out(train: Choices, share: float, seed: int) -> tuple[Any, Any]:
+def hold_out_choices(train: Choices, share: float, seed: int) -> tuple[Any, Any]:
     """Whole users where they are known and several, because a user's rows resemble one another; else rows by label."""
     users = np.unique(train.users) if train.users is not None else np.array([])
     if len(users) < 5 or train.users is None:

@@ -41,7 +41,10 @@ def adapt(
     share = job.share(task)
     half = out / "model.half"
     shutil.rmtree(half, ignore_errors=True)
-    job.adapted.save(half)
+    if hasattr(task, "write"):
+        task.write(half)
+    else:
+        job.adapted.save(half)
     if result.head is not None:
         result.head.save(half)
     elif hasattr(task, "save"):

@@ -25,14 +25,14 @@ class AdaptSettings:
         seed: of drawing, order, initial weights and dropout.
         shots: training rows drawn per class (recommend: in all); 0 = all rows.
         epochs: at most so many; 0 = the kind's own.
-        batch: texts in one step.
+        batch: texts in one step; 0 = the kind's own.
         accumulate: steps whose gradients are summed before the weights move.
         rate: learning rate; 0 = the kind's own.
         head_rate: learning rate of the task's head.
         schedule: constant, linear, cosine or plateau, after the rise.
         warmup: share of all steps over which the rate rises.
-        weight_decay: AdamW's, of matrices only.
-        dropout: inside the trained model and before the head.
+        weight_decay: AdamW's, of the encoder's matrices only.
+        dropout: inside the trained model.
         layer_decay: the rate of a layer is that of the layer above it times this; 1 = all alike.
         clip: longest gradient; 0 = no limit.
         patience: epochs without a better validation before training stops.
@@ -60,10 +60,10 @@ class AdaptSettings:
     seed: int = 0
     shots: int = 0
     epochs: int = 0
-    batch: int = 32
+    batch: int = 0
     accumulate: int = 1
     rate: float = 0.0
-    head_rate: float = 1e-3
+    head_rate: float = 1e-4
     schedule: str = "cosine"
     warmup: float = 0.1
     weight_decay: float = 0.01
@@ -113,7 +113,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "shots": (0, 1e9),
     "epochs": (0, 10_000),
-    "batch": (1, 100_000),
+    "batch": (0, 100_000),
     "accumulate": (1, 10_000),
     "rate": (0, 10),
     "head_rate": (0, 10),
