@@ -53,7 +53,7 @@ def load(folder: Path | None) -> Saved | None:
     """
     if folder is None or not (folder / FILE).is_file():
         return None
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     path = folder / FILE
@@ -69,7 +69,7 @@ def load(folder: Path | None) -> Saved | None:
         return Saved(
             _under(tensors, "now."), _under(tensors, "best."), state, _under(tensors, "extra."), history, scale
         )
-    except (*UNREADABLE, RuntimeError) as error:
+    except (*UNREADABLE, RuntimeError, SafetensorError) as error:
         raise DataError(f"{path}: damaged ({error}); start again without --resume") from error
 
 

@@ -154,14 +154,14 @@ def run(job: Job) -> tuple[Result, Classify]:
     for name, part in parts.items():
         if part is not None:
             job.told(f"measure on {name}", 0, 0)
-            measured[name], frames[name] = _measure(task, part)
+            measured[name], frames[name] = measure(task, part)
     head = task.head.as_head(labels)
     rows = {name: len(part) for name, part in {"train": train, **parts}.items() if part is not None}
     predictions = frames.get("test", frames.get("valid", pl.DataFrame()))
     return Result(measured.get("valid", {}), measured.get("test", {}), predictions, head, rows), task
 
 
-def _measure(task: Classify, part: Texts) -> tuple[dict[str, Any], pl.DataFrame]:
+def measure(task: Classify, part: Texts) -> tuple[dict[str, Any], pl.DataFrame]:
     """The report on some rows, and a line for each; a label that training did not have is never predicted."""
     known = [*task.labels, *sorted(set(part.labels) - set(task.labels))]
     shares = task.probabilities(part.texts)

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from langrec.data.sources.opening import check_readable
 from langrec.errors import SettingsError
 from langrec.lm.adapt.heads import Head
 from langrec.lm.adapt.kinds import Adapted
@@ -193,5 +194,6 @@ class Job:
 
 
 def _digest(path: Path) -> str:
+    check_readable(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
