@@ -49,6 +49,8 @@ from langrec.types import (
 
 # Signals of one block of queries stay within this many bytes, whatever the number of users asked for.
 BLOCK_BYTES = 128_000_000
+# Of many queries so many are looked at together for those of like length.
+WINDOW = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,24 +132,26 @@ class Recommender:
     def recommend_many(self, queries: Sequence[Query], block: int = 32, threads: int = 1) -> Iterator[Recommendation]:
         """The answers of `recommend`, one by one and in order, for any number of queries.
 
+        Queries of like length are answered together, because a tower reads as many places for each of a block as its
+        longest history has.
+
         Args:
             block: queries scored at once; the signals of more no longer fit the processor's cache.
-            threads: blocks that are answered at a time, a few of them ahead of what is taken. With more than one,
-                linear algebra should keep to one thread (`threadpoolctl`).
+            threads: blocks that are answered at a time. With more than one, linear algebra should keep to one thread
+                (`threadpoolctl`).
         """
-        starts = range(0, len(queries), block)
-        if threads <= 1:
-            for start in starts:
-                yield from self.recommend(queries[start : start + block])
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            ahead: deque[Future[list[Recommendation]]] = deque()
-            for start in starts:
-                ahead.append(pool.submit(self.recommend, queries[start : start + block]))
-                if len(ahead) > 2 * threads:
-                    yield from ahead.popleft().result()
+        with ThreadPoolExecutor(max(threads, 1)) as pool:
+            ahead: deque[tuple[list[int], list[Future[list[Recommendation]]]]] = deque()
+            for start in range(0, len(queries), WINDOW):
+                window = queries[start : start + WINDOW]
+                order = sorted(range(len(window)), key=lambda i: len(window[i].history))
+                parts = [order[at : at + block] for at in range(0, len(order), block)]
+                jobs = [pool.submit(self.recommend, [window[i] for i in part]) for part in parts]
+                ahead.append((order, jobs))
+                if len(ahead) > 1:  # one window is answered while the one before it is taken
+                    yield from _in_order(*ahead.popleft())
             while ahead:
-                yield from ahead.popleft().result()
+                yield from _in_order(*ahead.popleft())
 
     def search(self, queries: Sequence[Query]) -> list[Recommendation]:
         """`recommend` for wishes in words: what does not match is left out, and seen items are kept.
@@ -399,3 +403,9 @@ def _joined(listed: ItemList, explored: Explored, scored: Scored) -> ItemList:
     )
     order = np.argsort(both.nums, kind="stable")
     return both.take(order[np.searchsorted(both.nums[order], explored.nums)])
+
+
+def _in_order(order: list[int], jobs: list[Future[list[Recommendation]]]) -> list[Recommendation]:
+    """What the jobs answered, in the order in which it was asked: the n-th answer is that of query order[n]."""
+    answered = dict(zip(order, (answer for job in jobs for answer in job.result()), strict=True))
+    return [answered[i] for i in range(len(order))]

@@ -31,8 +31,10 @@ def query_vectors(
         lengths: (b,) real items of each row, from 1.
         turns: cosines and sines of rotary positions; None where positions are learned.
     """
-    b, length, _ = inputs.shape
-    x = inputs.copy()
+    length = inputs.shape[1]
+    x = inputs
+    if "position" in arrays or "gap" in arrays:
+        x = inputs.copy()
     if "position" in arrays:
         x += arrays["position"][:length]
     if "gap" in arrays:
@@ -41,42 +43,76 @@ def query_vectors(
     last = lengths.astype(np.intp) - 1
     causal = np.asarray(np.triu(np.full((length, length), -np.inf), 1), dtype=np.float32)
     for layer in range(layers - 1):
-        x = _block(arrays, f"blocks.{layer}.", x, np.arange(length)[None, :].repeat(b, axis=0), causal, heads, turns)
-    # Of the last block only the last position is asked for: its query against all keys.
-    x = _block(arrays, f"blocks.{layers - 1}.", x, last[:, None], causal, heads, turns)
-    return layer_norm(x[:, 0], arrays["norm.weight"], arrays["norm.bias"])
+        x = _block(arrays, f"blocks.{layer}.", x, causal, heads, turns)
+    x = _last(arrays, f"blocks.{layers - 1}.", x, last, heads, turns)
+    return layer_norm(x, arrays["norm.weight"], arrays["norm.bias"])
 
 
 def _block(
+    arrays: Arrays, name: str, x: Tensor, causal: Tensor, heads: int, turns: tuple[FloatMatrix, FloatMatrix] | None
+) -> Tensor:
+    """(b, l, d) the block's output at all positions."""
+    b, length, d = x.shape
+    normed = layer_norm(x, arrays[name + "attention_norm.weight"], arrays[name + "attention_norm.bias"])
+    qkv = normed @ arrays[name + "qkv.weight"].T
+    qkv += arrays[name + "qkv.bias"]
+    q, k, v = (_heads(qkv[..., start : start + d], heads) for start in (0, d, 2 * d))
+    if turns is not None:
+        cos, sin = turns[0][:length], turns[1][:length]
+        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+    scores: Tensor = q @ k.swapaxes(-1, -2)
+    scores *= np.float32((d // heads) ** -0.5)
+    scores += causal
+    seen: Tensor = (_softmax(scores) @ v).swapaxes(1, 2).reshape(b, length, d)
+    return _fed(arrays, name, x, seen)
+
+
+def _last(
     arrays: Arrays,
     name: str,
     x: Tensor,
-    asked: npt.NDArray[np.intp],
-    causal: Tensor,
+    last: npt.NDArray[np.intp],
     heads: int,
     turns: tuple[FloatMatrix, FloatMatrix] | None,
 ) -> Tensor:
-    """(b, a, d) the block's output at the asked positions (b, a)."""
+    """(b, d) the last block's output at the last position alone: its query against the keys before it.
+
+    A weighted sum of values is the values' projection of the weighted sum of what they are made of, so that only the
+    keys are computed at every position.
+    """
     b, length, d = x.shape
+    size, rows = d // heads, np.arange(b)
     normed = layer_norm(x, arrays[name + "attention_norm.weight"], arrays[name + "attention_norm.bias"])
     weight, bias = arrays[name + "qkv.weight"], arrays[name + "qkv.bias"]
-    whole = asked.shape[1] == length
-    at = normed if whole else np.take_along_axis(normed, asked[:, :, None], axis=1)
-    here = x if whole else np.take_along_axis(x, asked[:, :, None], axis=1)
-    q = _heads(at @ weight[:d].T + bias[:d], heads)
-    kv = normed @ weight[d:].T + bias[d:]
-    k, v = _heads(kv[..., :d], heads), _heads(kv[..., d:], heads)
+    q: Tensor = (normed[rows, last] @ weight[:d].T + bias[:d]).reshape(b, heads, 1, size)
+    keys = normed @ weight[d : 2 * d].T
+    keys += bias[d : 2 * d]
+    k = _heads(keys, heads)
     if turns is not None:
         cos, sin = turns[0][:length], turns[1][:length]
-        q = _rotate(q, cos[asked][:, None], sin[asked][:, None])
+        q = _rotate(q, cos[last][:, None, None], sin[last][:, None, None])
         k = _rotate(k, cos, sin)
-    scores: Tensor = q @ k.swapaxes(-1, -2)
-    scores *= np.float32((d // heads) ** -0.5)
-    np.add(scores, causal[asked][:, None], out=scores)
-    np.subtract(scores, scores.max(axis=-1, keepdims=True), out=scores)
+    scores: Tensor = np.asarray(q @ k.swapaxes(-1, -2), dtype=np.float32)[:, :, 0]
+    scores *= np.float32(size**-0.5)
+    scores[(np.arange(length) > last[:, None])[:, None].repeat(heads, axis=1)] = -np.inf
+    mixed = _softmax(scores) @ normed
+    seen = np.empty((b, d), dtype=np.float32)
+    for head in range(heads):
+        own = slice(head * size, (head + 1) * size)
+        seen[:, own] = mixed[:, head] @ weight[2 * d :][own].T + bias[2 * d :][own]
+    return _fed(arrays, name, x[rows, last], seen)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Of the last axis, in place."""
+    scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
-    np.divide(scores, scores.sum(axis=-1, keepdims=True), out=scores)
-    seen: Tensor = (scores @ v).swapaxes(1, 2).reshape(b, asked.shape[1], d)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return scores
+
+
+def _fed(arrays: Arrays, name: str, here: Tensor, seen: Tensor) -> Tensor:
+    """What attention saw joined to what was there, and the block's second half."""
     here = here + (seen @ arrays[name + "out.weight"].T + arrays[name + "out.bias"])
     normed = layer_norm(here, arrays[name + "feed_norm.weight"], arrays[name + "feed_norm.bias"])
     up = gelu(normed @ arrays[name + "up.weight"].T + arrays[name + "up.bias"])
@@ -103,9 +139,12 @@ def rotary(length: int, dim: int) -> tuple[FloatMatrix, FloatMatrix]:
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = np.einsum("...d,...d->...", centred, centred)[..., None] / np.float32(x.shape[-1])
-    normed: Tensor = centred / np.sqrt(variance + np.float32(1e-5)) * weight + bias
+    normed: Tensor = x - x.mean(axis=-1, keepdims=True)
+    variance = np.einsum("...d,...d->...", normed, normed)[..., None] / np.float32(x.shape[-1])
+    # In place: on a batch of long histories each copy costs as much as a sum.
+    normed /= np.sqrt(variance + np.float32(1e-5))
+    normed *= weight
+    normed += bias
     return normed
 
 
@@ -139,4 +178,9 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
-    return np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+    turned = np.empty(x.shape, dtype=np.float32)
+    np.multiply(first, cos, out=turned[..., :half])
+    turned[..., :half] -= second * sin
+    np.multiply(first, sin, out=turned[..., half:])
+    turned[..., half:] += second * cos
+    return turned

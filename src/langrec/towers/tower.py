@@ -94,12 +94,13 @@ class Tower(ABC):
         inside = block.items < self.n_items
         had = (block.rows()[inside], block.items[inside])
         scores[had] = -np.inf
-        known = scores[:, : len(self.trained)][:, self.trained]
-        highest = known.max(axis=1, keepdims=True)
+        known = scores[:, : len(self.trained)]
+        highest = known.max(axis=1, keepdims=True, initial=-np.inf, where=self.trained)
         silent |= np.isneginf(highest[:, 0])  # the history holds every item of the training
         highest[silent] = 0.0
-        np.exp(np.minimum(scores - highest, HIGHEST), out=scores)
-        sums = np.exp(known - highest).sum(axis=1, keepdims=True)
+        scores -= highest
+        np.exp(np.minimum(scores, HIGHEST, out=scores), out=scores)
+        sums = known.sum(axis=1, keepdims=True, where=self.trained)
         scores /= np.where(silent[:, None], np.float32(1.0), sums)
         scores[:, ~self.scored] = np.nan
         scores[silent] = np.nan
@@ -117,7 +118,8 @@ class Tower(ABC):
         for start in range(0, len(spoken), READ_AT_ONCE):
             rows = spoken[start : start + READ_AT_ONCE]
             places, inside = rows_of(starts[rows], stops[rows])
-            inputs = self._inputs[nums[places]] * inside[:, :, None]
+            inputs = self._inputs[nums[places]]
+            inputs *= inside[:, :, None]
             lengths = (stops - starts)[rows].astype(np.int32)
             out[rows] = query_vectors(self.arrays, inputs, gaps[places], lengths, self.heads, self._turns)
         if self.temperature > 0:
