@@ -27,6 +27,10 @@ def adapt(
     train: Annotated[Path | None, typer.Option("--train", help="Training rows: CSV, JSON lines or Parquet.")] = None,
     valid: Annotated[Path | None, typer.Option("--valid", help="Validation rows; default: some of training.")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Test rows.")] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="recommend, pairs: a log to make the rows from, cut by time.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option("--items", help="Items of that log.")] = None,
     shots: Annotated[
         int, typer.Option("--shots", min=0, help="Rows drawn per label (recommend: in all); 0 = all.")
     ] = 0,
@@ -51,6 +55,8 @@ def adapt(
 
     Example: `langrec adapt --task recommend --kind side --shots 64 --train train.json --valid valid.json --out liked`
 
+    Example: `langrec adapt --task pairs --kind side --events ml-latest-small --out domain`
+
     Example: `langrec adapt --task classify --kind side --train rows.jsonl --out side --set epochs=20 --set rate=0.002`
     """
     from langrec.lm.adapt.settings import AdaptSettings, with_overrides
@@ -64,7 +70,8 @@ def adapt(
         further[name] = Path(path)
     check_out(out)
     with bar() as told:
-        summary = _run(model, settings, train, valid, test, text, label, further, out, resume, told)
+        files = {"events": events, "items": items, "text": text, "label": label, "more": further}
+        summary = _run(model, settings, {"train": train, "valid": valid, "test": test, **files}, out, resume, told)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return
@@ -77,19 +84,7 @@ def adapt(
     print(f"report {out / 'report.html'}")
 
 
-def _run(
-    model: str,
-    settings: Any,
-    train: Path | None,
-    valid: Path | None,
-    test: Path | None,
-    text: str,
-    label: str,
-    more: dict[str, Path],
-    out: Path,
-    resume: bool,
-    told: Any,
-) -> dict[str, Any]:
+def _run(model: str, settings: Any, files: dict[str, Any], out: Path, resume: bool, told: Any) -> dict[str, Any]:
     from langrec.errors import MissingExtra
 
     try:
@@ -99,7 +94,7 @@ def _run(
     from langrec.lm.adapt.job import Files
     from langrec.lm.adapt.run import adapt as run
 
-    return run(model, settings, Files(train, valid, test, text, label, more), out, resume=resume, told=told)
+    return run(model, settings, Files(**files), out, resume=resume, told=told)
 
 
 def table(summary: dict[str, Any]) -> Any:

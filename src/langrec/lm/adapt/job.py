@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from langrec.data.load import find_files
 from langrec.data.sources.opening import check_readable
 from langrec.errors import SettingsError
 from langrec.lm.adapt.heads import Head
@@ -36,6 +37,8 @@ class Files:
         text: column of the texts, where a task reads texts.
         label: column of the labels.
         more: joint: files of the further tasks, by name.
+        events: recommend and pairs: a log to make the rows from, instead of training rows.
+        items: the items of that log.
     """
 
     train: Path | None
@@ -44,6 +47,8 @@ class Files:
     text: str = "text"
     label: str = "label"
     more: Mapping[str, Path] = field(default_factory=dict)
+    events: Path | None = None
+    items: Path | None = None
 
     def source(self) -> Path:
         """The training rows.
@@ -52,12 +57,14 @@ class Files:
             SettingsError: there are none.
         """
         if self.train is None:
-            raise SettingsError("--train: is needed for this task", field="train")
+            raise SettingsError("--train: is needed (recommend and pairs also take --events)", field="train")
         return self.train
 
     def named(self) -> dict[str, Path]:
         """The files that are there, by part."""
         parts = {"train": self.train, "valid": self.valid, "test": self.test, **self.more}
+        if self.events is not None:
+            parts["events"], parts["items"] = find_files(self.events, self.items)
         return {name: path for name, path in parts.items() if path is not None}
 
 
@@ -187,7 +194,7 @@ class Job:
             "rows": dict(result.rows),
             "valid": dict(result.valid),
             "test": dict(result.test),
-            "predictions_of": "test" if self.files.test else "valid",
+            "predictions_of": "test" if result.test else "valid",
             "notes": self.notes,
             "settings": asdict(settings),
         }

@@ -199,9 +199,18 @@ def hold_out_pairs(pairs: Pairs, share: float, seed: int) -> tuple[Places, Place
 def run(job: Job) -> tuple[Result, PairsTask]:
     """Reads the pairs, trains, and measures."""
     settings, files = job.settings, job.files
-    source = files.source()
-    train = read_pairs(source)
-    valid = read_pairs(files.valid) if files.valid else None
+    valid: Pairs | None
+    test: Pairs | None
+    if files.events is not None:
+        from langrec.lm.adapt.from_log import FromLog
+
+        log = FromLog(files.events, files.items, settings.seed)
+        train, valid, test = (log.pairs(name) for name in ("train", "valid", "test"))
+        job.notes += log.notes
+    else:
+        train = read_pairs(files.source())
+        valid = read_pairs(files.valid) if files.valid else None
+        test = read_pairs(files.test) if files.test else None
     if settings.shots:
         picked = np.random.default_rng(settings.seed).permutation(len(train))[: settings.shots]
         train = train.take(np.sort(picked))
@@ -210,7 +219,6 @@ def run(job: Job) -> tuple[Result, PairsTask]:
         kept, held = hold_out_pairs(train, settings.valid_share, settings.seed)
         train, valid = train.take(kept), train.take(held)
         job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
-    test = read_pairs(files.test) if files.test else None
     job.told("read the texts", 0, 0)
     task = PairsTask(job.adapted, train, valid)
     job.fit_encoder(task)

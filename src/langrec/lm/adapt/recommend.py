@@ -190,10 +190,18 @@ def question(rows: Rows, i: int, titles: Sequence[str]) -> str:
 def run(job: Job) -> tuple[Result, Recommend]:
     """Reads the rows, trains, and measures."""
     settings, files = job.settings, job.files
-    source = files.source()
-    train = read_choices(source)
-    valid = read_choices(files.valid) if files.valid else None
-    test = read_choices(files.test) if files.test else None
+    valid: Choices | None
+    test: Choices | None
+    if files.events is not None:
+        from langrec.lm.adapt.from_log import FromLog
+
+        log = FromLog(files.events, files.items, settings.seed)
+        train, valid, test = (log.choices(name) for name in ("train", "valid", "test"))
+        job.notes += log.notes
+    else:
+        train = read_choices(files.source())
+        valid = read_choices(files.valid) if files.valid else None
+        test = read_choices(files.test) if files.test else None
     if settings.shots:
         picked = np.random.default_rng(settings.seed).permutation(len(train))[: settings.shots]
         train = train.take(np.sort(picked))

@@ -1,0 +1,150 @@
+"""Histories with candidates, and pairs, from an event log by itself: each event asks about its item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from langrec.data.dataset import Dataset
+from langrec.data.events import Events, joined
+from langrec.data.load import load_dataset
+from langrec.data.splits import split_events
+from langrec.errors import DataError
+from langrec.lm.adapt.examples import Choices
+from langrec.lm.adapt.pairs import LATEST, Pairs
+from langrec.settings import EncoderSettings
+
+# A rating above this share of the highest one is a like: above 3 of 5.
+LIKED = 0.6
+# Rows drawn of each part: adaptation does not need millions.
+MOST = {"train": 20_000, "valid": 3_000, "test": 5_000}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """An event and what its user did before it.
+
+    Attributes:
+        user: user number.
+        item: item number.
+        before: numbers of up to LATEST earlier items, oldest first.
+        liked: whether each of these was liked.
+        label: how much the item was liked, in [0, 1].
+    """
+
+    user: int
+    item: int
+    before: tuple[int, ...]
+    liked: tuple[bool, ...]
+    label: float
+
+
+class FromLog:
+    """A log, cut by time into training, validation and test.
+
+    Attributes:
+        rated: True where events hold ratings; without them every event is a like.
+        notes: what was done, for people.
+    """
+
+    def __init__(self, events: Path, items: Path | None, seed: int) -> None:
+        """Reads the log.
+
+        Raises:
+            DataError: it cannot be read, or no user has two events.
+        """
+        self.dataset: Dataset = load_dataset(events, items)[0]
+        self.texts = self.dataset.catalogue.texts(EncoderSettings().fields)
+        log = self.dataset.events
+        self.rated = bool(np.isfinite(log.values).mean() > 0.5) if len(log) else False
+        self.highest = float(np.nanmax(log.values)) if self.rated else 1.0
+        self.seed = seed
+        self.notes: list[str] = []
+        split = split_events(log, len(self.dataset.users))
+        self.asked = {
+            "train": self._asked(split.train, None, "train"),
+            "valid": self._asked(split.valid, split.train, "valid"),
+            "test": self._asked(split.test, joined(split.train, split.valid), "test"),
+        }
+        for name, rows in self.asked.items():
+            if not rows:
+                raise DataError(f"{events}: no event of its {name} part has an earlier one of the same user")
+        counts = ", ".join(f"{len(rows)} {name}" for name, rows in self.asked.items())
+        self.notes.append(f"Events were cut by time; each with an earlier one of its user is a row: {counts}.")
+
+    def _asked(self, part: Events, earlier: Events | None, name: str) -> list[Asked]:
+        """Events of a part as questions, drawn by the seed where there are more than MOST."""
+        events = part if earlier is None else joined(earlier, part)
+        first = len(events) - len(part)
+        order = np.argsort(events.users, kind="stable")
+        likes = events.values > LIKED * self.highest if self.rated else np.ones(len(events), dtype=bool)
+        labels = np.nan_to_num(events.values / self.highest, nan=1.0) if self.rated else np.ones(len(events))
+        labels = likes.astype(float) if self.rated else labels
+        same = np.flatnonzero(np.diff(events.users[order], prepend=-1))
+        begin = np.repeat(same, np.diff(np.append(same, len(order))))
+        usable = np.flatnonzero((order >= first) & (np.arange(len(order)) > begin))
+        if len(usable) > MOST[name]:
+            usable = np.sort(np.random.default_rng((self.seed, 7)).permutation(usable)[: MOST[name]])
+        found = []
+        for at in usable:
+            past = order[max(begin[at], at - LATEST) : at]
+            row = order[at]
+            found.append(
+                Asked(
+                    int(events.users[row]),
+                    int(events.items[row]),
+                    tuple(int(i) for i in events.items[past]),
+                    tuple(bool(one) for one in likes[past]),
+                    float(np.clip(labels[row], 0, 1)),
+                )
+            )
+        return found
+
+    def choices(self, name: str) -> Choices:
+        """A part as candidates beside histories; where nothing is rated, with a sampled negative for each."""
+        rows = list(self.asked[name])
+        if not self.rated:
+            rows += self._negatives(rows, name)
+        users = np.array([self.dataset.users.names[row.user] for row in rows])
+        return Choices(
+            tuple(self._names(row, True) for row in rows),
+            tuple(self._names(row, False) for row in rows),
+            tuple(self.texts[row.item] for row in rows),
+            np.array([row.label for row in rows]),
+            users,
+            np.arange(len(rows), dtype=np.int64),
+        )
+
+    def _names(self, row: Asked, kept: bool) -> tuple[str, ...]:
+        return tuple(self.texts[item] for item, liked in zip(row.before, row.liked, strict=True) if liked is kept)
+
+    def _negatives(self, rows: Sequence[Asked], name: str) -> list[Asked]:
+        """As many rows about items that the user never met, drawn evenly from the catalogue."""
+        rng = np.random.default_rng((self.seed, 8, len(name)))
+        log, n = self.dataset.events, len(self.texts)
+        met: set[tuple[int, int]] = set(zip(log.users.tolist(), log.items.tolist(), strict=True))
+        found = []
+        for row in rows:
+            for item in rng.integers(0, n, 20).tolist():
+                if (row.user, item) not in met:
+                    found.append(Asked(row.user, item, row.before, row.liked, 0.0))
+                    break
+        note = "Nothing is rated: each event is a like, beside one item that its user never met, drawn evenly."
+        if note not in self.notes:
+            self.notes.append(note)
+        return found
+
+    def pairs(self, name: str) -> Pairs:
+        """The liked events of a part as pairs: the liked history, newest first, and the item."""
+        rows = [row for row in self.asked[name] if row.label > LIKED and any(row.liked)]
+        users = np.array([self.dataset.users.names[row.user] for row in rows])
+        titles = [title or text for title, text in zip(self.dataset.catalogue.titles, self.texts, strict=True)]
+        liked = ([titles[item] for item, kept in zip(row.before, row.liked, strict=True) if kept] for row in rows)
+        anchors = tuple("; ".join(reversed(past)) for past in liked)
+        positives = tuple(self.texts[row.item] for row in rows)
+        places: npt.NDArray[np.int64] = np.arange(len(rows), dtype=np.int64)
+        return Pairs(anchors, positives, ("",) * len(rows), users, places)

@@ -1,0 +1,75 @@
+"""Rows from an event log by itself: cut by time, likes by rating, negatives sampled where nothing is rated."""
+
+from __future__ import annotations
+
+import pytest
+
+from langrec.errors import DataError
+from langrec.lm.adapt.from_log import FromLog
+from langrec.lm.adapt.job import Files
+from langrec.lm.adapt.run import adapt
+from langrec.lm.adapt.settings import AdaptSettings
+from small_shop import write_shop
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def rated(tmp_path):
+    rows = [f"u{i % 6},i{(i * 5) % 7},{1700000000 + i},{1 + (i * 3) % 5}" for i in range(60)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp,rating\n" + "\n".join(rows) + "\n", "utf-8")
+    (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"i{n},title {n}\n" for n in range(7)), "utf-8")
+    return tmp_path / "events.csv", tmp_path / "items.csv"
+
+
+def test_an_event_asks_about_its_item_given_what_the_user_did_before(rated):
+    log = FromLog(*rated, seed=0)
+    events = log.dataset.events
+    assert log.rated
+    for name in ("train", "valid", "test"):
+        assert all(0 < len(row.before) <= 10 for row in log.asked[name])
+    firsts = {int(u) for u in events.users}
+    assert len(log.asked["train"]) == 48 - len(firsts)
+    choices = log.choices("train")
+    assert set(choices.labels) == {0.0, 1.0}
+    assert len(choices) == len(log.asked["train"])
+
+
+def test_where_nothing_is_rated_each_event_has_a_sampled_negative(shop):
+    log = FromLog(*shop, seed=0)
+    choices = log.choices("valid")
+    assert not log.rated
+    assert 0.4 < choices.labels.mean() < 0.6
+    events = log.dataset.events
+    met = {(log.dataset.users.names[u], log.texts[i]) for u, i in zip(events.users, events.items, strict=True)}
+    negative = [(u, c) for u, c, y in zip(choices.users, choices.candidates, choices.labels, strict=True) if not y]
+    assert negative
+    assert not met & set(negative)
+    assert any("drawn evenly" in note for note in log.notes)
+
+
+def test_the_users_later_events_are_in_no_history(shop):
+    log = FromLog(*shop, seed=0)
+    events = log.dataset.events
+    for row in log.asked["train"]:
+        times = {int(i): int(t) for u, i, t in zip(events.users, events.items, events.at, strict=True) if u == row.user}
+        assert all(times[item] <= max(times.values()) for item in row.before)
+
+
+@pytest.mark.parametrize(("task", "metric"), [("recommend", "auc"), ("pairs", "mrr")])
+def test_a_log_is_enough_to_adapt_a_model(tiny, shop, tmp_path, task, metric):
+    settings = AdaptSettings(task=task, kind="side", epochs=2, precision="fp32", width=16)
+    told = adapt(str(tiny), settings, Files(None, events=shop[0], items=shop[1]), tmp_path / "out")
+    assert 0 < told["test"][metric] <= 1
+    assert told["predictions_of"] == "test"
+
+
+def test_a_log_of_lone_events_is_refused(tmp_path):
+    path = tmp_path / "events.csv"
+    rows = "".join(f"u{i},i{i % 3},{1700000000 + i}\n" for i in range(30))
+    path.write_text("user_id,item_id,timestamp\n" + rows, "utf-8")
+    with pytest.raises(DataError, match="no event of its train part"):
+        FromLog(path, None, 0)
