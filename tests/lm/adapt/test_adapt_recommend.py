@@ -68,6 +68,18 @@ def test_the_layout_of_tallrec_is_read(likes):
     assert found.users is not None
 
 
+def test_authors_and_inner_quotes_stay_with_their_title(tmp_path):
+    text = (
+        'User Preference: "Emma" written by Jane Austen, "The "Great" Man" written by A. B.\nUser Unpreference: \n'
+        'Whether the user will like the target book "Persuasion" written by Jane Austen?'
+    )
+    (tmp_path / "book.json").write_text(json.dumps([{"instruction": "x", "input": text, "output": "Yes."}]), "utf-8")
+    found = read_choices(tmp_path / "book.json")
+    assert found.liked == (("Emma written by Jane Austen", 'The "Great" Man written by A. B.'),)
+    assert found.disliked == ((),)
+    assert found.candidates == ("Persuasion written by Jane Austen",)
+
+
 def test_columns_of_history_candidate_and_label_are_read(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("history,disliked,candidate,label,user\na|b,c,d,0.7,u1\n,,d,recommend,u2\n", "utf-8")

@@ -188,7 +188,8 @@ class Choices:
         )
 
 
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+# A quoted title and what is said of it ("X" written by Y), up to the next one; a title may hold quotes itself.
+_ITEM = re.compile(r'"(.*?)"([^"]*?)(?=,\s*"|$)', re.DOTALL)
 _PROMPT = re.compile(r"Preference:(?P<liked>.*)\n.*Unpreference:(?P<disliked>.*)\n(?P<asked>.*)", re.DOTALL)
 
 
@@ -221,12 +222,17 @@ def read_choices(path: Path) -> Choices:
 
 def _prompt(text: Any, path: Path, row: int) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     found = _PROMPT.search(str(text))
-    asked = _QUOTED.findall(found["asked"]) if found else []
+    asked = _items(found["asked"].strip().rstrip("? ")) if found else ()
     if found is None or not asked:
         raise DataError(
             f"{path}: row {row + 1}: column input is not a prompt of liked, disliked and a quoted target", field="input"
         )
-    return tuple(_QUOTED.findall(found["liked"])), tuple(_QUOTED.findall(found["disliked"])), asked[-1]
+    return _items(found["liked"].strip()), _items(found["disliked"].strip()), asked[-1]
+
+
+def _items(text: str) -> tuple[str, ...]:
+    """The quoted titles of a list, each with the words that follow it."""
+    return tuple(f"{title} {more.strip(' ,')}".strip() for title, more in _ITEM.findall(text))
 
 
 def _yes(text: Any, path: Path, row: int) -> float:
