@@ -10,6 +10,7 @@ import pytest
 
 from langrec.encoders import load_encoder, load_saved
 from langrec.errors import BundleError, SettingsError
+from langrec.lm.exported import INT8_METHOD
 from langrec.lm.runtimes import RUNTIMES, installed
 from langrec.protocols import Encoder
 from langrec.settings import EncoderSettings
@@ -99,7 +100,7 @@ def test_only_int8_has_a_space_of_its_own(tiny, cache):
     identities = {name: make(name, tiny, cache).identity for name in here}
     exact = {identity for name, identity in identities.items() if not name.endswith("int8")}
     assert len(exact) == 1
-    assert {identities[name] for name in here if name.endswith("int8")} == {exact.pop() + "/int8"}
+    assert {identities[name] for name in here if name.endswith("int8")} == {f"{exact.pop()}/int8-{INT8_METHOD}"}
 
 
 def test_identity_names_the_weights(tiny, cache, tmp_path):

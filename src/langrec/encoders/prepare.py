@@ -51,7 +51,9 @@ def exported_model(model: TextModel, root: Path, progress: Progress | None = Non
     """The model's exported folder in the cache, made now if it is not there."""
     folder = model_folder(model, root)
     if (folder / exported.CONFIG).exists():
-        return folder, Exported.load(folder)
+        found = Exported.load(folder)
+        if found.int8_method == exported.INT8_METHOD:
+            return folder, found
     from langrec.lm.export import export
 
     if progress:

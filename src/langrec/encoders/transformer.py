@@ -57,7 +57,7 @@ class TransformerEncoder:
     def identity(self) -> str:
         """Names the space: model, pooling, longest text, hash of the weights, width, and int8 where it differs."""
         lossy = reads_int8(self.runtime.name) and not self.exported.int8_exact
-        return self.exported.identity + ("/int8" if lossy else "")
+        return self.exported.identity + (f"/int8-{self.exported.int8_method}" if lossy else "")
 
     def encode(self, texts: Sequence[str], role: Role = "item") -> FloatMatrix:
         """(len(texts), dim) float32 unit rows; a blank text gets a zero row."""

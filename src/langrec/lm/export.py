@@ -45,6 +45,7 @@ def export(model: TextModel, folder: Path) -> Exported:
             pad_id=pad,
             special=special,
             prompts=dict(model.prompts),
+            int8_method=exported.INT8_METHOD,
         )
         found.save(here)
         if folder.exists():

@@ -12,6 +12,8 @@ from typing import Any
 from langrec.errors import BundleError
 
 FORMAT = 1
+# How the int8 file is made: a model exported before a change of method is exported again.
+INT8_METHOD = 3
 FP32, INT8 = "model.onnx", "model-int8.onnx"
 TOKENIZER, TABLE, CONFIG = "tokenizer.json", "tokens.safetensors", "encoder.json"
 
@@ -28,6 +30,7 @@ class Exported:
         special: the special tokens that are no part of a text.
         prompts: text put before a query or an item, by role.
         runtime: the runtime that was in use when the folder was saved.
+        int8_method: how its int8 file is made, and so part of what its vectors are.
         int8_exact: whether int8 vectors are as good as equal to the fp32 ones, so that they may share a space.
     """
 
@@ -38,6 +41,7 @@ class Exported:
     special: tuple[int, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     runtime: str = "onnx-fp32"
+    int8_method: int = 2
     int8_exact: bool = False
 
     def save(self, folder: Path) -> None:

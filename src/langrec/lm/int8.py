@@ -5,7 +5,7 @@ rest and stretch the one scale that all share. Two remedies, for each activation
 
 - smoothing (Xiao et al. 2023, SmoothQuant): channel j is divided by s_j = max|x_j|^0.5 / max|w_j|^0.5, and its weights
   are multiplied by it;
-- where a layer narrows (after the GELU), the widest channels are multiplied in floating point beside the int8 product
+- after the activation function, the widest channels are made and multiplied in floating point beside the int8 product
   (Dettmers et al. 2022, LLM.int8).
 
 Activations are uint8 with a zero point, one scale per tensor, clipped at a percentile where that lowers the error of
@@ -14,8 +14,7 @@ the layer's output; weights are int8, one scale per output channel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,40 +22,20 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.errors import MissingExtra
-from langrec.lm import exported
+from langrec.lm import exported, graph
 from langrec.lm.batches import batches, pad
 from langrec.lm.exported import Exported
+from langrec.lm.graph import Quantised
 from langrec.lm.sample import sample_pairs
 from langrec.lm.tokens import Tokens
 from langrec.types import FloatMatrix, FloatVector, IntVector
 
-# Part of the cache key of a measurement: a change of method is measured again.
-INT8_VERSION = 2
 SMOOTHING = 0.5
-OUTLIERS = 32
+OUTLIERS = 16
 PERCENTILES = (100.0, 99.99)
 CALIBRATION_PAIRS, SEED, ROWS = 64, 7, 1_800
 # Texts drawn from the vocabulary: tokens, and how many of them.
 DRAWN = ((6, 80), (40, 30), (120, 10))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """How one activation is quantised.
-
-    Attributes:
-        smooth: (k,) the divisor of each channel.
-        outliers: channels multiplied in floating point.
-        scale: of the uint8 activation.
-        zero: its zero point.
-        error: relative squared error of the layer's output on the calibration rows.
-    """
-
-    smooth: FloatVector
-    outliers: npt.NDArray[np.int64]
-    scale: float
-    zero: int
-    error: float
 
 
 def make_int8(folder: Path, found: Exported, tokens: Tokens) -> Path:
@@ -77,14 +56,16 @@ def make_int8(folder: Path, found: Exported, tokens: Tokens) -> Path:
         import onnx
     except ImportError as error:
         raise MissingExtra("lm", "making the int8 model") from error
-    graph = onnx.load(str(folder / exported.FP32))
-    inputs = _linear_inputs(graph)
-    rows = _record(graph, list(inputs), _calibration(found, tokens), found.pad_id)
-    plans = {name: plan(rows[name], weights, _outliers(weights[0])) for name, weights in inputs.items()}
-    _rewrite(graph, plans)
-    beside = file.with_suffix(".part")
-    onnx.save(graph, str(beside))
-    beside.replace(file)
+    model = onnx.load(str(folder / exported.FP32))
+    inputs = graph.linear_inputs(model)
+    rows = _record(model, list(inputs), _calibration(found, tokens), found.pad_id)
+    # The layers after the activation function have channels wide enough to be worth a product of their own.
+    beside = {name: OUTLIERS if graph.splittable(model, name) else 0 for name in inputs}
+    plans = {name: plan(rows[name], weights, beside[name]) for name, weights in inputs.items()}
+    graph.quantise(model, plans, quantise_weights)
+    unfinished = file.with_suffix(".part")
+    onnx.save(model, str(unfinished))
+    unfinished.replace(file)
     return file
 
 
@@ -108,23 +89,15 @@ def _calibration(found: Exported, tokens: Tokens) -> list[IntVector]:
     return rows
 
 
-def _outliers(weights: FloatMatrix) -> int:
-    """Layers that narrow, those after the activation function, have channels wide enough to be worth it."""
-    return OUTLIERS if weights.shape[0] > weights.shape[1] else 0
-
-
-def plan(x: FloatMatrix, weights: Sequence[FloatMatrix], outliers: int = 0) -> Plan:
+def plan(x: FloatMatrix, weights: Sequence[FloatMatrix], outliers: int = 0) -> Quantised:
     """How to quantise activations x (m, k) that meet weights (k, n), with that many channels left in floating point."""
     w = np.concatenate(weights, axis=1)
     exact = x @ w
     smooth = smoothing(np.abs(x).max(0), w, SMOOTHING)
     xs, ws = x / smooth, w * smooth[:, None]
     out = np.sort(np.argsort(-np.abs(xs).max(0), kind="stable")[: min(outliers, len(ws) // 4)])
-    kept = xs.copy()
-    kept[:, out] = 0
-    inner = ws.copy()
-    inner[out] = 0
-    quantised, scales = quantise_weights(inner)
+    kept = np.delete(xs, out, axis=1)
+    quantised, scales = quantise_weights(np.delete(ws, out, axis=0))
     levels_of = quantised.astype(np.float32)
     beside = xs[:, out] @ ws[out]
     found = []
@@ -132,7 +105,9 @@ def plan(x: FloatMatrix, weights: Sequence[FloatMatrix], outliers: int = 0) -> P
         scale, zero = _range(kept.ravel(), percentile)
         levels = np.clip(np.round(kept / scale) + zero, 0, 255) - zero
         got = (levels @ levels_of) * (scale * scales) + beside
-        found.append(Plan(smooth, out, scale, zero, float(((got - exact) ** 2).sum() / ((exact**2).sum() + 1e-12))))
+        found.append(
+            Quantised(smooth, out, scale, zero, float(((got - exact) ** 2).sum() / ((exact**2).sum() + 1e-12)))
+        )
     return min(found, key=lambda one: one.error)
 
 
@@ -165,40 +140,13 @@ def _range(values: FloatVector, percentile: float) -> tuple[float, int]:
     return scale, round(-low / scale)
 
 
-def _linear(graph: Any) -> Iterator[tuple[Any, Any]]:
-    """MatMul nodes with constant weights, and the weights' initialisers."""
-    constants = {one.name: one for one in graph.graph.initializer}
-    for node in graph.graph.node:
-        if node.op_type == "MatMul" and node.input[1] in constants and len(constants[node.input[1]].dims) == 2:
-            yield node, constants[node.input[1]]
-
-
-def _linear_inputs(graph: Any) -> dict[str, list[FloatMatrix]]:
-    """The activations that meet constant weights, with those weights; query, key and value share one."""
-    from onnx import numpy_helper
-
-    found: dict[str, list[FloatMatrix]] = {}
-    per_token = _per_token(graph)
-    for node, weight in _linear(graph):
-        if node.input[0] in per_token:
-            found.setdefault(node.input[0], []).append(numpy_helper.to_array(weight).astype(np.float32))
-    return found
-
-
-def _per_token(graph: Any) -> set[str]:
-    """Activations of the transformer; what comes after the pooling is small and stays as it is."""
-    nodes = list(graph.graph.node)
-    last = max((i for i, node in enumerate(nodes) if node.op_type == "LayerNormalization"), default=len(nodes))
-    return {name for node in nodes[:last] for name in node.input}
-
-
-def _record(graph: Any, names: list[str], numbers: list[Any], pad_id: int) -> dict[str, FloatMatrix]:
+def _record(model: Any, names: list[str], numbers: list[Any], pad_id: int) -> dict[str, FloatMatrix]:
     """(m, k) rows of each activation, real tokens only, evenly thinned to about ROWS."""
     import onnx
     import onnxruntime
 
     wide = onnx.ModelProto()
-    wide.CopyFrom(graph)
+    wide.CopyFrom(model)
     wide.graph.output.extend(onnx.helper.make_tensor_value_info(name, 1, None) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -214,62 +162,3 @@ def _record(graph: Any, names: list[str], numbers: list[Any], pad_id: int) -> di
             # The first token of each text (its special one) is where outliers live: always keep a few.
             kept[name] += [rows[::step], values[:4, 0]]
     return {name: np.concatenate(parts).astype(np.float32) for name, parts in kept.items()}
-
-
-def _rewrite(graph: Any, plans: dict[str, Plan]) -> None:
-    """Puts quantised products in the place of the planned ones."""
-    from onnx import helper, numpy_helper
-
-    constants, extra = graph.graph.initializer, {}
-
-    def constant(name: str, value: npt.NDArray[Any]) -> str:
-        constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    def quantised(name: str, one: Plan) -> list[Any]:
-        """The activation's nodes: smoothed, then to uint8 and back."""
-        source = f"{name}_smooth"
-        nodes = [helper.make_node("Mul", [name, constant(f"{name}_by", 1 / one.smooth)], [source])]
-        scale = constant(f"{name}_scale", np.array(one.scale, dtype=np.float32))
-        zero = constant(f"{name}_zero", np.array(one.zero, dtype=np.uint8))
-        nodes.append(helper.make_node("QuantizeLinear", [source, scale, zero], [f"{name}_levels"]))
-        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_levels", scale, zero], [f"{name}_back"]))
-        if len(one.outliers):
-            which = constant(f"{name}_which", one.outliers)
-            nodes.append(helper.make_node("Gather", [source, which], [f"{name}_wide"], axis=-1))
-        return nodes
-
-    for node, weight in list(_linear(graph)):
-        name, one = node.input[0], plans.get(node.input[0])
-        if one is None:
-            continue
-        w = numpy_helper.to_array(weight).astype(np.float32) * one.smooth[:, None]
-        inner = w.copy()
-        inner[one.outliers] = 0  # these channels come in by the other product, unclipped
-        levels, scales = quantise_weights(inner)
-        key, out = weight.name, node.output[0]
-        parts = [constant(f"{key}_levels", levels), constant(f"{key}_scale", scales)]
-        parts.append(constant(f"{key}_zero", np.zeros(len(scales), dtype=np.int8)))
-        nodes = [
-            helper.make_node("DequantizeLinear", parts, [f"{key}_back"], axis=1),
-            helper.make_node("MatMul", [f"{name}_back", f"{key}_back"], [f"{out}_inner" if len(one.outliers) else out]),
-        ]
-        if len(one.outliers):
-            rest = constant(f"{key}_wide", w[one.outliers])
-            nodes.append(helper.make_node("MatMul", [f"{name}_wide", rest], [f"{out}_outer"]))
-            nodes.append(helper.make_node("Add", [f"{out}_inner", f"{out}_outer"], [out]))
-        extra[out] = nodes
-        constants.remove(weight)
-    ready: set[str] = set()
-    nodes = []
-    for node in graph.graph.node:
-        if node.output and node.output[0] in extra:
-            name = node.input[0]
-            if name not in ready:
-                nodes += quantised(name, plans[name])
-                ready.add(name)
-            nodes += extra[node.output[0]]
-        else:
-            nodes.append(node)
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)

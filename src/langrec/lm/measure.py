@@ -15,7 +15,7 @@ import numpy as np
 from langrec.errors import LangrecError
 from langrec.lm import exported
 from langrec.lm.exported import Exported
-from langrec.lm.int8 import INT8_VERSION, make_int8
+from langrec.lm.int8 import make_int8
 from langrec.lm.machine import cores, this_machine
 from langrec.lm.model import TextModel
 from langrec.lm.reader import read_texts
@@ -212,7 +212,7 @@ def _measure(
 
 
 def _file(root: Path, found: Exported, threads: int) -> Path:
-    key = this_machine().key(found.identity, str(threads or cores()), str(INT8_VERSION))
+    key = this_machine().key(found.identity, str(threads or cores()), str(found.int8_method))
     return root / "runtimes" / f"{key}.json"
 
 
