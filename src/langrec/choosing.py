@@ -145,7 +145,8 @@ def choose(
         whole=lambda found: not found["trees"] or _kept_trees(kept, key) is not None,
     )
     weights = np.array(found["weights"], dtype=np.float32)
-    learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k)
+    slopes = np.array(found["slopes"], dtype=np.float32).reshape(-1, len(weights))
+    learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k, slopes)
     trees = _kept_trees(kept, key) if found["trees"] else None
     chosen = Chosen(params, scores, learned, found["scores"], trees=trees, why=found["why"])
     if not settings.calibration.fit:
@@ -324,6 +325,7 @@ def _learn(
         "names": list(learned.mix.names),
         "kind": learned.mix.kind,
         "weights": learned.mix.weights.tolist(),
+        "slopes": learned.mix.slopes.tolist(),
         "scores": learned.scores,
         "why": learned.why,
         "trees": learned.trees is not None,

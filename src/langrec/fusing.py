@@ -19,7 +19,7 @@ from langrec.evaluation.protocol import Targets, target_ranks
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, feature_names
 from langrec.ranking.fusion import Fusion
-from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features
+from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features, situations_of
 from langrec.ranking.rerank import candidates_of
 from langrec.ranking.trees import Trees
 from langrec.settings import RankingSettings
@@ -62,15 +62,13 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     samples = MixSamples(names, settings.seed)
     for part in blocks(questions, fusion):
         seen = [part.block.history(i) for i in range(len(part))]
-        samples.add(fusion.signal_scores(part.block), seen, part.items)
+        samples.add(fusion.signal_scores(part.block), seen, part.items, situations_of(part.block))
     odd = questions.block.users % 2 == 1
     scores = {"rrf": float("nan"), "linear": float("nan")}
     if settings.mix == "rrf" or not odd.any() or odd.all():
         mix = fusion.mix if settings.mix == "rrf" else samples.fit()
         return Learned(mix, None, scores, "one half of the users has no question, so nothing could be judged")
-    mix = samples.fit()
-    even_mix, odd_mix = (samples.fit(rows=np.flatnonzero(half), start=mix) for half in (~odd, odd))
-    halves = (even_mix, odd_mix)
+    mix, halves = _fit(samples, odd)
     del samples  # the largest thing in memory; what follows makes its own
     rows = _answer(fusion, facts, questions, halves, odd, settings)
     scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
@@ -80,6 +78,28 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     if settings.ranker != "none":
         trees, why = _trees(rows, questions.block.users, settings)
     return Learned(mix, trees, scores, why)
+
+
+def _fit(samples: MixSamples, odd: Mask) -> tuple[Mix, tuple[Mix, Mix]]:
+    """The mix of all questions, and those of the even and of the odd users' alone.
+
+    The weights bend with the situation where that makes the answers of users whom the weights did not see likelier.
+    """
+    plain = samples.fit()
+    parts = (np.flatnonzero(~odd), np.flatnonzero(odd))
+    straight = (samples.fit(rows=parts[0], start=plain), samples.fit(rows=parts[1], start=plain))
+    bent = (
+        samples.fit(rows=parts[0], start=straight[0], bent=True),
+        samples.fit(rows=parts[1], start=straight[1], bent=True),
+    )
+
+    def unseen(halves: tuple[Mix, Mix]) -> float:
+        first, second = (samples.loss(mix, rows) for mix, rows in zip(halves, parts[::-1], strict=True))
+        return first * len(parts[1]) + second * len(parts[0])
+
+    if unseen(bent) < unseen(straight):
+        return samples.fit(start=plain, bent=True), bent
+    return plain, straight
 
 
 def gain(ranks: npt.NDArray[np.int64]) -> Gains:
@@ -147,9 +167,11 @@ def _answer(
             ranked[asked] = gain(target_ranks(np.asarray(merged, dtype=np.float32), part.take(asked)))
         logs = log_features(raw)
         mixed = np.empty(logs.shape[1:], dtype=np.float32)
+        situations = situations_of(part.block)
         # The first half's weights were learned from even users, so they answer the odd ones.
         for mix, mine in zip(halves, (odd[place], ~odd[place]), strict=True):
-            mixed[mine] = np.einsum("s,sqn->qn", mix.weights, logs[:, mine], optimize=True)
+            weights = mix.weights_in(situations[mine])
+            mixed[mine] = np.einsum("sq,sqn->qn", weights, logs[:, mine], optimize=True)
         fused.append(ranked)
         linear.append(gain(target_ranks(mixed, part)))
         if settings.ranker == "none":

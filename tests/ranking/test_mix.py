@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from langrec.ranking import mix as mix_module
-from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features, rrf_mix
+from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features, rrf_mix, situations_of
+from langrec.types import QueryBlock
 
 NAN = np.nan
 
@@ -224,4 +225,52 @@ def test_without_questions_all_signals_weigh_alike():
 
 def test_a_mix_is_written_as_plain_values():
     written = Mix(("a", "b"), "linear", np.array([0.5, 2.0], dtype=np.float32), 10.0).to_dict()
-    assert written == {"names": ["a", "b"], "kind": "linear", "weights": [0.5, 2.0], "rrf_k": 10.0}
+    assert written == {"names": ["a", "b"], "kind": "linear", "weights": [0.5, 2.0], "rrf_k": 10.0, "slopes": []}
+
+
+def test_weights_bend_with_the_situation_where_the_questions_say_so():
+    """The first signal speaks for people with a long history, the second for those with a short one."""
+    rng = np.random.default_rng(3)
+    long, short = (
+        planted(questions=800, strengths=(2.0, 0.0), seed=1),
+        planted(questions=800, strengths=(0.0, 2.0), seed=2),
+    )
+    samples = MixSamples(["a", "b"])
+    for (signals, targets), situation in ((long, 1.0), (short, -1.0)):
+        situations = np.stack([np.full(800, situation), rng.normal(size=800)], axis=1).astype(np.float32)
+        samples.add(signals, nothing_seen(800), targets, situations)
+    straight, bent = samples.fit(), samples.fit(bent=True)
+    (a_long, a_short), (b_long, b_short) = bent.weights_in(np.array([[1, 0], [-1, 0]], dtype=np.float32))
+    assert a_long > a_short + 1
+    assert b_short > b_long + 1
+    assert np.abs(bent.slopes[1]).max() < 0.2
+    assert samples.loss(bent) < samples.loss(straight) - 0.05
+
+
+def test_the_gradient_of_bent_weights_is_that_of_the_loss():
+    from scipy.optimize import check_grad
+
+    signals, targets = planted(questions=40)
+    samples = MixSamples(["a", "b"])
+    situations = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    samples.add(signals, nothing_seen(40), targets, situations)
+    chunk, counted = samples._chunks[0], np.linspace(0.5, 2, 40)
+    at = np.random.default_rng(1).normal(size=6)
+    error = check_grad(
+        lambda w: chunk.loss(w.reshape(3, 2), counted)[0],
+        lambda w: chunk.loss(w.reshape(3, 2), counted)[1].ravel(),
+        at,
+        epsilon=1e-3,
+    )
+    assert error < 1e-2 * np.linalg.norm(chunk.loss(at.reshape(3, 2), counted)[1])
+
+
+def test_a_situation_is_the_length_of_the_history_and_the_time_since_its_last_event():
+    block = QueryBlock(
+        users=np.array([0, 1], dtype=np.int32),
+        offsets=np.array([0, 0, 99]),
+        items=np.zeros(99, dtype=np.int32),
+        times=np.full(99, 1_000_000),
+        at=np.array([5_000, 1_000_000 + 3_600_000]),
+    )
+    np.testing.assert_allclose(situations_of(block), [[-1, -0.5], [0, np.log1p(3600) / 8 - 0.5]], rtol=1e-5)

@@ -12,6 +12,7 @@ from langrec.explain.additive import Contribution, Explanation, Reason, history_
 from langrec.ranking.fill import Fallback, place
 from langrec.ranking.filters import allowed
 from langrec.ranking.fusion import Fusion
+from langrec.ranking.mix import situations_of
 from langrec.ranking.scored import Scored
 from langrec.ranking.spoken import READERS, speaks
 from langrec.types import FloatVector, ItemList, Query, QueryBlock
@@ -36,7 +37,7 @@ def account(item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback
     ids = items.ids.take(asked.history)
     # A wish is weighed by the request, and where only the fallback speaks it speaks alone: then no weight was learned.
     plain = scored.spoken or scored.silent
-    learned = zip(fusion.signals, fusion.mix.weights, strict=True)
+    learned = zip(fusion.signals, fusion.mix.weights_in(situations_of(scored.block))[:, 0], strict=True)
     weights = {} if plain else {signal.name: float(weight) for signal, weight in learned}
     carried = {
         name: _by_item(ids, shares[name] * column[num]) for name, column in scored.by_history.items() if name in shares

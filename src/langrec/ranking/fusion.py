@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from langrec.protocols import EventReader, ItemReader, Scorer
-from langrec.ranking.mix import Mix, Signals, log_features
+from langrec.ranking.mix import Mix, Signals, log_features, situations_of
 from langrec.ranking.repeats import neutral
 from langrec.ranking.rerank import Reranker
 from langrec.types import FloatMatrix, FloatVector, IntVector, Item, Mask, QueryBlock, TimeVector
@@ -124,7 +124,8 @@ class Fusion:
         features = self.mix.features(signals)
         # One array for all parts: signals of many queries are large, and each copy of them costs as much as a scorer.
         parts = np.empty((len(self.part_names), *features.shape[1:]), dtype=np.float32)
-        np.multiply(features, self.mix.weights[:, None, None], out=parts[: len(names)])
+        weights = self.mix.weights_in(situations_of(block))
+        np.multiply(features, weights[:, :, None], out=parts[: len(names)])
         if self.reranker is not None:
             mixed = np.asarray(parts[:-1].sum(axis=0), dtype=np.float32)
             parts[-1] = self.reranker.added(names, features, mixed, block, self.text_vectors)
@@ -165,7 +166,8 @@ class Fusion:
     def without_popularity(self) -> Self:
         """The same mix, in which popularity weighs nothing, and without a second look, which learned to mind it."""
         keep = np.array([not signal.scorer.startswith("popular") for signal in self.signals], dtype=np.bool_)
-        return replace(self, mix=replace(self.mix, weights=self.mix.weights * keep), reranker=None)
+        mix = replace(self.mix, weights=self.mix.weights * keep, slopes=self.mix.slopes * keep)
+        return replace(self, mix=mix, reranker=None)
 
     def with_scorers(self, scorers: Mapping[str, Scorer], n_items: int) -> Self:
         """The same mix over other states of the scorers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import optimize
 
 from langrec.ranking.select import top_k
-from langrec.types import FloatMatrix, FloatVector, IntVector
+from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
 Kind = Literal["linear", "rrf"]
 Signals = npt.NDArray[np.float32]
@@ -22,6 +22,10 @@ BEST_OF_EACH = 60
 # Ranks past this one add less than a tenth of what the first adds; a full sort of a large catalogue costs much more.
 RRF_DEPTH = 1_000
 RANDOM_ITEMS = 500
+# What a query's situation is made of: how long its history is, and how long ago its last event was.
+SITUATION = ("history", "gap")
+# Ridge of the slopes, above that of the weights: a weight bends only as far as the questions insist.
+SLOPES_L2 = 3e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,29 +36,37 @@ class Mix:
     co-occurrence sums, the mean makes histories of all lengths alike. A signal that cannot score an item adds nothing.
     rrf: feature = 1 / (rrf_k + rank) (Cormack et al. 2009), all weights 1.
 
+    What a signal is worth depends on the person: after three events words say more than neighbours, after a break of a
+    month the last item says little. So a weight may bend with the situation, linearly: weights + situation @ slopes.
+
     Attributes:
         names: the signals in order.
         kind: linear or rrf.
         weights: (s,) float32.
         rrf_k: the constant of rrf.
+        slopes: (len(SITUATION), s) float32; without rows the weights are the same for all.
     """
 
     names: tuple[str, ...]
     kind: Kind
     weights: FloatVector
     rrf_k: float = 60.0
+    slopes: FloatMatrix = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     def features(self, signals: Signals) -> Signals:
         """(s, q, n) what the weights weigh."""
         return rank_features(signals, self.rrf_k) if self.kind == "rrf" else log_features(signals)
 
-    def weighted(self, features: Signals) -> Signals:
-        """(s, q, n) weighted features; their sum over s is the score."""
-        return np.asarray(features * self.weights[:, None, None], dtype=np.float32)
+    def weights_in(self, situations: FloatMatrix) -> FloatMatrix:
+        """(s, q) the weights in each of q situations (q, len(SITUATION))."""
+        if not len(self.slopes):
+            return np.repeat(self.weights[:, None], len(situations), axis=1)
+        return np.asarray(self.weights[:, None] + self.slopes.T @ situations.T, dtype=np.float32)
 
-    def parts(self, signals: Signals) -> Signals:
-        """(s, q, n) weighted features of raw signals."""
-        return self.weighted(self.features(signals))
+    def parts(self, signals: Signals, situations: FloatMatrix | None = None) -> Signals:
+        """(s, q, n) weighted features of raw signals; their sum over s is the score. None = an ordinary situation."""
+        situations = _ordinary(signals.shape[1]) if situations is None else situations
+        return np.asarray(self.features(signals) * self.weights_in(situations)[:, :, None], dtype=np.float32)
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -62,7 +74,20 @@ class Mix:
             "kind": self.kind,
             "weights": [float(weight) for weight in self.weights],
             "rrf_k": self.rrf_k,
+            "slopes": self.slopes.tolist(),
         }
+
+
+def situations_of(block: QueryBlock) -> FloatMatrix:
+    """(q, len(SITUATION)) about -1 to 1: log of the history's length, and log of the seconds since its last event."""
+    lengths = np.diff(block.offsets)
+    newest = block.at.astype(np.float64)
+    some = lengths > 0
+    newest[some] = block.times[block.offsets[1:][some] - 1]
+    gaps = np.maximum(block.at - newest, 0) / 1000
+    # 0 events: -1, 99 events: 0. A second: -0.5, an hour: 0.5, a month: 1.3.
+    found = np.stack([np.log1p(lengths) / np.log(100) - 1, np.log1p(gaps) / 8 - 0.5], axis=1)
+    return np.asarray(np.clip(found, -1.0, 1.5), dtype=np.float32)
 
 
 def log_features(signals: Signals) -> Signals:
@@ -89,6 +114,10 @@ def rrf_mix(names: Sequence[str], rrf_k: float) -> Mix:
     return Mix(tuple(names), "rrf", np.ones(len(names), dtype=np.float32), rrf_k)
 
 
+def _ordinary(q: int) -> FloatMatrix:
+    return np.zeros((q, len(SITUATION)), dtype=np.float32)
+
+
 class MixSamples:
     """Collects what the linear mix learns from, block by block: features of the candidates of each question.
 
@@ -104,8 +133,14 @@ class MixSamples:
     def __len__(self) -> int:
         return sum(len(chunk.starts) for chunk in self._chunks)
 
-    def add(self, signals: Signals, seen: Sequence[IntVector], targets: IntVector) -> None:
-        """Adds questions: signals (s, q, n), history item numbers per question, and the (q,) right answers."""
+    def add(
+        self,
+        signals: Signals,
+        seen: Sequence[IntVector],
+        targets: IntVector,
+        situations: FloatMatrix | None = None,
+    ) -> None:
+        """Adds questions: signals (s, q, n), history items per question, the (q,) right answers, and the situations."""
         if not len(targets):
             return
         features = log_features(signals)
@@ -117,7 +152,9 @@ class MixSamples:
         for q, (nums, _) in enumerate(picked):
             rows[starts[q] : starts[q] + lengths[q]] = features[:, q, nums].T
             right[q] = starts[q] + np.flatnonzero(nums == targets[q])[0]
-        self._chunks.append(_Chunk(rows, np.concatenate([offset for _, offset in picked]), starts, lengths, right))
+        offsets = np.concatenate([offset for _, offset in picked])
+        situations = _ordinary(len(targets)) if situations is None else situations
+        self._chunks.append(_Chunk(rows, offsets, starts, lengths, right, situations))
 
     def _candidates(self, features: FloatMatrix, seen: IntVector, target: int) -> tuple[IntVector, FloatVector]:
         n = features.shape[1]
@@ -137,7 +174,13 @@ class MixSamples:
         offset = np.concatenate([np.zeros(len(best)), np.full(len(drawn), raised)]).astype(np.float32)
         return np.concatenate([best, drawn]).astype(np.int32), offset
 
-    def fit(self, l2: float = 1e-3, rows: npt.NDArray[np.intp] | None = None, start: Mix | None = None) -> Mix:
+    def fit(
+        self,
+        l2: float = 1e-3,
+        rows: npt.NDArray[np.intp] | None = None,
+        start: Mix | None = None,
+        bent: bool = False,
+    ) -> Mix:
         """The linear mix by listwise softmax regression: minimises -log p(target), L-BFGS, ridge `l2`.
 
         The features are read where they lie, chunk by chunk: nothing is copied. Without a question nothing can be
@@ -146,29 +189,45 @@ class MixSamples:
         Args:
             rows: questions to learn from; None = all.
             start: weights to begin at; the end is the same, and sooner reached from near it.
+            bent: the weights may depend on the situation.
         """
-        counted = np.ones(len(self)) if rows is None else np.bincount(rows, minlength=len(self)).astype(np.float64)
-        if not counted.any():
+        parts, total = self._counted(rows)
+        if not total:
             return Mix(self.names, "linear", np.ones(len(self.names), dtype=np.float32))
-        bounds = np.cumsum([len(chunk.starts) for chunk in self._chunks])[:-1]
-        parts = [
-            (chunk, weight)
-            for chunk, weight in zip(self._chunks, np.split(counted, bounds), strict=True)
-            if weight.any()
-        ]
-        total = counted.sum()
+        shape = (1 + len(SITUATION) if bent else 1, len(self.names))
+        ridge = np.full(shape, SLOPES_L2)
+        ridge[0] = l2
 
-        def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-            value, gradient = l2 * float(weights @ weights), 2 * l2 * weights
+        def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+            weights = flat.reshape(shape)
+            value, gradient = float((ridge * weights**2).sum()), 2 * ridge * weights
             for chunk, weight in parts:
                 ours, slope = chunk.loss(weights, weight)
                 value += ours / total
                 gradient = gradient + slope / total
-            return value, gradient
+            return value, gradient.ravel()
 
-        first = np.zeros(len(self.names)) if start is None else start.weights.astype(np.float64)
-        found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 100})
-        return Mix(self.names, "linear", found.x.astype(np.float32))
+        first = np.zeros(shape)
+        if start is not None:
+            first[0] = start.weights
+        found = optimize.minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100})
+        weights = found.x.reshape(shape).astype(np.float32)
+        return Mix(self.names, "linear", weights[0], slopes=weights[1:])
+
+    def loss(self, mix: Mix, rows: npt.NDArray[np.intp] | None = None) -> float:
+        """Mean -log p(target) of these questions by a linear mix."""
+        parts, total = self._counted(rows)
+        weights = np.concatenate([mix.weights[None], mix.slopes.reshape(-1, len(self.names))]).astype(np.float64)
+        return sum(chunk.loss(weights, weight)[0] for chunk, weight in parts) / max(total, 1.0)
+
+    def _counted(self, rows: npt.NDArray[np.intp] | None) -> tuple[list[tuple[_Chunk, npt.NDArray[np.float64]]], float]:
+        """The chunks that hold some of these questions, with how often each question counts, and the sum of these."""
+        counted = np.ones(len(self)) if rows is None else np.bincount(rows, minlength=len(self)).astype(np.float64)
+        bounds = np.cumsum([len(chunk.starts) for chunk in self._chunks])[:-1]
+        split = np.split(counted, bounds)
+        return [(chunk, one) for chunk, one in zip(self._chunks, split, strict=False) if one.any()], float(
+            counted.sum()
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +240,7 @@ class _Chunk:
         starts: (q,) first row of each question.
         lengths: (q,) candidates of each question.
         targets: (q,) row of each question's right answer.
+        situations: (q, len(SITUATION)).
     """
 
     features: FloatMatrix
@@ -188,12 +248,22 @@ class _Chunk:
     starts: npt.NDArray[np.intp]
     lengths: npt.NDArray[np.intp]
     targets: npt.NDArray[np.int64]
+    situations: FloatMatrix
 
     def loss(
         self, weights: npt.NDArray[np.float64], counted: npt.NDArray[np.float64]
     ) -> tuple[float, npt.NDArray[np.float64]]:
-        """Sum over questions of counted * -log p(target), and its gradient."""
-        logits = self.features @ weights.astype(np.float32)
+        """Sum over questions of counted * -log p(target), and its gradient.
+
+        Args:
+            weights: (1, s), or (1 + len(SITUATION), s) with the slopes.
+            counted: (q,).
+        """
+        bends = [np.repeat(one, self.lengths) for one in self.situations.T[: len(weights) - 1]]
+        first, *slopes = weights.astype(np.float32)
+        logits = self.features @ first
+        for bend, slope in zip(bends, slopes, strict=True):
+            logits += bend * (self.features @ slope)
         logits += self.offsets
         logits -= np.repeat(np.maximum.reduceat(logits, self.starts), self.lengths)
         right = logits[self.targets]
@@ -201,5 +271,6 @@ class _Chunk:
         sums = np.add.reduceat(exp, self.starts)
         value = float(((np.log(sums) - right) * counted).sum())
         exp *= np.repeat((counted / sums).astype(np.float32), self.lengths)
-        wanted = counted @ self.features[self.targets].astype(np.float64)
-        return value, (exp @ self.features).astype(np.float64) - wanted
+        exp[self.targets] -= counted
+        gradient = [exp @ self.features, *((exp * bend) @ self.features for bend in bends)]
+        return value, np.stack(gradient).astype(np.float64)
