@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 import small_release
 from langrec.bundle import Bundle
+from langrec.data.events import DAY_MS
 from langrec.settings import CalibrationSettings
 from langrec.training import train
 from langrec.types import Query
-from worlds import planted_topics
+from worlds import START, planted_topics
 
 # Enough questions that some are left over from what the mix learns from.
 WORLD = planted_topics(users=500, items=48, noise=0.1)
@@ -22,7 +24,7 @@ WORLD = planted_topics(users=500, items=48, noise=0.1)
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("calibrated")
     few = ("popular_decayed", "itemknn", "ease", "bm25", "vectors")
-    wanted = small_release.settings(made, scorers=few, questions=100, ranker="none")
+    wanted = small_release.settings(made, scorers=few, questions=100, ranker="none", mix="linear")
     return train(WORLD.dataset, wanted, made / "releases", steps=made / "steps")[0]
 
 
@@ -32,7 +34,11 @@ def recommender(folder):
 
 
 def query_of(user, k=10):
-    return Query(history=tuple(f"i{num}" for num in WORLD.histories()[user]), k=k)
+    """A user's next step, which comes a day after the last one."""
+    history = WORLD.histories()[user]
+    times = [START + step * DAY_MS + user for step in range(len(history) + 1)]
+    at = datetime.fromtimestamp(times[-1] / 1000, tz=UTC)
+    return Query(history=tuple(f"i{num}" for num in history), history_at=tuple(times[:-1]), at=at, k=k)
 
 
 def test_probabilities_follow_the_scores(recommender):

@@ -25,7 +25,7 @@ from langrec.evaluation.lists import top_lists
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
 from langrec.fusing import blocks, gain, learn
 from langrec.protocols import Progress
-from langrec.ranking.calibration import Calibration
+from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.facts import Facts
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix, rrf_mix
@@ -153,7 +153,7 @@ def choose(
         return chosen
     told("calibrate", 0, 0)
     key = {**key, "calibration": to_dict(settings.calibration)}
-    curve = kept.run("calibrate", key, lambda: _calibrate(dataset, split, on_training(), chosen, settings))
+    curve = kept.run("curve", key, lambda: _calibrate(dataset, split, on_training(), chosen, settings))
     calibration = Calibration(*curve["curve"]) if curve["curve"] else None
     return replace(chosen, calibration=calibration, calibrated=curve["why"])
 
@@ -359,13 +359,16 @@ def _calibrate(dataset: Dataset, split: Split, fusion: Fusion, chosen: Chosen, s
 
 
 def _listed(fusion: Fusion, questions: Targets, depth: int) -> tuple[FloatVector, Mask]:
-    """Scores of the best items of each question with something to go by, and which of them are the right answers."""
+    """Scores, less their question's level, of the best items of each question with something to go by, and which of
+    them are the right answers.
+    """
     scores, labels = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.bool_)]
     for part in blocks(questions, fusion):
         signals = fusion.signal_scores(part.block)
-        found = top_lists(np.asarray(fusion.parts(signals, part.block).sum(axis=0), dtype=np.float32), part, depth)
+        mixed = np.asarray(fusion.parts(signals, part.block).sum(axis=0), dtype=np.float32)
+        found = top_lists(mixed, part, depth)
         there = (found.nums >= 0) & ~fusion.silent(signals)[:, None]
-        scores.append(found.scores[there])
+        scores.append((found.scores - levels(mixed, part.block)[:, None])[there])
         labels.append((found.nums == part.items[:, None])[there])
     return np.concatenate(scores), np.concatenate(labels)
 

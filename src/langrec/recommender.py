@@ -22,7 +22,7 @@ from langrec.errors import DataError
 from langrec.explain.account import account, reasons
 from langrec.explain.additive import Explanation, Reason
 from langrec.protocols import Encoder
-from langrec.ranking.calibration import Calibration
+from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.explore import Explored, draws, explore
 from langrec.ranking.fill import Fallback
 from langrec.ranking.filters import allowed
@@ -244,6 +244,7 @@ class Recommender:
         silent, parts = self.fusion.silent(signals), self.fusion.parts(signals, block)
         names, mixed = self.fusion.part_names, parts.sum(axis=0)
         spoken = spoken_scores(queries, block.at, self.fusion, self.encoder)
+        level = None if self.calibration is None else levels(mixed, block)
         rare = self.fusion.rare_fit(signals) if self.exploring.places else None
         out = []
         for i, query in enumerate(queries):
@@ -253,7 +254,13 @@ class Recommender:
                 total = own.sum(axis=0)
             one = block.slice(i, i + 1)
             found = Scored.of(query, asked[i], one, names, own, total, spoken.get(i), bool(silent[i]))
-            out.append(found if rare is None else replace(found, rare=rare[i]))
+            if rare is not None or level is not None:
+                found = replace(
+                    found,
+                    rare=None if rare is None else rare[i],
+                    level=float("nan") if level is None else float(level[i]),
+                )
+            out.append(found)
         return out
 
     def _list(self, scored: Scored, hidden: Mask, ms: float) -> Recommendation:
@@ -287,7 +294,7 @@ class Recommender:
         )
         filled = {name: count for name, count in filled.items() if count > 0}
         trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, self.release)
-        answer = Recommendation(self.items.ids.take(listed.nums), listed, trace)
+        answer = Recommendation(self.items.ids.take(listed.nums), listed, trace, level=scored.level)
         return answer if explored is None else self._told(answer, explored, page)
 
     def _explore(self, scored: Scored, listed: IntVector, mask: Mask) -> Explored:
@@ -342,7 +349,7 @@ class Recommender:
         """
         if self.calibration is None or answer.trace.reason != "history":
             return np.full(len(answer), np.nan, dtype=np.float32)
-        return self.calibration.probability(answer.items.scores)
+        return self.calibration.probability(answer.items.scores - np.float32(answer.level))
 
     def matched_words(self, text: str, nums: IntVector) -> list[tuple[str, ...]]:
         """For each item number, the words of the text that the item holds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
 from langrec.protocols import Progress
+from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.fusion import Fusion, WithFallback
 from langrec.registry import find, kind_of
 from langrec.settings import Settings
+from langrec.types import FloatMatrix, FloatVector, QueryBlock
 
 MIX = "mix"
 # What is spoilt in the controls of the text tower (`registry.kind_of`).
@@ -209,7 +212,11 @@ def measure_split(
     singles = {
         name: scorer if fallback is None else WithFallback(scorer, fallback) for name, scorer in fusion.scorers.items()
     }
-    models: dict[str, Any] = {**singles, MIX: fusion}
+    mix = _Levelled(fusion)
+    calibrated = None
+    if chosen.calibration is not None:
+        calibrated = (MIX, partial(mix.probabilities, chosen.calibration))
+    models: dict[str, Any] = {**singles, MIX: mix}
     wanted = list(names) or list(models)
     stamp = {
         "question": question,
@@ -243,9 +250,26 @@ def measure_split(
         beside=_beside(wanted),
         titles=dataset.catalogue.titles,
         fit_seconds=fit_seconds,
-        calibrated=None if chosen.calibration is None or MIX not in wanted else (MIX, chosen.calibration.probability),
+        calibrated=calibrated,
         progress=told,
     )
+
+
+class _Levelled:
+    """The mix, which remembers the level of each question that it was asked, in the order of asking."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        self._fusion = fusion
+        self._levels: list[FloatVector] = []
+
+    def score_block(self, block: QueryBlock) -> FloatMatrix:
+        scores = self._fusion.score_block(block)
+        self._levels.append(levels(scores, block))
+        return scores
+
+    def probabilities(self, calibration: Calibration, scores: FloatMatrix) -> FloatMatrix:
+        """(q, K) probabilities of listed scores of all questions that were asked."""
+        return calibration.probability(scores - np.concatenate(self._levels)[:, None])
 
 
 def _beside(names: Iterable[str]) -> dict[str, Control | Bound]:

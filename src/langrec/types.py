@@ -248,12 +248,14 @@ class Recommendation:
         items: the same in numbers, with scores and signals.
         trace: how the answer came about.
         propensities: (k,) the chance of each item to be in the list; None = 1, nothing was drawn.
+        level: what probabilities measure the scores against (`ranking.calibration.levels`); NaN where nothing asks.
     """
 
     ids: tuple[str, ...]
     items: ItemList
     trace: Trace
     propensities: FloatVector | None = None
+    level: float = float("nan")
 
     def __len__(self) -> int:
         return len(self.ids)

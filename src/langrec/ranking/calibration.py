@@ -12,12 +12,27 @@ import numpy.typing as npt
 from scipy import optimize, special
 
 from langrec.errors import UNREADABLE, BundleError, DataError
-from langrec.types import FloatVector
+from langrec.types import FloatMatrix, FloatVector, QueryBlock
+
+
+def levels(scores: FloatMatrix, block: QueryBlock) -> FloatVector:
+    """(q,) log of the sum of exp(score) over the items outside each history.
+
+    The mix is learned as a softmax, so a score less its query's level is the log of a share. Bare scores of two people
+    do not compare: the same score is much for one of whom little is known and little for another.
+
+    Args:
+        scores: (q, n) of the mix.
+    """
+    left = scores.astype(np.float64)
+    inside = block.items < scores.shape[1]
+    left[block.rows()[inside], block.items[inside]] = -np.inf
+    return np.asarray(special.logsumexp(left, axis=1), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """probability = 1 / (1 + exp(-(scale * score + offset)))."""
+    """probability = 1 / (1 + exp(-(scale * score + offset))), of scores less their query's level."""
 
     scale: float
     offset: float

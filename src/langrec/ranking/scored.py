@@ -28,6 +28,7 @@ class Scored:
         matches: (n,) True for what may be shown; without a wish in words, everything.
         spoken: whether the query holds a wish: then what does not match is not shown, and nothing is filled.
         silent: whether no signal but popularity has anything to say of the history.
+        level: what probabilities measure the scores against; NaN = nobody asked.
         rare: (n,) how well new and rare items fit by their texts, NaN for the others; None = nobody asked.
     """
 
@@ -41,6 +42,7 @@ class Scored:
     matches: Mask
     spoken: bool
     silent: bool
+    level: float = float("nan")
     rare: FloatVector | None = None
 
     @classmethod
