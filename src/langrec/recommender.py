@@ -30,7 +30,7 @@ from langrec.ranking.fusion import Fusion
 from langrec.ranking.scored import Scored
 from langrec.ranking.select import diverse, top_k
 from langrec.ranking.spoken import matched_words, spoken_scores
-from langrec.ranking.starters import affinities, candidates_for, pick_starters
+from langrec.ranking.starters import starters
 from langrec.settings import ExploreSettings, RankingSettings
 from langrec.types import (
     Filters,
@@ -191,25 +191,13 @@ class Recommender:
         Raises:
             DataError: as `recommend`.
         """
-        return [self._starters(query) for query in queries]
-
-    def _starters(self, query: Query) -> Recommendation:
-        start = time.perf_counter()
-        asked, wanted = number(query, self.items, self.unsaying), query.k + query.offset
-        mask, dropped = allowed(self.items, self.items.hidden(), query.filters, asked.seen, asked.at)
-        order = self._fallback(asked).order
-        among = top_k(np.where(mask, order, np.nan), candidates_for(wanted))
-        fusion = self.fusion.without_popularity()
-        liked = np.unique(asked.history)
-        near = affinities(fusion, np.concatenate([among, liked]), asked.at)
-        best = pick_starters(near[: len(among)], among, np.maximum(order, 0.0), near[len(among) :], wanted)
-        listed = ItemList(best.nums[query.offset :], best.gains[query.offset :])
-        stages = (
-            Stage("filter", self.n_items, int(mask.sum()), 0.0),
-            Stage("select", len(among), len(listed), 1000 * (time.perf_counter() - start)),
-        )
-        trace = Trace("starters", stages, dropped, unknown=asked.unknown, release=self.release)
-        return Recommendation(self.items.ids.take(listed.nums), listed, trace)
+        asked = [number(query, self.items, self.unsaying) for query in queries]
+        fallbacks = [self._fallback(one) for one in asked]
+        found = [
+            starters(query, one, self.items, self.fusion, fallback.order)
+            for query, one, fallback in zip(queries, asked, fallbacks, strict=True)
+        ]
+        return [replace(one, trace=replace(one.trace, release=self.release)) for one in found]
 
     def latest(self, k: int, offset: int = 0, filters: Filters | None = None) -> Recommendation:
         """Items by their own time, newest first; then those without one, scored 0, the last added first.
@@ -282,7 +270,7 @@ class Recommender:
             filled = {fallback.name: len(listed) - max(found, query.offset)}
         explored = self._explore(scored, listed.nums, mask) if self.exploring.places else None
         if explored is not None:
-            listed = _joined(listed, explored, scored)
+            listed = explored.joined(listed, scored.scores, scored.columns(explored.drawn))
         page = np.arange(query.offset, max(query.offset, min(wanted, len(listed))))
         listed = listed.take(page)
         done = time.perf_counter()
@@ -399,17 +387,6 @@ class Recommender:
         nums = self.items.ids.numbers(item_ids)
         known = nums >= 0
         return replace(self, fusion=self.fusion.with_events(nums[known], at[known], gains[known]))
-
-
-def _joined(listed: ItemList, explored: Explored, scored: Scored) -> ItemList:
-    """The list in the order of exploration, drawn items with the scores and signals that they have."""
-    drawn = explored.drawn
-    columns = {name: np.concatenate([own, scored.parts[name][drawn]]) for name, own in listed.columns.items()}
-    both = ItemList(
-        np.concatenate([listed.nums, drawn]), np.concatenate([listed.scores, scored.scores[drawn]]), columns
-    )
-    order = np.argsort(both.nums, kind="stable")
-    return both.take(order[np.searchsorted(both.nums[order], explored.nums)])
 
 
 def _in_order(order: list[int], jobs: list[Future[list[Recommendation]]]) -> list[Recommendation]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from langrec.data.events import DAY_MS
 from langrec.ranking.select import top_k
-from langrec.types import FloatVector, IntVector, Query
+from langrec.types import FloatVector, IntVector, ItemList, Query
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +28,22 @@ class Explored:
     propensities: FloatVector
     drawn: IntVector
     pool: int
+
+    def joined(self, listed: ItemList, scores: FloatVector, columns: Mapping[str, FloatVector]) -> ItemList:
+        """The list in this order, the drawn items with their own scores and signals.
+
+        Args:
+            listed: without exploration.
+            scores: (n,) of all items.
+            columns: by signal, (len(drawn),) the parts of the drawn items.
+        """
+        both = ItemList(
+            np.concatenate([listed.nums, self.drawn]),
+            np.concatenate([listed.scores, scores[self.drawn]]),
+            {name: np.concatenate([own, columns[name]]) for name, own in listed.columns.items()},
+        )
+        order = np.argsort(both.nums, kind="stable")
+        return both.take(order[np.searchsorted(both.nums[order], self.nums)])
 
 
 def explore(

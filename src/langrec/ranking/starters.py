@@ -8,12 +8,27 @@ and that says what no earlier one says brings most.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from langrec.data.asked import Asked
+from langrec.data.items import Items
+from langrec.ranking.filters import allowed
 from langrec.ranking.fusion import Fusion
-from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
+from langrec.ranking.select import top_k
+from langrec.types import (
+    FloatMatrix,
+    FloatVector,
+    IntVector,
+    ItemList,
+    Query,
+    QueryBlock,
+    Recommendation,
+    Stage,
+    Trace,
+)
 
 # A newcomer can judge only what is known: starters are among so many of the most popular, or more for a long list.
 AMONG = 60
@@ -22,6 +37,31 @@ AMONG_PER_PLACE = 5
 AT_ONCE = 128_000_000
 # The square root keeps a few very popular items from being all that counts.
 POPULARITY_POWER = 0.5
+
+
+def starters(query: Query, asked: Asked, items: Items, fusion: Fusion, popularity: FloatVector) -> Recommendation:
+    """The starters of one query; what its history holds counts as liked.
+
+    Args:
+        asked: the same in numbers.
+        popularity: (n,) of all items now.
+
+    Raises:
+        DataError: a filter that no item can answer.
+    """
+    start, wanted = time.perf_counter(), query.k + query.offset
+    mask, dropped = allowed(items, items.hidden(), query.filters, asked.seen, asked.at)
+    among = top_k(np.where(mask, popularity, np.nan), candidates_for(wanted))
+    near = affinities(fusion.without_popularity(), np.concatenate([among, np.unique(asked.history)]), asked.at)
+    best = pick_starters(near[: len(among)], among, np.maximum(popularity, 0.0), near[len(among) :], wanted)
+    listed = ItemList(best.nums[query.offset :], best.gains[query.offset :])
+    stages = (
+        Stage("filter", len(items), int(mask.sum()), 0.0),
+        Stage("select", len(among), len(listed), 1000 * (time.perf_counter() - start)),
+    )
+    return Recommendation(
+        items.ids.take(listed.nums), listed, Trace("starters", stages, dropped, unknown=asked.unknown)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
