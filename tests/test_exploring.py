@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+import polars as pl
 import pytest
 
 from langrec import Recommender
@@ -118,3 +119,15 @@ def test_searches_neighbours_and_lists_for_everyone_explore_nothing(plain, explo
 def test_a_release_keeps_its_exploration(tmp_path):
     made = release(tmp_path, explore=ExploreSettings(places=1))
     assert Bundle.open(made).recommender().exploring == ExploreSettings(places=1)
+
+
+def test_lists_of_many_users_say_with_what_chance_each_item_is_in_them(tmp_path):
+    from langrec.cli.recommend import recommend
+
+    made = release(tmp_path, of=WORLD.dataset, explore=ExploreSettings(places=2, among=4))
+    recommend(made, out=tmp_path / "lists.parquet")
+    rows = pl.read_parquet(tmp_path / "lists.parquet")
+    drawn = rows.filter(pl.col("propensity") < 1)
+    assert drawn.height == 2 * len(WORLD.dataset.users)
+    assert drawn["propensity"].unique().to_list() == [0.5]
+    assert drawn["rank"].is_between(6, 10).all()
