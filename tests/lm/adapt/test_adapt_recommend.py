@@ -138,6 +138,8 @@ def test_it_learns_what_is_liked_above_the_floor(tiny, likes, tmp_path, kind, re
     assert told["test"]["auc"] > told["test"]["floor_auc"] + 0.02
     low, high = told["test"]["auc_interval"]
     assert low < told["test"]["auc"] < high
+    low, high = told["test"]["user_auc_interval"]
+    assert low < told["test"]["user_auc"] < high
     assert set(told["test"]["classes"]) == {"not_recommend", "recommend"}
     frame = pl.read_parquet(tmp_path / "predictions.parquet")
     assert frame.columns == ["row", "label", "predicted", "probability"]

@@ -74,9 +74,14 @@ def _aucs(positive: npt.NDArray[Any], scores: npt.NDArray[Any], weights: Numbers
 
 def user_auc(positive: npt.NDArray[Any], scores: npt.NDArray[Any], users: npt.NDArray[Any]) -> float:
     """The mean AUC of the users that have rows of both kinds, each user alike; NaN where none has."""
-    found = [auc(positive[users == user], scores[users == user]) for user in np.unique(users)]
-    usable = [value for value in found if not np.isnan(value)]
-    return float(np.mean(usable)) if usable else float("nan")
+    found = user_aucs(positive, scores, users)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def user_aucs(positive: npt.NDArray[Any], scores: npt.NDArray[Any], users: npt.NDArray[Any]) -> Numbers:
+    """The AUC of each user that has rows of both kinds."""
+    found = np.array([auc(positive[users == user], scores[users == user]) for user in np.unique(users)])
+    return found[~np.isnan(found)]
 
 
 def auc_interval(

@@ -19,7 +19,7 @@ from langrec.lm.adapt.heads import CONFIG, FILE, LinearHead
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted, Feed
 from langrec.lm.adapt.loop import shuffled
-from langrec.lm.adapt.metrics import auc, auc_difference, auc_interval, calibration_error, report, user_auc
+from langrec.lm.adapt.metrics import auc, auc_difference, auc_interval, calibration_error, interval, report, user_aucs
 from langrec.lm.adapt.preference import (
     FEATURES,
     MEANING,
@@ -131,7 +131,9 @@ class Recommend:
         told["auc_interval"] = list(auc_interval(rows.labels, logits, part.users))
         told["intervals_by"] = "user" if part.users is not None else "row"
         if part.users is not None:
-            told["user_auc"] = user_auc(rows.labels, logits, part.users)
+            each = user_aucs(rows.labels, logits, part.users)
+            told["user_auc"] = float(each.mean()) if len(each) else float("nan")
+            told["user_auc_interval"] = list(interval(each)) if len(each) else [float("nan")] * 2
             told["users"] = len(np.unique(part.users))
         if self.judged:
             share = np.array(
