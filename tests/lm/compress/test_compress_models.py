@@ -113,6 +113,7 @@ def test_a_killed_training_goes_on_to_the_same_model(work, tmp_path, monkeypatch
         if len(seen) == 2:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(distil, "CHECKPOINT", 5)  # so that the kill falls into an epoch
     monkeypatch.setattr(distil, "_keep", killed)
     with pytest.raises(KeyboardInterrupt):
         distil.run(cut, Step("distil"), tmp_path / "never", again)
@@ -128,6 +129,8 @@ def test_the_loss_is_least_where_student_and_teacher_agree():
     wanted = torch.nn.functional.normalize(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     other = torch.nn.functional.normalize(wanted + 0.3 * wanted.roll(1, 0), dim=1)
     assert float(distil.loss_of(wanted, wanted)) < 1e-5 < float(distil.loss_of(other, wanted))
+    bank = torch.nn.functional.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    assert float(distil.loss_of(wanted, wanted, bank)) < 1e-5 < float(distil.loss_of(other, wanted, bank))
     # A turned space has the same similarities: of unlike widths they alone count.
     wide = torch.cat([wanted, torch.zeros(6, 2)], dim=1)
     assert abs(float(distil.loss_of(wide, wanted))) < 1e-5

@@ -1,8 +1,10 @@
 """Trains a model towards a teacher's vectors on texts alone: after layers or units were left out, or from the start.
 
-The loss of a batch is 1 - cosine to the teacher's vector (Reimers & Gurevych 2020) plus the KL divergence between both
-models' similarities within the batch (relational distillation); of unlike widths, the second alone. Embeddings stay
-frozen: they are most of the parameters, and the student has them from its teacher.
+The loss of a batch is 1 - cosine to the teacher's vector (Reimers & Gurevych 2020) plus the KL divergence between the
+similarities that student and teacher give each text to the teacher's vectors of many others: which texts are near is
+what retrieval needs, and cosine alone pulls towards a mean that is near to all. Of unlike widths, similarities within
+the batch are compared instead. Embeddings stay frozen: they are most of the parameters, and the student has them from
+its teacher.
 """
 
 from __future__ import annotations
@@ -34,9 +36,13 @@ from langrec.types import FloatMatrix, IntVector
 
 # Sharpness of the similarities that are compared.
 TEMPERATURE = 0.05
+# Texts that each one's similarities are compared over, and the similarity from which a text is the same one.
+BANK, ITSELF = 8_192, 0.995
 WARM_UP = 0.06
 # bf16 rounds; it must win by this much to be taken.
 BF16_GAIN = 1.25
+# Steps between two checkpoints within an epoch.
+CHECKPOINT = 250
 # An epoch must gain this much held-out likeness to count as a gain.
 LEAST_GAIN = 1e-4
 # Texts sorted by length together: batches hold like with like, and yet are others in each epoch.
@@ -72,7 +78,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
 
 
 def train(model: TextModel, how: Healing, work: Work) -> tuple[Any, list[Epoch], str]:
-    """The trained module, its epochs and the precision; an interrupted run goes on after its last whole epoch.
+    """The trained module, its epochs and the precision; an interrupted run goes on from its last checkpoint.
 
     Raises:
         DataError: there are no texts to train on.
@@ -90,12 +96,15 @@ def train(model: TextModel, how: Healing, work: Work) -> tuple[Any, list[Epoch],
     trained = trained_parts(module)
     # Dropout stays off (the module is in evaluation mode): the teacher's vectors were made without it.
     optimiser = torch.optim.AdamW(trained.values(), lr=how.rate, weight_decay=0.01)
+    some = np.random.default_rng(how.seed).permutation(len(texts))[:BANK]
+    bank = torch.from_numpy(wanted[np.sort(some)])
     total = how.epochs * len(list(_batches(numbers, how, 0)))
     place = work.kept / f"training-{_key(model, how, work)}"
     state = _resume(place, trained, optimiser)
     precision = state.get("precision") or _precision(module, numbers, wanted, how, padding)
     epochs = [Epoch(**one) for one in state.get("epochs", [])]
     step = int(state.get("step", 0))
+    so_far = {"precision": precision, "epochs": state.get("epochs", [])}
     started = time.perf_counter()
     for epoch in range(len(epochs), how.epochs):
         best = max(range(len(epochs)), key=lambda i: epochs[i].likeness, default=-1)
@@ -103,21 +112,26 @@ def train(model: TextModel, how: Healing, work: Work) -> tuple[Any, list[Epoch],
             break
         if how.minutes and epochs and time.perf_counter() - started > how.minutes * 60:
             break
-        begun, losses = time.perf_counter(), []
-        for rows in _batches(numbers, how, epoch):
+        begun, losses = time.perf_counter(), list(state.pop("losses", []))
+        for place_in_epoch, rows in enumerate(_batches(numbers, how, epoch)):
+            if place_in_epoch < len(losses):  # done before the run was killed
+                continue
             for group in optimiser.param_groups:
                 group["lr"] = how.rate * _pace(step / max(total, 1))
             ids, mask = pad([numbers[i] for i in rows], padding)
-            losses.append(_step(module, optimiser, trained, ids, mask, wanted[rows], precision))
+            losses.append(_step(module, optimiser, trained, ids, mask, wanted[rows], bank, precision))
             step += 1
             work.told("train towards the teacher", step, total)
+            if step % CHECKPOINT == 0:
+                _keep(place, trained, optimiser, {**so_far, "step": step, "losses": losses})
         like = likeness(read_torch(module, model, held, how.longest), wanted_held)
         epochs.append(Epoch(float(np.mean(losses)), like, time.perf_counter() - begun))
         if like >= max((one.likeness for one in epochs[:-1]), default=-2.0) + LEAST_GAIN or len(epochs) == 1:
             _save(place / "best.safetensors", {name: one.detach() for name, one in trained.items()})
         else:
             epochs[-1] = dataclasses.replace(epochs[-1], likeness=min(like, max(one.likeness for one in epochs[:-1])))
-        _keep(place, trained, optimiser, {"step": step, "precision": precision, "epochs": epochs})
+        so_far = {"precision": precision, "epochs": [dataclasses.asdict(one) for one in epochs]}
+        _keep(place, trained, optimiser, {**so_far, "step": step})
     _load(place / "best.safetensors", trained)
     return module, epochs, str(precision)
 
@@ -130,27 +144,40 @@ def likeness(found: FloatMatrix, wanted: FloatMatrix) -> float:
     return float(np.corrcoef((found @ found.T)[upper], (wanted @ wanted.T)[upper])[0, 1])
 
 
-def loss_of(found: Any, wanted: Any) -> Any:
-    """The loss of a batch of unit vectors (b, d) that should be like the teacher's (b, d')."""
+def loss_of(found: Any, wanted: Any, bank: Any = None) -> Any:
+    """The loss of a batch of unit vectors (b, d) that should be like the teacher's (b, d').
+
+    Args:
+        found: the student's.
+        wanted: the teacher's of the same texts.
+        bank: (n, d') the teacher's vectors of many texts; None, or other widths, compare within the batch.
+    """
     import torch
 
-    apart = torch.eye(len(found), dtype=torch.bool)
+    same = found.shape[1] == wanted.shape[1]
+    if same and bank is not None:
+        mine, theirs = found @ bank.T, wanted @ bank.T
+        # The text itself would be all that the teacher's distribution looks at.
+        own = theirs > ITSELF
+    else:
+        mine, theirs = found @ found.T, wanted @ wanted.T
+        own = torch.eye(len(found), dtype=torch.bool)
     hidden = torch.finfo(torch.float32).min
-    mine = torch.log_softmax((found @ found.T / TEMPERATURE).masked_fill(apart, hidden), dim=1)
-    theirs = torch.log_softmax((wanted @ wanted.T / TEMPERATURE).masked_fill(apart, hidden), dim=1)
-    # A batch of one has no neighbours to compare.
-    relation = (theirs.exp() * (theirs - mine)).masked_fill(apart, 0.0).sum(1).mean() if len(found) > 1 else 0.0
-    if found.shape[1] != wanted.shape[1]:
-        return relation
-    return (1 - (found * wanted).sum(1)).mean() + relation
+    mine = torch.log_softmax((mine / TEMPERATURE).masked_fill(own, hidden), dim=1)
+    theirs = torch.log_softmax((theirs / TEMPERATURE).masked_fill(own, hidden), dim=1)
+    # A row with nothing but itself has no neighbours to compare.
+    relation = (theirs.exp() * (theirs - mine)).masked_fill(own, 0.0).sum(1).mean()
+    return (1 - (found * wanted).sum(1)).mean() + relation if same else relation
 
 
-def _step(module: Any, optimiser: Any, trained: dict[str, Any], ids: Any, mask: Any, wanted: Any, how: str) -> float:
+def _step(
+    module: Any, optimiser: Any, trained: dict[str, Any], ids: Any, mask: Any, wanted: Any, bank: Any, how: str
+) -> float:
     import torch
 
     with torch.autocast("cpu", torch.bfloat16, enabled=how == "bf16"):
         found = module(torch.from_numpy(ids), torch.from_numpy(mask))
-    loss = loss_of(found.float(), torch.from_numpy(wanted))
+    loss = loss_of(found.float(), torch.from_numpy(wanted), bank)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
@@ -229,7 +256,7 @@ def _key(model: TextModel, how: Healing, work: Work) -> str:
 
 
 def _keep(place: Path, trained: dict[str, Any], optimiser: Any, state: dict[str, Any]) -> None:
-    """Writes the state after an epoch beside the last one, then takes its place: a kill leaves one of both whole."""
+    """Writes the state beside the last one, then takes its place: a kill leaves one of both whole."""
     new, old = place / "state.part", place / "state"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -237,14 +264,13 @@ def _keep(place: Path, trained: dict[str, Any], optimiser: Any, state: dict[str,
     for name, one in trained.items():
         tensors |= {f"{key}/{name}": value for key, value in optimiser.state[one].items() if key != "step"}
     _save(new / "state.safetensors", tensors)
-    values = {**state, "epochs": [dataclasses.asdict(one) for one in state["epochs"]]}
-    (new / "state.json").write_text(json.dumps(values), "utf-8")
+    (new / "state.json").write_text(json.dumps(state), "utf-8")
     shutil.rmtree(old, ignore_errors=True)
     new.replace(old)
 
 
 def _resume(place: Path, trained: dict[str, Any], optimiser: Any) -> dict[str, Any]:
-    """Puts weights and optimiser back to where the last whole epoch left them; empty where there was none."""
+    """Puts weights and optimiser back to where the last checkpoint left them; empty where there was none."""
     import torch
     from safetensors.torch import load_file
 

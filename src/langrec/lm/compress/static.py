@@ -31,7 +31,7 @@ from langrec.types import FloatMatrix, FloatVector, IntVector
 SIF = 1e-4
 # Pulls towards the table as it was before the texts were looked at; the best on held-out texts is taken.
 PULLS = (0.03, 0.1, 0.3, 1.0, 3.0)
-ROUNDS = 40
+ROUNDS, ACCURACY = 30, 1e-5
 BATCH = 512
 
 
@@ -135,14 +135,18 @@ def fitted(
     missing = wanted - rows @ start
     seen = np.flatnonzero(np.asarray(counts.sum(0)).ravel())
     some = sparse.csr_array(rows[:, seen])
+    steps: FloatMatrix = np.zeros((len(seen), start.shape[1]), dtype=np.float32)
+    # From the strongest pull down, each from where the one before came to, until held-out texts no longer gain.
     for done, pull in enumerate(sorted(PULLS, reverse=True)):
         if work:
             work.told("fit the token table", done, len(PULLS))
+        steps = _ridge(some, np.asarray(missing, dtype=np.float32), pull, steps)
         moved = start.copy()
-        moved[seen] += _ridge(some, np.asarray(missing, dtype=np.float32), pull)
+        moved[seen] += steps
         after = held_cosine(moved, counts_held, wanted_held)
-        if after > best[2]:
-            best = (moved, pull, after)
+        if after < best[2]:
+            break
+        best = (moved, pull, after)
     return best[0], best[1], before, best[2]
 
 
@@ -153,21 +157,21 @@ def held_cosine(table: FloatMatrix, counts: sparse.csr_array, wanted: FloatMatri
     return float(((found * wanted).sum(1) / np.maximum(norms, 1e-9)).mean())
 
 
-def _ridge(rows: sparse.csr_array, wanted: FloatMatrix, pull: float) -> FloatMatrix:
+def _ridge(rows: sparse.csr_array, wanted: FloatMatrix, pull: float, begin: FloatMatrix) -> FloatMatrix:
     """(v, d) least-squares solution of rows @ x = wanted with `pull` on its squares, by conjugate gradients."""
     transposed = sparse.csr_array(rows.T)
-    x = np.zeros((rows.shape[1], wanted.shape[1]), dtype=np.float32)
-    residual = np.asarray(transposed @ wanted)
+    x = begin.copy()
+    first = np.maximum((np.asarray(transposed @ wanted) ** 2).sum(0), 1e-30)
+    residual = np.asarray(transposed @ (wanted - rows @ x)) - pull * x
     direction, size = residual.copy(), (residual**2).sum(0)
-    first = np.maximum(size, 1e-30)
     for _ in range(ROUNDS):
+        if (size < ACCURACY * first).all():
+            break
         through = np.asarray(transposed @ (rows @ direction)) + pull * direction
         step = size / np.maximum((direction * through).sum(0), 1e-30)
         x += step * direction
         residual -= step * through
         new = (residual**2).sum(0)
-        if (new < 1e-6 * first).all():
-            break
         direction = residual + (new / np.maximum(size, 1e-30)) * direction
         size = new
     return x

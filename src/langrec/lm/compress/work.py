@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from langrec.lm.runtimes import installed
 from langrec.protocols import Encoder, Progress
 from langrec.types import FloatMatrix
 
+# Texts that a killed reading with the teacher loses at most.
+PIECE = 512
 # Reads what a folder with an encoder.json holds; `langrec.encoders.load_saved` is one.
 OpenEncoder = Callable[[Path], Encoder]
 
@@ -81,20 +82,25 @@ class Work:
             digest.update(text.encode("utf-8", "replace") + b"\0")
         file = self.kept / f"teacher-{digest.hexdigest()[:16]}.npy"
         if file.exists():
-            found: FloatMatrix = np.load(file, allow_pickle=False)
-            return found
-        # In pieces, so that progress is seen; sorted by length, so that batches hold like with like.
+            return np.asarray(np.load(file, allow_pickle=False), dtype=np.float32)
+        # In pieces, so that progress is seen and a killed run goes on; sorted by length, so that batches hold like
+        # with like.
         encoder, order = self.open(self.saved_teacher()), np.argsort([len(text) for text in texts], kind="stable")
-        out = np.zeros((len(texts), encoder.dim), dtype=np.float32)
-        for start in range(0, len(texts), 512):
-            rows = order[start : start + 512]
+        self.kept.mkdir(parents=True, exist_ok=True)
+        part, count = file.with_suffix(".part"), file.with_suffix(".count")
+        shape = (len(texts), encoder.dim)
+        begun = part.exists() and count.exists()
+        out = np.lib.format.open_memmap(part, "r+" if begun else "w+", None if begun else np.float32, shape)
+        for start in range(int(count.read_text()) if begun else 0, len(texts), PIECE):
+            rows = order[start : start + PIECE]
             self.told("read with the teacher", start, len(texts))
             out[rows] = encoder.encode([texts[i] for i in rows])
-        self.kept.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.part.npy")
-        np.save(part, out, allow_pickle=False)
+            out.flush()
+            count.write_text(str(start + PIECE))
+        found = np.array(out)
         part.replace(file)
-        return out
+        count.unlink(missing_ok=True)
+        return found
 
     def saved_teacher(self) -> Path:
         """The teacher as a saved encoder, in the fastest runtime whose vectors are its fp32 ones."""
