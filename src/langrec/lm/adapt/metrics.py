@@ -80,8 +80,9 @@ def user_auc(positive: npt.NDArray[Any], scores: npt.NDArray[Any], users: npt.ND
 
 def user_aucs(positive: npt.NDArray[Any], scores: npt.NDArray[Any], users: npt.NDArray[Any]) -> Numbers:
     """The AUC of each user that has rows of both kinds."""
-    found = np.array([auc(positive[users == user], scores[users == user]) for user in np.unique(users)])
-    return found[~np.isnan(found)]
+    found: Numbers = np.array([auc(positive[users == user], scores[users == user]) for user in np.unique(users)])
+    usable: Numbers = found[~np.isnan(found)]
+    return usable
 
 
 def auc_interval(
