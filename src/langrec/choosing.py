@@ -142,7 +142,7 @@ def choose(
         "mix",
         key,
         lambda: _learn(dataset, split, on_training(), settings, kept, key),
-        whole=lambda found: not found["trees"] or _kept_trees(kept, key) is not None,
+        whole=lambda found: "slopes" in found and (not found["trees"] or _kept_trees(kept, key) is not None),
     )
     weights = np.array(found["weights"], dtype=np.float32)
     slopes = np.array(found["slopes"], dtype=np.float32).reshape(-1, len(weights))
