@@ -18,7 +18,7 @@ from langrec.errors import MissingExtra, SettingsError
 from langrec.lm.adapt import adapters, folder, peft_kinds, side
 from langrec.lm.adapt.adapters import count, layers_of
 from langrec.lm.adapt.settings import AdaptSettings
-from langrec.lm.adapt.states import StateFeed, TokenFeed, TokenStateFeed, distinct, keep
+from langrec.lm.adapt.states import StateFeed, TokenFeed, TokenStateFeed, distinct, keep, keep_tokens
 from langrec.lm.adapt.upper import Upper, lower_run, upper_of
 from langrec.lm.export import pooled, with_parts
 from langrec.lm.model import TextModel, read_json
@@ -185,19 +185,18 @@ class Adapted:
         name, pad, where = f"{self.model.space}/{self.keeps}", self.pad_id, self.device
         self.module.eval()
         if self.keeps == "vector":
-            kept = keep(name, rows, self.module, (self.dim,), pad, self.cache, device=where)
-            return StateFeed(kept, place, where)
+            return StateFeed(keep(name, rows, self.module, (self.dim,), pad, self.cache, where), place, where)
         width = int(self.core.config.hidden_size)
         if self.keeps == "pooled":
 
             def states(ids: Tensor, mask: Tensor) -> Tensor:
                 return side.all_states(self.core, self.model.pooling, ids, mask)
 
-            kept = keep(name, rows, states, (len(layers_of(self.core)) + 1, width), pad, self.cache, device=where)
-            return StateFeed(kept, place, where)
+            shape = (len(layers_of(self.core)) + 1, width)
+            return StateFeed(keep(name, rows, states, shape, pad, self.cache, where), place, where)
         name += f"/{self.settings.layers}"
         run = lower_run(self.core, self.settings.layers)
-        kept = keep(name, rows, run, (width,), pad, self.cache, by_token=True, device=where)
+        kept = keep_tokens(name, rows, run, (width,), pad, self.cache, where)
         starts = np.concatenate([[0], np.cumsum([len(one) for one in rows])]).astype(np.int64)
         return TokenStateFeed(kept, starts, place, where)
 

@@ -18,6 +18,7 @@ from langrec.types import IntVector
 
 Rows = npt.NDArray[np.int64]
 Halves = npt.NDArray[np.float16]
+Singles = npt.NDArray[np.float32]
 Run = Callable[[Tensor, Tensor], Tensor]
 # Padded tokens in one batch of the frozen part.
 BUDGET = 2048
@@ -43,17 +44,38 @@ class StateFeed:
     """Kept states of texts, a batch at a time: (b, ...) float32.
 
     Args:
-        kept: (u, ...) states of the distinct texts.
+        kept: states of the distinct texts.
         place: (n,) row in `kept` of each text.
     """
 
-    def __init__(self, kept: Halves, place: Rows, device: Any = "cpu") -> None:
+    def __init__(self, kept: Kept, place: Rows, device: Any = "cpu") -> None:
         self.kept, self.place, self.device = kept, place, device
         self.lengths = np.ones(len(place), dtype=np.int64)
 
     def __call__(self, rows: Rows) -> tuple[Tensor, ...]:
-        picked = np.asarray(self.kept[self.place[rows]], dtype=np.float32)
-        return (torch.from_numpy(picked).to(self.device),)
+        return (torch.from_numpy(self.kept(self.place[rows])).to(self.device),)
+
+
+class Kept:
+    """States of texts, spread over memory-mapped files: (u, ...).
+
+    Args:
+        shards: arrays (k, ...), one a file.
+        shard: (u,) file of each text.
+        row: (u,) row in that file.
+    """
+
+    def __init__(self, shards: Sequence[Halves], shard: Rows, row: Rows) -> None:
+        self.shards, self.shard, self.row = shards, shard, row
+
+    def __call__(self, rows: Rows) -> Singles:
+        """(b, ...) float32 states of some texts."""
+        shard, row = self.shard[rows], self.row[rows]
+        out = np.empty((len(rows), *self.shards[0].shape[1:]), dtype=np.float32)
+        for one in np.unique(shard):
+            here = shard == one
+            out[here] = self.shards[one][row[here]]
+        return out
 
 
 class TokenStateFeed:
@@ -86,32 +108,64 @@ def distinct(numbers: Sequence[IntVector]) -> tuple[list[IntVector], Rows]:
 
 
 def keep(
-    what: str,
-    numbers: Sequence[IntVector],
-    run: Run,
-    shape: tuple[int, ...],
-    pad_id: int,
-    folder: Path,
-    *,
-    by_token: bool = False,
-    device: Any = "cpu",
-) -> Halves:
-    """The states of distinct token rows, computed where no file holds them yet.
+    what: str, numbers: Sequence[IntVector], run: Run, shape: tuple[int, ...], pad_id: int, folder: Path, device: Any
+) -> Kept:
+    """One state per distinct token row; computed for those that no earlier call has kept.
 
     Args:
-        what: names the model and the layer; with the rows it makes the file's name.
-        run: (b, t) ids and mask -> (b, *shape), or (b, t, *shape) where `by_token`.
-        folder: where the file is kept.
+        what: names the model and the layer: states under one name are alike.
+        run: (b, t) ids and mask -> (b, *shape).
+        folder: where the files are kept: states and, beside them, the hashes of their token rows.
+    """
+    place = folder / hashlib.sha256(what.encode()).hexdigest()[:32]
+    hashes = np.array([hashlib.sha256(one.astype(np.int32).tobytes()).digest()[:16] for one in numbers], dtype="S16")
+    found = _find(place, hashes)
+    new = np.flatnonzero(found[1] < 0)
+    if len(new):
+        digest = hashlib.sha256(b"".join(hashes[new].tolist())).hexdigest()[:32]
+        _compute(place / f"{digest}.npy", [numbers[i] for i in new], run, shape, pad_id, False, device)
+        half = place / f"{digest}.{os.getpid()}.half"
+        with half.open("wb") as file:
+            np.save(file, np.frombuffer(b"".join(one.ljust(16, b"\0") for one in hashes[new].tolist()), np.uint8))
+        half.replace(place / f"{digest}.hashes.npy")  # last: a file of states without hashes is not looked at
+        found = _find(place, hashes)
+    shards, row, shard = found
+    return Kept(shards, shard, row)
+
+
+def _find(place: Path, hashes: Any) -> tuple[list[Halves], Rows, Rows]:
+    """The files of states, and for each hash its row and its file; -1 where none holds it."""
+    shards: list[Halves] = []
+    row, shard = np.full(len(hashes), -1, dtype=np.int64), np.zeros(len(hashes), dtype=np.int64)
+    for file in sorted(place.glob("*.hashes.npy")):
+        known = np.load(file, allow_pickle=False).view("S16")
+        order = np.argsort(known, kind="stable")
+        at = np.minimum(np.searchsorted(known[order], hashes), len(known) - 1)
+        hit = (known[order][at] == hashes) & (row < 0)
+        if hit.any():
+            row[hit], shard[hit] = order[at[hit]], len(shards)
+            shards.append(np.load(file.with_name(file.name.replace(".hashes", "")), mmap_mode="r", allow_pickle=False))
+    return shards, row, shard
+
+
+def keep_tokens(
+    what: str, numbers: Sequence[IntVector], run: Run, shape: tuple[int, ...], pad_id: int, folder: Path, device: Any
+) -> Halves:
+    """The states of every token of distinct token rows, one row after the other; one file for these rows.
+
+    Args:
+        what: names the model and the layer.
+        run: (b, t) ids and mask -> (b, t, *shape).
 
     Returns:
-        A memory-mapped array (u, *shape), or (all tokens, *shape) where `by_token`.
+        A memory-mapped array (all tokens, *shape).
     """
     digest = hashlib.sha256(what.encode())
     for one in numbers:
         digest.update(len(one).to_bytes(4, "little") + one.astype(np.int32).tobytes())
     file = folder / f"{digest.hexdigest()[:32]}.npy"
     if not file.is_file():
-        _compute(file, numbers, run, shape, pad_id, by_token, device)
+        _compute(file, numbers, run, shape, pad_id, True, device)
     kept: Halves = np.load(file, mmap_mode="r", allow_pickle=False)
     return kept
 
