@@ -72,7 +72,7 @@ class Kept:
         """(b, ...) float32 states of some texts."""
         shard, row = self.shard[rows], self.row[rows]
         out = np.empty((len(rows), *self.shards[0].shape[1:]), dtype=np.float32)
-        for one in np.unique(shard):
+        for one in np.unique(shard).tolist():
             here = shard == one
             out[here] = self.shards[one][row[here]]
         return out
