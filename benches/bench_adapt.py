@@ -45,7 +45,7 @@ def main() -> None:
         rows[-1]["faster_than_full"] = rows[0]["seconds_per_epoch"] / rows[-1]["seconds_per_epoch"]
         rows[-1]["accuracy_lost"] = rows[0]["accuracy"] - rows[-1]["accuracy"]
         print(line(rows[-1]), flush=True)
-    common.write("adapt", {"data": "banking77", "rows_per_label": asked.rows, "rows": rows})
+        common.write("adapt", {"data": "banking77", "rows_per_label": asked.rows, "rows": rows})
 
 
 def one(asked) -> dict:

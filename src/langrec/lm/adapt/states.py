@@ -123,7 +123,7 @@ def keep(
     new = np.flatnonzero(found[1] < 0)
     if len(new):
         digest = hashlib.sha256(b"".join(hashes[new].tolist())).hexdigest()[:32]
-        _compute(place / f"{digest}.npy", [numbers[i] for i in new], run, shape, pad_id, False, device)
+        _compute(place / f"{digest}.npy", [numbers[i] for i in new.tolist()], run, shape, pad_id, False, device)
         half = place / f"{digest}.{os.getpid()}.half"
         with half.open("wb") as file:
             np.save(file, np.frombuffer(b"".join(one.ljust(16, b"\0") for one in hashes[new].tolist()), np.uint8))
