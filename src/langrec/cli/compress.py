@@ -28,7 +28,7 @@ def compress(
     heal: Annotated[bool, typer.Option("--heal/--no-heal", help="Train after drop and prune.")] = True,
     epochs: Annotated[int, typer.Option("--epochs", help="Most passes over the texts when training.", min=1)] = 6,
     minutes: Annotated[float, typer.Option("--minutes", help="No epoch begins later; 0 = no limit.", min=0)] = 0,
-    rate: Annotated[float, typer.Option("--rate", help="Highest learning rate.", min=0)] = 4e-4,
+    rate: Annotated[float, typer.Option("--rate", help="Highest learning rate.", min=0)] = 3e-4,
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
     cross: Annotated[Path | None, typer.Option("--cross", help="A cross-encoder's folder, for the step teach.")] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest text in tokens.", min=3)] = 256,

@@ -41,11 +41,11 @@ class Healing:
     """
 
     epochs: int = 6
-    rate: float = 4e-4
+    rate: float = 3e-4
     minutes: float = 0.0
     batch: int = 48
     tokens: int = 3_072
-    longest: int = 160
+    longest: int = 128
     patience: int = 2
     precision: str = "auto"
     seed: int = 0
