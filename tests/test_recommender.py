@@ -34,9 +34,9 @@ def topic(item_id):
     return {WARM: 0, HIDDEN: 0}.get(item_id) if item_id in (WARM, COLD, HIDDEN) else int(item_id[1:]) % 4
 
 
-def assert_same(first, second):
+def assert_same(first, second, rtol=1e-5):
     assert first.ids == second.ids
-    np.testing.assert_allclose(first.items.scores, second.items.scores, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(first.items.scores, second.items.scores, rtol=rtol, atol=1e-6)
     assert first.trace.reason == second.trace.reason
     assert first.trace.dropped == second.trace.dropped
     assert first.trace.filled == second.trace.filled
@@ -551,7 +551,8 @@ def test_changes_one_by_one_are_those_all_at_once(recommender):
     for one, other in zip(
         at_once.recommend(mixed_queries(recommender)), stepwise.recommend(mixed_queries(recommender)), strict=True
     ):
-        assert_same(one, other)
+        # Statistics of the texts are sums, and these came about in another order.
+        assert_same(one, other, rtol=1e-4)
 
 
 # ---- the account of an item ------------------------------------------------------------------------------------------

@@ -413,7 +413,7 @@ def _read_mix(path: Path) -> tuple[tuple[Signal, ...], Mix]:
             for signal in ranking["signals"]
         )
         weights = np.array(ranking["weights"], dtype=np.float32)
-        slopes = np.array(ranking["slopes"], dtype=np.float32).reshape(-1, len(weights))
+        slopes = np.array(ranking.get("slopes", []), dtype=np.float32).reshape(-1, len(weights))
         return signals, Mix(tuple(ranking["names"]), ranking["kind"], weights, float(ranking["rrf_k"]), slopes)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{path}: is damaged, or of another version ({error!r})") from error
