@@ -34,8 +34,11 @@ def main() -> None:
     if asked.one:
         print(json.dumps(one(asked)))
         return
-    rows = []
-    for kind in asked.kinds.split(","):
+    rows, kinds = [], asked.kinds.split(",")
+    if "full" not in kinds:  # compared with, and written beside, what was measured before
+        was = json.loads((common.RESULTS / "adapt.json").read_text("utf-8"))["rows"]
+        rows = [row for row in was if row["kind"] not in kinds]
+    for kind in kinds:
         command = [sys.executable, __file__, "--data", asked.data, "--rows", asked.rows]
         command += ["--epochs", asked.epochs, "--few", asked.few]
         done = subprocess.run([*map(str, command), "--one", kind], capture_output=True, text=True, check=False)
