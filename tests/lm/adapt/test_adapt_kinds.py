@@ -133,7 +133,7 @@ def test_what_stands_beside_the_weights_is_part_of_the_exported_graph(tiny, kind
     assert np.allclose(found[0], vectors(tmp_path / "model")[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("wrong", ["kind=loar", "rate=-1", "batch=0", "nothing=1", "epochs=many", "cached=maybe"])
+@pytest.mark.parametrize("wrong", ["kind=loar", "rate=-1", "batch=-1", "nothing=1", "epochs=many", "cached=maybe"])
 def test_a_wrong_setting_is_named(wrong):
     from langrec.lm.adapt.settings import with_overrides
 
