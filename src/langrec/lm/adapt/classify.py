@@ -18,6 +18,8 @@ from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
 from langrec.lm.adapt.metrics import calibration_error, interval, report
 from langrec.lm.adapt.states import Rows
+from langrec.lm.robust.augment import every
+from langrec.lm.robust.keep import with_replay
 
 # Up to so many shots per label, contrastive pairs come before the head.
 FEW = 64
@@ -33,7 +35,7 @@ class Classify:
 
     def __init__(self, adapted: Adapted, train: Texts, valid: Texts | None, labels: Sequence[str], path: Any) -> None:
         self.adapted, self.labels = adapted, tuple(labels)
-        self.feed = adapted.feed(train.texts)
+        self.feed = adapted.feed_to_train(train.texts)
         self.targets = torch.from_numpy(numbers_of(train.labels, labels, path, train.rows)).to(adapted.device)
         self.valid_feed = adapted.feed(valid.texts) if valid else None
         self.valid_targets = (
@@ -46,8 +48,9 @@ class Classify:
     def regress(self) -> float:
         """Sets the head to the regression on the vectors as they are now, and says its ridge."""
         valid = self.adapted.vectors(self.valid_feed) if self.valid_feed is not None else None
-        train = self.adapted.vectors(self.feed)
-        weight, bias, ridge = best_regression(train, self.targets, len(self.labels), valid, self.valid_targets)
+        feed, rows = every(self.feed)
+        train, targets = self.adapted.vectors(feed), self.targets[rows]
+        weight, bias, ridge = best_regression(train, targets, len(self.labels), valid, self.valid_targets)
         self.head.set(weight, bias)
         return ridge
 
@@ -141,6 +144,7 @@ def run(job: Job) -> tuple[Result, Classify]:
         job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
     elif valid is None:
         job.notes.append("No validation file and few rows: nothing was held out, and training went its whole length.")
+    train = with_replay(train, settings, lambda path: read_texts(path, files.text, files.label), job.notes)
     labels = sorted(set(train.labels))
     job.told("read the texts", 0, 0)
     task = (FewShot if few else Classify)(job.adapted, train, valid, labels, source)

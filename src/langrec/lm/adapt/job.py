@@ -165,6 +165,9 @@ class Job:
             board=self.out / "tensorboard",
             told=self.told,
         )
+        if self.settings.keep_interpolate < 1:
+            share = self.settings.keep_interpolate
+            self.notes.append(f"The weights lie {share:g} of the way from the model before training to the tuned one.")
 
     def fit_encoder(self, task: Task) -> None:
         """Trains a task, unless its kind leaves nothing of the encoder to train."""

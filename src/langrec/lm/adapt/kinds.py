@@ -22,6 +22,8 @@ from langrec.lm.adapt.states import StateFeed, TokenFeed, TokenStateFeed, distin
 from langrec.lm.adapt.upper import Upper, lower_run, upper_of
 from langrec.lm.export import pooled, with_parts
 from langrec.lm.model import TextModel, read_json
+from langrec.lm.robust.augment import Varied, copies
+from langrec.lm.robust.ways import parse
 from langrec.lm.tokens import Tokens
 
 
@@ -199,6 +201,23 @@ class Adapted:
         kept = keep_tokens(name, rows, run, (width,), pad, self.cache, where)
         starts = np.concatenate([[0], np.cumsum([len(one) for one in rows])]).astype(np.int64)
         return TokenStateFeed(kept, starts, place, where)
+
+    def feed_to_train(self, texts: Sequence[str]) -> Feed:
+        """The same; where settings.augment asks for it, training reads a text as one of its altered copies at times."""
+        settings = self.settings
+        ways = parse(settings.augment)
+        if not ways or not texts:
+            return self.feed(texts)
+        altered = copies(
+            texts,
+            ways,
+            settings.augment_copies,
+            settings.seed,
+            wordnet=settings.augment_wordnet,
+            there=settings.augment_there,
+            back=settings.augment_back,
+        )
+        return Varied(self.feed([*texts, *altered]), len(texts), lambda: bool(self.trained.training))
 
     def vectors(self, feed: Feed, precision: str = "fp32") -> Tensor:
         """(n, d) float32 unit rows of all texts of a feed, in evaluation mode."""

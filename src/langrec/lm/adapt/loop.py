@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from langrec.lm.adapt import checkpoint
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.states import Rows
 from langrec.lm.precision import autocast, faster_precision
+from langrec.lm.robust import keep
+from langrec.lm.robust.adversarial import attack_of
 from langrec.lm.schedule import Share
 
 log = logging.getLogger(__name__)
@@ -84,6 +87,7 @@ def fit(
     settings, device = adapted.settings, adapted.device
     modules: dict[str, nn.Module] = {"model": adapted.trained, "heads": task.heads}
     groups = adapted.groups()
+    pull, attack = keep.Pull(groups, settings.keep_l2), attack_of(adapted)
     taken = {id(value) for group in groups for value in group["params"]}
     heads = [value for value in task.heads.parameters() if value.requires_grad and id(value) not in taken]
     groups.append({"params": heads, "rate": settings.head_rate, "weight_decay": 0.0})
@@ -94,6 +98,15 @@ def fit(
     share = Share(settings.schedule, int(settings.warmup * steps), steps)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     adapted.begin(steps)
+    start_of = checkpoint.trained(modules) if settings.keep_interpolate < 1 else {}
+    start_of = {name: value.detach().clone() for name, value in start_of.items()}
+
+    def backward(batch: Any, whole: int, part: float) -> Tensor:
+        with autocast(precision, device):
+            loss = task.loss(batch)
+        scaler.scale((loss + adapted.penalty()) * part / whole).backward()
+        return loss.detach()
+
     history, best = _resume(folder, modules, optimiser, adapted, scaler)
     with _board(board) as write:
         if not history:
@@ -109,18 +122,16 @@ def fit(
                 module.train()
             for i, batch in enumerate(batches):
                 step, last = epoch * per_epoch + i // settings.accumulate, i + 1 == len(batches)
-                with autocast(precision, device):
-                    loss = task.loss(batch)
                 # The last group of an epoch may be smaller: its mean is over what it holds.
                 whole = min(settings.accumulate, len(batches) - i // settings.accumulate * settings.accumulate)
-                scaler.scale((loss + adapted.penalty()) / whole).backward()
-                losses.append(float(loss.detach()))
+                losses.append(float(attack(partial(backward, batch, whole))))
                 if (i + 1) % settings.accumulate and not last:
                     continue
                 now = share(step, [past.score for past in history[1:]])
                 for group in optimiser.param_groups:
                     group["lr"] = group["rate"] * now
                 scaler.unscale_(optimiser)
+                pull.add()
                 if settings.clip:
                     torch.nn.utils.clip_grad_norm_(everything, settings.clip)
                 scaler.step(optimiser)
@@ -144,7 +155,7 @@ def fit(
             if math.isnan(score) or score > max((past.score for past in history[:-1]), default=-math.inf):
                 best = {name: value.detach().clone() for name, value in checkpoint.trained(modules).items()}
             _save(folder, modules, optimiser, best, adapted, scaler, history)
-    checkpoint.put(modules, best)
+    checkpoint.put(modules, keep.between(start_of, best, settings.keep_interpolate))
     for module in modules.values():
         module.eval()
     return history

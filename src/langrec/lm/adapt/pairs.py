@@ -18,6 +18,7 @@ from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
 from langrec.lm.adapt.metrics import interval
+from langrec.lm.robust.keep import with_replay
 
 Places = npt.NDArray[np.int64]
 # Titles of a history that are read, newest first.
@@ -87,7 +88,7 @@ class PairsTask:
         self.adapted, self.train, self.valid = adapted, train, valid
         self.texts = list(dict.fromkeys((*train.anchors, *train.positives, *(t for t in train.negatives if t))))
         place = {text: i for i, text in enumerate(self.texts)}
-        self.feed = adapted.feed(self.texts)
+        self.feed = adapted.feed_to_train(self.texts)
         self.anchor = np.array([place[text] for text in train.anchors])
         self.positive = np.array([place[text] for text in train.positives])
         self.negative = np.array([place.get(text, -1) for text in train.negatives])
@@ -219,6 +220,7 @@ def run(job: Job) -> tuple[Result, PairsTask]:
         kept, held = hold_out_pairs(train, settings.valid_share, settings.seed)
         train, valid = train.take(kept), train.take(held)
         job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
+    train = with_replay(train, settings, read_pairs, job.notes)
     job.told("read the texts", 0, 0)
     task = PairsTask(job.adapted, train, valid)
     job.fit_encoder(task)

@@ -26,6 +26,8 @@ from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
 from langrec.lm.adapt.states import TokenFeed
 from langrec.lm.model import read_json
+from langrec.lm.robust.augment import Varied
+from langrec.lm.robust.keep import with_replay
 
 Places = npt.NDArray[np.int64]
 MASKED = 0.15  # share of tokens to fill in
@@ -37,7 +39,7 @@ class Contrast:
 
     def __init__(self, adapted: Adapted, train: Sequence[str], valid: Sequence[str]) -> None:
         self.adapted = adapted
-        self.feeds = {"train": adapted.feed(train), "valid": adapted.feed(valid)}
+        self.feeds = {"train": adapted.feed_to_train(train), "valid": adapted.feed(valid)}
         self.heads = nn.ModuleDict()
 
     def batches(self, rng: np.random.Generator) -> list[Any]:
@@ -121,6 +123,8 @@ class _Lent(nn.Module):  # type: ignore[misc]
 
 def _deleted(feed: Any, rows: Places) -> tuple[Tensor, ...]:
     """The batch with a share of its tokens missing, the first and the last of each text never."""
+    if isinstance(feed, Varied):
+        return _deleted(feed.feed, feed.drawn(rows))
     if not isinstance(feed, TokenFeed):
         return feed(rows)  # type: ignore[no-any-return]
     numbers = []
@@ -173,6 +177,7 @@ def run(job: Job) -> tuple[Result, Contrast]:
         n = max(1, round(settings.valid_share * len(train)))
         train, valid = train.take(np.sort(order[n:])), train.take(np.sort(order[:n]))
         job.notes.append(f"No validation file: {n} of {n + len(train)} training rows were held out.")
+    train = with_replay(train, settings, lambda path: read_texts(path, files.text, None), job.notes)
     task = build(job.adapted, train.texts, valid.texts)
     what = "filling in masked tokens" if isinstance(task, Masked) else "contrast of a text with itself, parts dropped"
     job.notes.append(f"Objective: {what}.")

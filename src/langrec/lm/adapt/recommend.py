@@ -32,6 +32,7 @@ from langrec.lm.adapt.preference import (
     rows_of,
     titles_of,
 )
+from langrec.lm.robust.keep import with_replay
 
 LABELS = ("not_recommend", "recommend")
 
@@ -59,7 +60,7 @@ class Recommend:
         self.counts = np.bincount(rows.candidate, minlength=len(self.titles)).astype(float)
         self.found = {name: features(part, frozen, self.counts) for name, part in self.rows.items()}
         self.texts, self.place_of = self._texts()
-        self.feed = adapted.feed(self.texts)
+        self.feed = adapted.feed_to_train(self.texts)
         self.preference = self._fit(adapted.vectors(self.feed).cpu().numpy())
         self.beside = {
             name: torch.from_numpy(self.preference.beside(part, self.found[name])).float().to(adapted.device)
@@ -212,6 +213,7 @@ def run(job: Job) -> tuple[Result, Recommend]:
         kept, held = hold_out_choices(train, settings.valid_share, settings.seed)
         train, valid = train.take(kept), train.take(held)
         job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
+    train = with_replay(train, settings, read_choices, job.notes)
     job.told("read the texts", 0, 0)
     task = Recommend(job.adapted, train, valid, test, settings.floor)
     if task.judged:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langrec.errors import SettingsError
+from langrec.lm.robust.ways import parse
 
 TASKS = ("classify", "recommend", "pairs", "pretrain", "joint")
 KINDS = ("full", "head", "last", "adapter", "lora", "adalora", "dora", "ia3", "bitfit", "side")
@@ -53,6 +54,19 @@ class AdaptSettings:
         temperature: of contrastive losses.
         weigh: joint: uncertainty learns the weight of each task, equal does not.
         replay: share of each epoch's rows that every task of joint gets at least.
+        augment: ways to alter training texts, with their rates: synonyms:0.1,delete:0.1,swap:0.1,translate:0.5; each
+            reading of a text is itself or one of its altered copies.
+        augment_copies: altered copies of each text.
+        augment_wordnet: folder or file of synonyms; empty looks where WordNet is usually installed.
+        augment_there: translator into another language: apertium:en-es, or a folder.
+        augment_back: translator back from it.
+        adversarial: fgm or freelb shift what the model reads in the direction that hurts most; none does not.
+        adversarial_size: longest shift, as a share of the length of a text's embeddings.
+        adversarial_steps: passes of freelb over a batch.
+        keep_l2: pull of the encoder toward its start (L2-SP); where it is above 0, it stands for weight_decay.
+        keep_interpolate: how far from the start toward the tuned weights the result lies; 1 = tuned (WiSE-FT).
+        keep_replay: rows of keep_from that are trained on too, as a share of the training rows.
+        keep_from: file of rows of an earlier domain, laid out like the training rows.
     """
 
     task: str = "classify"
@@ -87,6 +101,18 @@ class AdaptSettings:
     temperature: float = 0.05
     weigh: str = "uncertainty"
     replay: float = 0.1
+    augment: str = ""
+    augment_copies: int = 1
+    augment_wordnet: str = ""
+    augment_there: str = ""
+    augment_back: str = ""
+    adversarial: str = "none"
+    adversarial_size: float = 0.1
+    adversarial_steps: int = 3
+    keep_l2: float = 0.0
+    keep_interpolate: float = 1.0
+    keep_replay: float = 0.0
+    keep_from: str = ""
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -99,6 +125,7 @@ class AdaptSettings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise SettingsError(f"adapt.{name} {value}: must lie between {low} and {high}", field=f"adapt.{name}")
+        parse(self.augment)
 
 
 _CHOICES = {
@@ -108,6 +135,7 @@ _CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "weigh": ("uncertainty", "equal"),
     "reads": ("title", "question"),
+    "adversarial": ("none", "fgm", "freelb"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
@@ -132,6 +160,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "width": (1, 8192),
     "temperature": (1e-4, 10),
     "replay": (0, 1),
+    "augment_copies": (1, 100),
+    "adversarial_size": (1e-6, 10),
+    "adversarial_steps": (1, 100),
+    "keep_l2": (0, 1e6),
+    "keep_interpolate": (0, 1),
+    "keep_replay": (0, 100),
 }
 
 
@@ -144,7 +178,7 @@ def with_overrides(settings: AdaptSettings, overrides: Sequence[str]) -> AdaptSe
     types, changes = typing.get_type_hints(AdaptSettings), dict[str, Any]()
     for text in overrides:
         name, sign, value = (part.strip() for part in text.partition("="))
-        name = name.removeprefix("adapt.")
+        name = name.removeprefix("adapt.").replace(".", "_")  # keep.l2 and keep_l2 are one
         if not sign or name not in types:
             near = difflib.get_close_matches(name, types, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(types)}"
