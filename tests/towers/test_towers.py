@@ -145,6 +145,25 @@ def test_an_interrupted_training_goes_on_to_the_same_tower(tmp_path, kind):
     assert np.array_equal(resumed.items, through.items)
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x10" + b"\0" * 7 + b'{"a": broken', None])
+def test_a_training_whose_checkpoint_is_damaged_begins_anew(tmp_path, damage):
+    wanted = dataclasses.replace(IDS, epochs=3)
+    through = fit_tower(IdTower, data_of(CYCLE), wanted, None, epochs=3)
+
+    def stop(what, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_tower(IdTower, data_of(CYCLE, told=stop), wanted, tmp_path, epochs=3)
+    checkpoint = tmp_path / "training" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:500] if damage is None else damage)
+    told = []
+    again = fit_tower(IdTower, data_of(CYCLE, told=lambda what, done, total: told.append(done)), wanted, tmp_path, 3)
+    assert told == [1, 2, 3]
+    assert np.array_equal(again.items, through.items)
+
+
 def test_a_fit_of_the_settled_epochs_is_taken_over_from_the_one_that_was_judged(tmp_path):
     seen = []
     data = data_of(CYCLE, judge=lambda *_: 0.5 - 0.1 * len(seen), kept=tmp_path, told=lambda *a: seen.append(a))

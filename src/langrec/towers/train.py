@@ -221,7 +221,7 @@ class _Checkpoint:
         best = {name: value.detach().clone() for name, value in network.state_dict().items()}
         if self.folder is None or not (self.folder / "checkpoint.safetensors").is_file():
             return [], best
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         path = self.folder / "checkpoint.safetensors"
         try:
@@ -236,7 +236,7 @@ class _Checkpoint:
                 state.setdefault(int(i), {})[key] = value
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": state, "param_groups": groups})
-        except (*UNREADABLE, RuntimeError):
+        except (*UNREADABLE, RuntimeError, SafetensorError):
             return [], best
         return history, best
 
