@@ -35,6 +35,7 @@ FLOORS = {
     "choosing": 6,
     "training": 6,
     "frontier": 6,
+    "tuning": 6,
     "scale": 7,
     "apps": 7,
     "service": 8,

@@ -11,6 +11,7 @@ VERBS = {
     "demo": "langrec.cli.demo:demo",
     "data": "langrec.cli.data:app",
     "train": "langrec.cli.train:train",
+    "tune": "langrec.cli.tune:tune",
     "adapt": "langrec.cli.adapt:adapt",
     "evaluate": "langrec.cli.evaluate:evaluate",
     "compress": "langrec.cli.compress:compress",

@@ -79,7 +79,7 @@ def fit(
         precision: fp32, bf16 or fp16.
         folder: keeps a checkpoint after each epoch; a second call with the same folder goes on after the last one.
         board: where TensorBoard's events go.
-        told: is told of every step.
+        told: is told of every step, and of every epoch's score.
 
     Returns:
         One row per epoch, after a row 0 of what there was before training.
@@ -155,6 +155,8 @@ def fit(
             if math.isnan(score) or score > max((past.score for past in history[:-1]), default=-math.inf):
                 best = {name: value.detach().clone() for name, value in checkpoint.trained(modules).items()}
             _save(folder, modules, optimiser, best, adapted, scaler, history)
+            if told is not None and not math.isnan(score):
+                told(f"epoch {epoch + 1} judged: {score:.6g}", epoch + 1, settings.epochs)
     checkpoint.put(modules, keep.between(start_of, best, settings.keep_interpolate))
     for module in modules.values():
         module.eval()
