@@ -28,7 +28,7 @@ WAYS = {
     "delete": ["augment=delete:0.1", "augment.copies=4"],
     "swap": ["augment=swap:0.1", "augment.copies=4"],
     "synonyms, swap, delete": ["augment=synonyms:0.1,swap:0.1,delete:0.1", "augment.copies=4"],
-    "back-translation": ["augment=translate:1", "augment.there=apertium:en-es", "augment.back=apertium:es-en"],
+    "back-translation": ["augment=translate:1", "augment.there=apertium:eng-spa", "augment.back=apertium:spa-eng"],
     "fgm": ["adversarial=fgm"],
     "freelb": ["adversarial=freelb"],
     "l2 toward the start": ["keep.l2=0.01"],

@@ -13,6 +13,8 @@ from langrec.lm.robust.translate import Apertium, plain, round_trip, translator
 
 # Stands for the real command: writes its arguments down, and each text in capitals (en-es) or small letters.
 APERTIUM = """#!/bin/sh
+if [ "$1" = -l ]; then echo "  en-es
+  es-en"; exit; fi
 printf '%s ' "$@" >> "$(dirname "$0")/said"
 if [ "$2" = en-es ]; then tr a-z A-Z; else tr A-Z a-z; fi
 """
@@ -39,7 +41,7 @@ def test_a_blank_translation_leaves_the_text_as_it_was(command):
 
 def test_a_missing_command_says_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SettingsError, match="apt-get install apertium apertium-en-es"):
+    with pytest.raises(SettingsError, match="apt-get install apertium apertium-eng-spa"):
         translator("apertium:en-es")
 
 
@@ -52,13 +54,22 @@ def test_what_is_no_pair_never_reaches_the_command(command, pair):
 
 
 def test_a_command_that_fails_says_what_it_said(command):
-    command("apertium", "#!/bin/sh\ncat > /dev/null\necho 'Error: Mode en-xx does not exist' >&2\nexit 1\n")
-    with pytest.raises(SettingsError, match="Mode en-xx does not exist"):
-        Apertium("en-xx")(["a"])
+    command("apertium", "#!/bin/sh\n[ $1 = -l ] && exit\ncat > /dev/null\necho 'Error: no memory' >&2\nexit 1\n")
+    with pytest.raises(SettingsError, match="no memory"):
+        Apertium("en-es")(["a"])
+
+
+def test_codes_of_two_letters_find_the_mode_of_three_and_a_missing_pair_names_its_package(command):
+    command("apertium", "#!/bin/sh\necho '  eng-spa'\necho '  spa-eng'\n")
+    assert Apertium("en-es").pair == "eng-spa"
+    assert Apertium("spa-eng").pair == "spa-eng"
+    with pytest.raises(SettingsError, match=r"there are eng-spa, spa-eng.*apt-get install apertium-cat-fra"):
+        Apertium("fr-ca")
 
 
 def test_a_command_that_hangs_is_ended_with_all_its_parts(command, tmp_path):
-    command("apertium", f"#!/bin/sh\n(sleep 2; touch {tmp_path}/still-there) | cat\n")
+    hangs = f'[ "$1" = -l ] || (sleep 2; touch {tmp_path}/still-there) | cat'
+    command("apertium", f"#!/bin/sh\n{hangs}\n")
     with pytest.raises(SettingsError, match=r"within 0\.3 s"):
         Apertium("en-es", seconds=0.3)(["a"])
     time.sleep(2.2)

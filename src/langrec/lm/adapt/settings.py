@@ -58,7 +58,7 @@ class AdaptSettings:
             reading of a text is itself or one of its altered copies.
         augment_copies: altered copies of each text.
         augment_wordnet: folder or file of synonyms; empty looks where WordNet is usually installed.
-        augment_there: translator into another language: apertium:en-es, or a folder.
+        augment_there: translator into another language: apertium:eng-spa, or a folder.
         augment_back: translator back from it.
         adversarial: fgm or freelb shift what the model reads in the direction that hurts most; none does not.
         adversarial_size: longest shift, as a share of the length of a text's embeddings.

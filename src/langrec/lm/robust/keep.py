@@ -102,6 +102,9 @@ def blend(base: Path, tuned: Path, share: float, out: Path) -> None:
         if not (base / inside).is_file():
             raise BundleError(f"{base}: has no {inside} to blend with that of {tuned}; name the model it came from")
         first, second = load_file(base / inside), load_file(file)
+        # A pooler that the base lacks was added when the tuned one was loaded; nothing reads it.
+        added = {name: value for name, value in second.items() if name.startswith("pooler.") and name not in first}
+        first |= added
         wrong = [name for name, value in second.items() if name not in first or first[name].shape != value.shape]
         if wrong:
             raise BundleError(f"{base / inside}: has no weight {wrong[0]} like that of {tuned}; the models differ")

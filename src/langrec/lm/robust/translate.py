@@ -16,6 +16,7 @@ Translator = Callable[[Sequence[str]], list[str]]
 APERTIUM = "apertium:"
 # Texts of one run of the command, and its seconds: loading the dictionaries takes most of them.
 CHUNK, SECONDS = 200, 120.0
+LONGER = {"en": "eng", "es": "spa", "fr": "fra", "ca": "cat", "pt": "por", "it": "ita", "gl": "glg", "eo": "epo"}
 _PAIR = re.compile(r"[A-Za-z]{2,3}(_[A-Za-z_]+)?-[A-Za-z]{2,3}(_[A-Za-z_]+)?")
 _CODES = re.compile(r"(?P<name>.+):(?P<source>[A-Za-z]{2,3}(_[A-Za-z]+)?)-(?P<target>[A-Za-z]{2,3}(_[A-Za-z]+)?)")
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2028\u2029\ufeff]+")
@@ -27,7 +28,7 @@ def round_trip(texts: Sequence[str], there: str, back: str) -> list[str]:
     """Each text translated there and back; the text itself where a translation came out blank.
 
     Args:
-        there: `apertium:en-es`; or a folder or hub id of a transformers encoder-decoder, followed by `:en-de` in the
+        there: `apertium:eng-spa`; or a folder or hub id of a transformers encoder-decoder, followed by `:en-de` in the
             model's own codes where it knows many languages.
         back: the same in the other direction.
 
@@ -37,8 +38,8 @@ def round_trip(texts: Sequence[str], there: str, back: str) -> list[str]:
     """
     if not there or not back:
         raise SettingsError(
-            "adapt.augment translate: needs --set augment.there=apertium:en-es --set augment.back=apertium:es-en, or "
-            "the folders of two translators",
+            "adapt.augment translate: needs --set augment.there=apertium:eng-spa --set augment.back=apertium:spa-eng, "
+            "or the folders of two translators",
             field="adapt.augment_there",
         )
     distinct = list(dict.fromkeys(texts))
@@ -69,7 +70,7 @@ class Apertium:
     Texts are handed over on its standard input alone: no part of them is ever an argument or seen by a shell.
 
     Args:
-        pair: one of the command's modes, such as en-es.
+        pair: one of the command's modes, such as eng-spa; en-es stands for it where no mode is called so.
         seconds: longest run over CHUNK texts.
 
     Raises:
@@ -78,15 +79,33 @@ class Apertium:
 
     def __init__(self, pair: str, seconds: float = SECONDS) -> None:
         if not _PAIR.fullmatch(pair):
-            raise SettingsError(f"{APERTIUM}{pair}: not a pair of languages such as en-es", field="adapt.augment_there")
+            raise SettingsError(
+                f"{APERTIUM}{pair}: not a pair of languages such as eng-spa", field="adapt.augment_there"
+            )
         command = shutil.which("apertium")
         if command is None:
             raise SettingsError(
-                f"{APERTIUM}{pair}: the command apertium is not installed; apt-get install apertium apertium-en-es "
+                f"{APERTIUM}{pair}: the command apertium is not installed; apt-get install apertium apertium-eng-spa "
                 "(the second is for English and Spanish)",
                 field="adapt.augment_there",
             )
-        self.pair, self.command, self.seconds = pair, command, seconds
+        self.command, self.seconds = command, seconds
+        self.pair = self._mode(pair)
+
+    def _mode(self, pair: str) -> str:
+        """The mode of that name, or of the same languages by codes of three letters: newer packages have those."""
+        try:
+            known = self._run(["-l"], "", pair).split()
+        except SettingsError:  # an older command does not list its modes: what is wrong shows when it translates
+            known = []
+        longer = "-".join(LONGER.get(code, code) for code in pair.split("-"))
+        if known and pair not in known and longer not in known:
+            raise SettingsError(
+                f"{APERTIUM}{pair}: is not installed (there are {', '.join(known)}); apt-get install "
+                f"apertium-{'-'.join(sorted(longer.split('-')))}",
+                field="adapt.augment_there",
+            )
+        return longer if longer in known and pair not in known else pair
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         found: list[str] = []
@@ -96,16 +115,19 @@ class Apertium:
 
     def _some(self, lines: Sequence[str]) -> list[str]:
         # A blank line ends a sentence for its rules: no word moves from one text to the next.
-        said = self._run("\n\n".join(lines) + "\n")
+        said = self._say("\n\n".join(lines) + "\n")
         found = [plain(part) for part in said.strip("\n").split("\n\n")]
         if len(found) == len(lines):
             return found
-        return [plain(self._run(line + "\n")) for line in lines] if len(lines) > 1 else [plain(said)]
+        return [plain(self._say(line + "\n")) for line in lines] if len(lines) > 1 else [plain(said)]
 
-    def _run(self, text: str) -> str:
+    def _say(self, text: str) -> str:
+        return self._run(["-u", self.pair], text, self.pair)
+
+    def _run(self, options: Sequence[str], text: str, pair: str) -> str:
         # Its own process group: the command is a script, and ending it alone would leave the parts of its pipeline.
         with subprocess.Popen(
-            [self.command, "-u", self.pair],
+            [self.command, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -117,7 +139,7 @@ class Apertium:
                 os.killpg(running.pid, signal.SIGKILL)
                 if isinstance(error, subprocess.TimeoutExpired):
                     raise SettingsError(
-                        f"{APERTIUM}{self.pair}: gave nothing within {self.seconds:g} s; shorten the texts or name "
+                        f"{APERTIUM}{pair}: gave nothing within {self.seconds:g} s; shorten the texts or name "
                         "another translator",
                         field="adapt.augment_there",
                     ) from error
@@ -125,8 +147,8 @@ class Apertium:
         if running.returncode:
             said = plain((err or out).decode("utf-8", "replace"))[:200]
             raise SettingsError(
-                f"{APERTIUM}{self.pair}: the command failed ({said or running.returncode}); apertium -l lists what is "
-                "installed, apt-get install apertium-en-es adds English and Spanish",
+                f"{APERTIUM}{pair}: the command failed ({said or running.returncode}); apertium -l lists what is "
+                "installed, apt-get install apertium-eng-spa adds English and Spanish",
                 field="adapt.augment_there",
             )
         return out.decode("utf-8", "replace")
@@ -157,7 +179,7 @@ class Seq2Seq:
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise SettingsError(
                 f"{name}: no encoder-decoder that transformers can read ({str(error).splitlines()[0][:160]}); name a "
-                "folder of a translator, or apertium:en-es",
+                "folder of a translator, or apertium:eng-spa",
                 field="adapt.augment_there",
             ) from error
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
