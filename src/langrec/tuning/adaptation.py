@@ -106,7 +106,6 @@ class AdaptationSubject:
         return toml({"adapt": {"task": now.task, **changed}})
 
     def command(self, out: Path, values: Mapping[str, str]) -> str:
-        words: list[str]
         now, defaults = with_overrides(self._settings, _texts(values)), AdaptSettings()
         words = ["langrec", "adapt", "--task", now.task, "--model", self._model, "--kind", now.kind]
         for part in ("train", "valid", "events", "items"):
@@ -142,8 +141,8 @@ class AdaptationSubject:
             return float(max(scores))
         found = valid.get(JUDGED[summary["task"]][1])
         if found is None:
-            numbers = ", ".join(name for name, one in valid.items() if isinstance(one, float))
-            way = f"choose --metric among {numbers}" if numbers else "nothing was held out; give --valid"
+            known = ", ".join(name for name, one in valid.items() if isinstance(one, float))
+            way = f"choose --metric among {known}" if known else "nothing was held out; give --valid"
             raise DataError(f"no epoch was judged on validation: {way}", field="metric")
         return float(found)
 
