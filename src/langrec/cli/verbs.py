@@ -13,6 +13,7 @@ VERBS = {
     "train": "langrec.cli.train:train",
     "tune": "langrec.cli.tune:tune",
     "adapt": "langrec.cli.adapt:adapt",
+    "label": "langrec.cli.label:app",
     "evaluate": "langrec.cli.evaluate:evaluate",
     "compress": "langrec.cli.compress:compress",
     "frontier": "langrec.cli.frontier:frontier",
