@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -123,13 +124,14 @@ def test_two_folders_are_blended_and_read_as_a_model(tiny, topics, tmp_path):
         blend(tiny, tmp_path / "a/model", 0.5, tmp_path / "a/model")
 
 
-def test_models_that_differ_are_not_blended(tiny, topics, tmp_path):
+def test_models_that_differ_are_not_blended(tiny, tmp_path):
     from tiny_lm import tiny_lm
 
     other = tiny_lm(tmp_path / "other", dim=16)
     with pytest.raises(BundleError, match="differ"):
         blend(other, tiny, 0.5, tmp_path / "out")
-    run(tiny, topics, tmp_path / "a", kind="side", rate=0.0)
+    shutil.copytree(tiny, tmp_path / "a/model")
+    (tmp_path / "a/model/side.safetensors").write_bytes(b"")
     with pytest.raises(SettingsError, match=r"keep\.interpolate"):
         blend(tiny, tmp_path / "a/model", 0.5, tmp_path / "out2")
 

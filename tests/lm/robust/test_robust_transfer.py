@@ -26,6 +26,7 @@ def domains(topics, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_every_domain_is_measured_before_and_after_each_turn(tiny, topics, tmp_path):
     first, second = domains(topics, tmp_path)
     settings = AdaptSettings(kind="lora", epochs=1, batch=8, precision="fp32")
