@@ -13,7 +13,10 @@ from langrec.cli.options import AsJson, Overrides, Recipe, bar, check_out_file, 
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Choose texts to label next, merge labels, flag wrong ones, spread sure ones.",
+    help="""Choose texts to label next, merge labels, flag wrong ones, spread sure ones.
+
+    Example: langrec label next --pool texts.csv --labelled labelled.csv --count 50 --out next.csv
+    """,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
