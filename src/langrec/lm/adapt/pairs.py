@@ -18,7 +18,7 @@ from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
 from langrec.lm.adapt.metrics import interval
-from langrec.lm.robust.keep import with_replay
+from langrec.lm.adapt.rows import read_rows
 
 Places = npt.NDArray[np.int64]
 # Titles of a history that are read, newest first.
@@ -199,28 +199,7 @@ def hold_out_pairs(pairs: Pairs, share: float, seed: int) -> tuple[Places, Place
 
 def run(job: Job) -> tuple[Result, PairsTask]:
     """Reads the pairs, trains, and measures."""
-    settings, files = job.settings, job.files
-    valid: Pairs | None
-    test: Pairs | None
-    if files.events is not None:
-        from langrec.lm.adapt.from_log import FromLog
-
-        log = FromLog(files.events, files.items, settings.seed)
-        train, valid, test = (log.pairs(name) for name in ("train", "valid", "test"))
-        job.notes += log.notes
-    else:
-        train = read_pairs(files.source())
-        valid = read_pairs(files.valid) if files.valid else None
-        test = read_pairs(files.test) if files.test else None
-    if settings.shots:
-        picked = np.random.default_rng(settings.seed).permutation(len(train))[: settings.shots]
-        train = train.take(np.sort(picked))
-        job.notes.append(f"{len(train)} rows were drawn by seed {settings.seed}.")
-    if valid is None:
-        kept, held = hold_out_pairs(train, settings.valid_share, settings.seed)
-        train, valid = train.take(kept), train.take(held)
-        job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
-    train = with_replay(train, settings, read_pairs, job.notes)
+    train, valid, test = read_rows(job, read_pairs, lambda log, name: log.pairs(name), hold_out_pairs)
     job.told("read the texts", 0, 0)
     task = PairsTask(job.adapted, train, valid)
     job.fit_encoder(task)

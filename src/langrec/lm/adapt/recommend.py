@@ -32,7 +32,7 @@ from langrec.lm.adapt.preference import (
     rows_of,
     titles_of,
 )
-from langrec.lm.robust.keep import with_replay
+from langrec.lm.adapt.rows import read_rows
 
 LABELS = ("not_recommend", "recommend")
 
@@ -192,34 +192,13 @@ def question(rows: Rows, i: int, titles: Sequence[str]) -> str:
 
 def run(job: Job) -> tuple[Result, Recommend]:
     """Reads the rows, trains, and measures."""
-    settings, files = job.settings, job.files
-    valid: Choices | None
-    test: Choices | None
-    if files.events is not None:
-        from langrec.lm.adapt.from_log import FromLog
-
-        log = FromLog(files.events, files.items, settings.seed)
-        train, valid, test = (log.choices(name) for name in ("train", "valid", "test"))
-        job.notes += log.notes
-    else:
-        train = read_choices(files.source())
-        valid = read_choices(files.valid) if files.valid else None
-        test = read_choices(files.test) if files.test else None
-    if settings.shots:
-        picked = np.random.default_rng(settings.seed).permutation(len(train))[: settings.shots]
-        train = train.take(np.sort(picked))
-        job.notes.append(f"{len(train)} rows were drawn by seed {settings.seed}.")
-    if valid is None:
-        kept, held = hold_out_choices(train, settings.valid_share, settings.seed)
-        train, valid = train.take(kept), train.take(held)
-        job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
-    train = with_replay(train, settings, read_choices, job.notes)
+    train, valid, test = read_rows(job, read_choices, lambda log, name: log.choices(name), hold_out_choices)
     job.told("read the texts", 0, 0)
-    task = Recommend(job.adapted, train, valid, test, settings.floor)
+    task = Recommend(job.adapted, train, valid, test, job.settings.floor)
     if task.judged:
         rows = len(task.rows["train"])
         job.notes.append(f"The titles of the {len(train)} histories were used as rows too: {rows} rows in all.")
-        if settings.floor:
+        if job.settings.floor:
             job.notes.append("The share of liked titles in the history is a feature: AUC of it alone is floor_auc.")
     job.fit_encoder(task)
     measured, frames = {}, {}
