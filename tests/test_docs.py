@@ -17,7 +17,7 @@ import typer
 
 import langrec
 from langrec.cli import verbs
-from langrec.recipe import ENV_PREFIX, load_settings
+from langrec.recipe import ENV_PREFIX, load_settings, section_types
 from langrec.registry import SCORERS
 from langrec.settings import Settings
 
@@ -28,7 +28,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # What may stand after a slash at the start of a word: our routes, and the end of an int8 encoder's identity.
 ROUTES = {"api", "console", "metrics", "openapi.json", "docs", "int8"}
-SECTIONS = typing.get_type_hints(Settings)
+SECTIONS = section_types()
 HOSTS = {"127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org"}
 
 
@@ -42,13 +42,15 @@ def page_id(path):
 def settings_reference():
     """docs/settings.md: a table per section, from the dataclasses and their docstrings."""
     lines = []
-    for section, cls in typing.get_type_hints(Settings).items():
+    for section, cls in SECTIONS.items():
         meanings = attribute_lines(cls)
         lines += [f"## [{section}]", "", cls.__doc__.split("\n", 1)[0], ""]
         lines += ["| key | default | meaning | variable |", "| --- | --- | --- | --- |"]
         for field in dataclasses.fields(cls):
+            if f"{section}.{field.name}" in SECTIONS:
+                continue
             default = toml_value(getattr(cls(), field.name))
-            variable = f"{ENV_PREFIX}{section}_{field.name}".upper()
+            variable = f"{ENV_PREFIX}{section}_{field.name}".replace(".", "_").upper()
             meaning = meanings[field.name] + choices(typing.get_type_hints(cls)[field.name])
             lines.append(f"| `{field.name}` | `{default}` | {cell(meaning)} | `{variable}` |")
         lines.append("")
@@ -161,7 +163,7 @@ def test_the_reference_says_what_the_code_says(name):
 
 
 def test_every_setting_says_what_it_means():
-    for section, cls in typing.get_type_hints(Settings).items():
+    for section, cls in SECTIONS.items():
         documented = set(attribute_lines(cls))
         assert documented == {field.name for field in dataclasses.fields(cls)}, section
 

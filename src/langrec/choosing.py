@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,18 @@ TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens", "text_tower")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """What the encoders read from the catalogue: encoders and (n, d) item vectors by space."""
+    """What the encoders read from the catalogue: encoders and (n, d) item vectors by space.
+
+    Attributes:
+        made: how the encoder was adapted and made cheaper, see `adapting.Reader`.
+        notes: what of that could not be done.
+    """
 
     encoders: Mapping[str, Any]
     vectors: Mapping[str, FloatMatrix]
     texts: list[str]
+    made: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def identities(self) -> dict[str, str]:

@@ -38,7 +38,7 @@ from langrec.lm.compress.work import Healing, saved
 from langrec.lm.model import find_model
 from langrec.protocols import Progress
 from langrec.retrieval.vectors import Vectors
-from langrec.settings import Settings
+from langrec.settings import CompressSettings, EncoderAdaptSettings, Settings
 from langrec.training import MIX, evaluate_models
 from langrec.types import FloatMatrix
 
@@ -238,7 +238,8 @@ def mix_ndcg(dataset: Dataset, settings: Settings) -> Callable[[Path], float]:
     """What `frontier` takes as `mix`: the NDCG@10 of the whole recommender whose texts a saved encoder reads."""
 
     def measured(folder: Path) -> float:
-        own = replace(settings, encoder=replace(settings.encoder, name=str(folder)))
+        encoder = replace(settings.encoder, name=str(folder), adapt=EncoderAdaptSettings())
+        own = replace(settings, encoder=encoder, compress=CompressSettings())
         report, _ = evaluate_models(dataset, own, (MIX,))
         return report.value(MIX, METRIC)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import operator
 import os
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -42,22 +44,20 @@ def load_settings(
         for section, table in _read_toml(recipe).items():
             if not isinstance(table, Mapping):
                 raise SettingsError(f"{recipe}: '{section}' must be a table such as [{section}]", field=section)
-            for key, value in table.items():
-                _set(tables, section, key, value, where=str(recipe))
+            _set_all(tables, section, table, where=str(recipe))
     for name, text in sorted((os.environ if environ is None else environ).items()):
         found = _variable(name)
         if found is not None:
             _set(tables, *found, text, where=name)
     for override in overrides:
         path, equals, text = override.partition("=")
-        section, dot, key = path.strip().partition(".")
+        first, dot, rest = path.strip().partition(".")
         if not (equals and dot):
             raise SettingsError(f"--set {override}: write it as section.key=value, such as split.kind=loo")
+        inner, _, key = path.strip().rpartition(".")
+        section, key = (inner, key) if inner in section_types() else (first, rest)
         _set(tables, section, key, text, where="--set")
-    sections = {
-        f.name: dataclasses.replace(_default(f), **tables.get(f.name, {})) for f in dataclasses.fields(Settings)
-    }
-    settings = Settings(**sections)
+    settings = _built(tables)
     check_settings(settings)
     return settings
 
@@ -67,6 +67,13 @@ _LEAST = {
     "encoder.max_tokens": 1,
     "encoder.token_budget": 1,
     "encoder.threads": 0,
+    "encoder.adapt.rows": 1,
+    "encoder.adapt.epochs": 0,
+    "encoder.adapt.rate": 0,
+    "encoder.adapt.max_tokens": 3,
+    "encoder.adapt.seed": 0,
+    "compress.epochs": 1,
+    "compress.minutes": 0,
     "retrieval.als_dim": 1,
     "retrieval.userknn_neighbours": 1,
     "ranking.candidates": 1,
@@ -98,8 +105,7 @@ def check_settings(settings: Settings) -> None:
             f"data.min_time: {settings.data.min_time!r} is not an ISO date such as 1980-01-01", field="data.min_time"
         ) from error
     for path, least in _LEAST.items():
-        section, _, key = path.partition(".")
-        value = getattr(getattr(settings, section), key)
+        value = operator.attrgetter(path)(settings)
         if not value >= least:
             raise SettingsError(f"{path}: {value} must be at least {least}", field=path)
     if not settings.retrieval.scorers:
@@ -131,11 +137,8 @@ def from_dict(values: Mapping[str, Mapping[str, Any]], where: str) -> Settings:
     """The inverse of `to_dict`; `where` names the source in errors."""
     tables: dict[str, dict[str, Any]] = {}
     for section, table in values.items():
-        for key, value in table.items():
-            _set(tables, section, key, value, where=where)
-    return Settings(
-        **{f.name: dataclasses.replace(_default(f), **tables.get(f.name, {})) for f in dataclasses.fields(Settings)}
-    )
+        _set_all(tables, section, table, where)
+    return _built(tables)
 
 
 def _plain(value: Any) -> Any:
@@ -144,8 +147,26 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _default(section: dataclasses.Field[Any]) -> Any:
-    return typing.get_type_hints(Settings)[section.name]()
+@functools.cache
+def section_types() -> dict[str, Any]:
+    """The dataclass of every section by name; one within another as `encoder.adapt`."""
+
+    def within(cls: Any, before: str) -> Iterator[tuple[str, Any]]:
+        for name, hint in typing.get_type_hints(cls).items():
+            if dataclasses.is_dataclass(hint):
+                yield before + name, hint
+                yield from within(hint, f"{before}{name}.")
+
+    return dict(within(Settings, ""))
+
+
+def _built(tables: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """The settings of tables by section, the inner sections put into the outer ones."""
+    found: dict[str, Any] = {}
+    for section in reversed(section_types()):
+        within = {name.rpartition(".")[2]: found[name] for name in found if name.rpartition(".")[0] == section}
+        found[section] = section_types()[section](**tables.get(section, {}), **within)
+    return Settings(**{name: value for name, value in found.items() if "." not in name})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -179,18 +200,32 @@ def _variable(name: str) -> tuple[str, str] | None:
 
 def _env_names() -> dict[str, tuple[str, str]]:
     names: dict[str, tuple[str, str]] = {}
-    for section in dataclasses.fields(Settings):
-        for key in dataclasses.fields(_default(section)):
-            names[f"{ENV_PREFIX}{section.name}_{key.name}".upper()] = (section.name, key.name)
+    for section, cls in section_types().items():
+        for key in dataclasses.fields(cls):
+            if f"{section}.{key.name}" not in section_types():
+                names[f"{ENV_PREFIX}{section}_{key.name}".replace(".", "_").upper()] = (section, key.name)
     return names
 
 
+def _set_all(tables: dict[str, dict[str, Any]], section: str, table: Mapping[str, Any], where: str) -> None:
+    """A section's values, those of sections within it too."""
+    for key, value in table.items():
+        if f"{section}.{key}" in section_types() and isinstance(value, Mapping):
+            _set_all(tables, f"{section}.{key}", value, where)
+        else:
+            _set(tables, section, key, value, where)
+
+
 def _set(tables: dict[str, dict[str, Any]], section: str, key: str, value: Any, where: str) -> None:
-    sections = {f.name: f for f in dataclasses.fields(Settings)}
+    sections = section_types()
     if section not in sections:
         raise SettingsError(f"{where}: unknown section {section}{_near(section, sections)}", field=section)
-    cls = typing.get_type_hints(Settings)[section]
-    hints = typing.get_type_hints(cls)
+    hints = {
+        name: h for name, h in typing.get_type_hints(sections[section]).items() if f"{section}.{name}" not in sections
+    }
+    if f"{section}.{key}" in sections:
+        inner = f"{section}.{key}"
+        raise SettingsError(f"{where}: {inner} is a table: write [{inner}], or --set {inner}.key=value", field=inner)
     if key not in hints:
         raise SettingsError(f"{where}: unknown key {section}.{key}{_near(key, hints)}", field=f"{section}.{key}")
     try:

@@ -8,6 +8,23 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
+class FileSettings:
+    """Files that `langrec train` and `langrec evaluate` read where the command line names none.
+
+    Attributes:
+        events: events: a file, or a folder with events and items; as all here, seen from the working folder.
+        items: items: a file or folder; empty = those in the folder of the events.
+        users: users: a file or folder; empty = those in the folder of the events.
+        out: folder of the releases that `langrec train` writes.
+    """
+
+    events: str = ""
+    items: str = ""
+    users: str = ""
+    out: str = "releases"
+
+
+@dataclass(frozen=True, slots=True)
 class DataSettings:
     """Reading and cleaning of events and items; every step is counted in the report.
 
@@ -57,6 +74,35 @@ class SplitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderAdaptSettings:
+    """The encoder tuned before it reads, on texts and events of the training part alone; off unless a task is named.
+
+    Attributes:
+        task: pairs brings items together that the same user liked; pretrain learns the catalogue's language, without
+            events; off leaves the model as it is.
+        kind: which parameters are trained; side and last read the frozen layers once and are the cheapest.
+        pairs: items pairs an item's text with that of one of the user's ten likes before it; histories with the titles
+            of all ten, as one text.
+        rows: pairs drawn, at most.
+        epochs: at most so many; 0 = the kind's own.
+        rate: learning rate; 0 = the kind's own.
+        max_tokens: longest text in training.
+        seed: of drawing, order, initial weights and dropout.
+        more: further settings of `langrec adapt`, each written name=value.
+    """
+
+    task: Literal["off", "pairs", "pretrain"] = "off"
+    kind: Literal["full", "last", "adapter", "lora", "adalora", "dora", "ia3", "bitfit", "side"] = "side"
+    pairs: Literal["items", "histories"] = "items"
+    rows: int = 20_000
+    epochs: int = 0
+    rate: float = 0.0
+    max_tokens: int = 128
+    seed: int = 0
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderSettings:
     """What reads the items' texts.
 
@@ -68,6 +114,7 @@ class EncoderSettings:
         token_budget: padded tokens in one batch.
         threads: threads of the runtime; 0 = all cores.
         cache: folder of exported models and vectors; empty = the user's cache folder.
+        adapt: a section of its own.
     """
 
     name: str = "minilm"
@@ -77,6 +124,25 @@ class EncoderSettings:
     token_budget: int = 512
     threads: int = 0
     cache: str = ""
+    adapt: EncoderAdaptSettings = field(default_factory=EncoderAdaptSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class CompressSettings:
+    """The encoder, adapted or not, made cheaper before it reads; the catalogue's texts judge what each step keeps.
+
+    Attributes:
+        steps: as in `langrec compress --steps`, such as drop:2, prune:units=0.5, quantise; empty = none. They also
+            decide how the model is run, whatever `encoder.runtime` says.
+        heal: train after drop and prune.
+        epochs: most passes over the texts when training.
+        minutes: no such epoch begins later; 0 = no limit.
+    """
+
+    steps: tuple[str, ...] = ()
+    heal: bool = True
+    epochs: int = 6
+    minutes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,9 +424,11 @@ class ServeSettings:
 class Settings:
     """Every section."""
 
+    files: FileSettings = field(default_factory=FileSettings)
     data: DataSettings = field(default_factory=DataSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    compress: CompressSettings = field(default_factory=CompressSettings)
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     id_tower: IdTowerSettings = field(default_factory=IdTowerSettings)
     text_tower: TextTowerSettings = field(default_factory=TextTowerSettings)

@@ -1,7 +1,8 @@
 """The order of a training run, on one page.
 
-split -> read the texts -> choose each scorer's settings on validation -> learn the mix there -> refit on all that
-lies before the test -> measure -> refit on everything -> write the release.
+split -> adapt the encoder and make it cheaper, where wanted -> read the texts -> choose each scorer's settings on
+validation -> learn the mix there -> refit on all that lies before the test -> measure -> refit on everything -> write
+the release.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from langrec.adapting import check, reader
 from langrec.bundle import versions, write_release
 from langrec.choosing import Chosen, Reading, choose, enters_mix, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events, joined
 from langrec.data.splits import Split, split_events
-from langrec.encoders import load_encoder
 from langrec.encoders.cache import encode_cached
 from langrec.errors import DataError
 from langrec.evaluation.beside import Bound, Control
@@ -76,10 +77,11 @@ def train(
     settings = settings or Settings()
     releases = releases or Path("releases")
     told = progress or _untold
-    reading = read_texts(dataset, settings, told)
+    check(settings)
     split = _split(dataset, settings)
+    reading = read_texts(dataset, settings, told, split.train, steps)
     chosen = choose(dataset, split, reading, settings, told, steps)
-    report, notes = None, chosen.notes
+    report, notes = None, (*reading.notes, *chosen.notes)
     if len(_questions(dataset, split)):
         report = measure_split(dataset, split, reading, chosen, settings, progress=told, steps=steps)
     else:
@@ -103,6 +105,7 @@ def train(
         },
         "weights": dict(zip(chosen.mix.names, chosen.mix.weights.tolist(), strict=True)),
         "notes": list(notes),
+        **reading.made,
     }
     told("write the release", 0, 0)
     releases.mkdir(parents=True, exist_ok=True)
@@ -147,8 +150,9 @@ def evaluate_models(
     fitted = own if MIX in names else tuple(name for name in own if name in (*wanted, fallback))
     retrieval = dataclasses.replace(settings.retrieval, scorers=tuple(dict.fromkeys((*fitted, *wanted))))
     settings = dataclasses.replace(settings, retrieval=retrieval)
-    reading = read_texts(dataset, settings, told)
+    check(settings)
     split = split_events(dataset.events, len(dataset.users), settings.split)
+    reading = read_texts(dataset, settings, told, split.train, steps)
     chosen = choose(dataset, split, reading, settings, told, steps, mix=MIX in names)
     told("fit for the test", 0, 0)
     timed: dict[str, float] = {}
@@ -161,18 +165,27 @@ def evaluate_models(
     return first, second
 
 
-def read_texts(dataset: Dataset, settings: Settings, told: Progress) -> Reading:
-    """Every item's text, read once: the vectors come from the cache where the text was read before."""
+def read_texts(
+    dataset: Dataset, settings: Settings, told: Progress, events: Events | None = None, steps: Path | None = None
+) -> Reading:
+    """Every item's text, read once: the vectors come from the cache where the text was read before.
+
+    Args:
+        events: of the training part, for the encoder to be adapted and made cheaper as the settings say; None takes
+            it as it is.
+        steps: where finished steps are kept; None = the cache folder.
+    """
     texts = dataset.catalogue.texts(settings.encoder.fields)
     spaces = {getattr(find("scorers", kind_of(name)[0]), "space", None) for name in settings.retrieval.scorers}
     wanted = [space for space in ("vectors", "tokens") if space in spaces]
     if not wanted:
         return Reading({}, {}, texts)
-    encoder = load_encoder(settings.encoder, progress=told)
+    own = reader(dataset, events, settings, told, steps)
+    encoder = own.encoder
     encoders = {"vectors": encoder, "tokens": encoder.static()}
     folder = Path(settings.encoder.cache) if settings.encoder.cache else cache_folder()
     vectors = {space: encode_cached(encoders[space], texts, folder / "vectors", progress=told) for space in wanted}
-    return Reading({space: encoders[space] for space in wanted}, vectors, texts)
+    return Reading({space: encoders[space] for space in wanted}, vectors, texts, own.made, own.notes)
 
 
 def measure_split(
@@ -230,6 +243,7 @@ def measure_split(
         "n_items": len(dataset.catalogue),
         "n_events": len(dataset.events),
         "encoders": reading.identities,
+        **reading.made,
         "params": {name: {**fit_, **run} for name, (fit_, run) in chosen.params.items()},
         "validation": dict(chosen.scores),
         "mix": {**chosen.mix.to_dict(), "validation": dict(chosen.mix_scores), "ranker": chosen.why},

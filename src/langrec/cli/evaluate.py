@@ -10,22 +10,23 @@ import typer
 
 from langrec.cli.options import (
     AsJson,
-    EventsPath,
+    EventsOrRecipe,
     ItemsPath,
     Overrides,
     Recipe,
     UsersPath,
     bar,
     check_out,
-    read,
+    read_files,
     settings_of,
     with_cut,
+    with_files,
 )
 from langrec.registry import check_scorer
 
 
 def evaluate(
-    events: EventsPath,
+    events: EventsOrRecipe = None,
     items: ItemsPath = None,
     users: UsersPath = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("evaluation"),
@@ -52,13 +53,14 @@ def evaluate(
 
     seeds = [] if seed is None else [f"evaluate.seed={seed}", f"ranking.seed={seed}"]
     settings = with_cut(settings_of(recipe, [*(overrides or []), *seeds]), split, cut)
+    settings = with_files(settings, events, items, users)
     names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else ()
     for name in names:
         if name != "mix":
             check_scorer(name, "--models")
     check_out(out)
     with bar() as told:
-        dataset = read(events, items, settings, out / "rejected.parquet", told, users)
+        dataset = read_files(settings, out / "rejected.parquet", told)
         first, second = evaluate_models(dataset, settings, names, progress=told)
         first.write(out, page=html)
         if second is not None:

@@ -21,6 +21,10 @@ from langrec.recipe import load_settings
 from langrec.settings import Settings
 
 EventsPath = Annotated[Path, typer.Option("--events", help="Events: a file, or a folder with events and items.")]
+EventsOrRecipe = Annotated[
+    Path | None,
+    typer.Option("--events", help="Events: a file, or a folder with events and items; default: files.events."),
+]
 ItemsPath = Annotated[Path | None, typer.Option("--items", help="Items: a file or folder.")]
 UsersPath = Annotated[
     Path | None, typer.Option("--users", help="Users: a file or folder; default: that in the folder of the events.")
@@ -65,6 +69,31 @@ def bar() -> Iterator[Bar]:
 def settings_of(recipe: Path | None, overrides: list[str] | None) -> Settings:
     """Settings from defaults, recipe, environment and `--set`."""
     return load_settings(recipe, overrides or [])
+
+
+def with_files(
+    settings: Settings, events: Path | None, items: Path | None, users: Path | None, out: Path | None = None
+) -> Settings:
+    """Settings with the files of the command line; where it names events, items and users of a recipe count no more.
+
+    Raises:
+        DataError: neither names events.
+    """
+    named = {"events": events, "items": items, "users": users, "out": out}
+    files = settings.files if events is None else dataclasses.replace(settings.files, events="", items="", users="")
+    files = dataclasses.replace(files, **{name: str(path) for name, path in named.items() if path is not None})
+    if not files.events:
+        raise DataError(
+            "--events: name a file or a folder of events, or write files.events in a recipe", field="events"
+        )
+    return dataclasses.replace(settings, files=files)
+
+
+def read_files(settings: Settings, rejected: Path | None, told: Bar) -> Dataset:
+    """The dataset of `settings.files`, see `read`."""
+    files = settings.files
+    items, users = (Path(name).expanduser() if name else None for name in (files.items, files.users))
+    return read(Path(files.events).expanduser(), items, settings, rejected, told, users)
 
 
 def read(

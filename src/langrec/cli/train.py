@@ -10,23 +10,28 @@ import typer
 
 from langrec.cli.options import (
     AsJson,
-    EventsPath,
+    EventsOrRecipe,
     ItemsPath,
     Overrides,
     Recipe,
     UsersPath,
     bar,
     check_out,
-    read,
+    read_files,
     settings_of,
+    with_files,
 )
+from langrec.errors import SettingsError
 
 
 def train(
-    events: EventsPath,
+    recipe_file: Annotated[Path | None, typer.Argument(help="TOML file with settings, the same as --recipe.")] = None,
+    events: EventsOrRecipe = None,
     items: ItemsPath = None,
     users: UsersPath = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of releases.")] = Path("releases"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of releases; default: files.out, which is releases.")
+    ] = None,
     recipe: Recipe = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -35,6 +40,8 @@ def train(
 
     Example: `langrec train --events events.csv --items items.csv --out releases`
 
+    Example: `langrec train recipes/adapted.toml --events ml-latest-small`
+
     Example: `langrec train --events ml-latest-small --out releases --set split.cut=0.6,0.8 --set encoder.name=hashing`
 
     Rows that cleaning sets aside are written to `OUT/rejected.parquet` with their file, row and reason.
@@ -42,10 +49,12 @@ def train(
     from langrec.bundle import Bundle
     from langrec.training import train as run
 
-    settings = settings_of(recipe, overrides)
-    check_out(out)
+    if recipe_file and recipe and recipe_file != recipe:
+        raise SettingsError(f"--recipe {recipe}: {recipe_file} is named too; give one of them", field="recipe")
+    settings = with_files(settings_of(recipe_file or recipe, overrides), events, items, users, out)
+    out = check_out(Path(settings.files.out).expanduser())
     with bar() as told:
-        dataset = read(events, items, settings, out / "rejected.parquet", told, users)
+        dataset = read_files(settings, out / "rejected.parquet", told)
         folder, report = run(dataset, settings, out, progress=told)
     notes = Bundle.open(folder, verify=False).manifest["notes"]
     if as_json:

@@ -132,7 +132,7 @@ class RecommenderSubject:
         return f"langrec train --recipe {out / 'best.toml'}"
 
     def _chosen(self, settings: Settings, told: Progress) -> Chosen:
-        reading = read_texts(self._dataset, settings, told)
+        reading = read_texts(self._dataset, settings, told, self._split.train, self._steps)
         return choose(self._dataset, self._split, reading, settings, told, self._steps, mix=self._of == MIX)
 
     def _with(self, values: Mapping[str, str]) -> Settings:
