@@ -20,7 +20,7 @@ from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.data.splits import Split
-from langrec.errors import BundleError, DataError
+from langrec.errors import BundleError, DataError, SettingsError
 from langrec.evaluation.lists import top_lists
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
 from langrec.fusing import blocks, gain, learn
@@ -244,13 +244,16 @@ def board_of(settings: Settings) -> Any:
     """What takes the scalars of trainings; None where the settings want none.
 
     Raises:
-        MissingExtra: TensorBoard is not installed.
+        MissingExtra: TensorBoard, or what training.track names, is not installed.
+        SettingsError: training.track without a folder.
     """
     if not settings.training.tensorboard:
+        if settings.training.track:
+            raise SettingsError("training.track: needs training.tensorboard, the folder of the runs", field="training")
         return None
     from langrec.towers.board import Board
 
-    return Board(Path(settings.training.tensorboard))
+    return Board(Path(settings.training.tensorboard), settings.training.track)
 
 
 def towers_folder(steps: Path | None) -> Path | None:

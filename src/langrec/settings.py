@@ -286,9 +286,11 @@ class TrainingSettings:
     Attributes:
         tensorboard: folder for TensorBoard's scalars of the towers (loss, NDCG@10 and learning rate of each epoch), a
             run per training; trainings that the cache holds write nothing. Empty = none.
+        track: wandb, mlflow: take these scalars too, in the same folder unless their own variables point elsewhere.
     """
 
     tensorboard: str = ""
+    track: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
