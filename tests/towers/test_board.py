@@ -12,7 +12,7 @@ import pytest
 import worlds
 from langrec.choosing import board_of
 from langrec.data.fitting import FitData
-from langrec.errors import MissingExtra
+from langrec.errors import MissingExtra, SettingsError
 from langrec.settings import IdTowerSettings, Settings, TrainingSettings
 from langrec.towers.board import Board
 from langrec.towers.tower import IdTower
@@ -82,3 +82,21 @@ def test_without_tensorboard_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match=r"training\.tensorboard = 'runs' \(or leave it empty\).*langrec\[lm\]"):
         board_of(replace(Settings(), training=TrainingSettings(tensorboard="runs")))
+
+
+@pytest.mark.slow
+def test_what_is_named_takes_the_scalars_too(tmp_path):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("alembic")
+    board = board_of(replace(Settings(), training=TrainingSettings(tensorboard=str(tmp_path), track=("mlflow",))))
+    board("id_tower", {"loss": 0.5, "ndcg@10": np.nan}, 1)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'id_tower' / 'mlflow' / 'mlflow.db'}")
+    (found,) = client.search_runs([client.get_experiment_by_name("langrec").experiment_id])
+    assert found.data.metrics == {"loss": 0.5}
+
+
+def test_names_without_a_folder_are_refused():
+    with pytest.raises(SettingsError, match=r"training\.track: needs training\.tensorboard"):
+        board_of(replace(Settings(), training=TrainingSettings(track=("mlflow",))))

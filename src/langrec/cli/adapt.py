@@ -40,6 +40,10 @@ def adapt(
     more: Annotated[
         list[str] | None, typer.Option("--also", help="joint: task=file of a further task; may be given often.")
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", help="wandb or mlflow beside TensorBoard; may be given often. Local by default."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch of an interrupted run.")] = False,
     overrides: SettingValues = None,
     as_json: AsJson = False,
@@ -71,7 +75,9 @@ def adapt(
     check_out(out)
     with bar() as told:
         files = {"events": events, "items": items, "text": text, "label": label, "more": further}
-        summary = _run(model, settings, {"train": train, "valid": valid, "test": test, **files}, out, resume, told)
+        summary = _run(
+            model, settings, {"train": train, "valid": valid, "test": test, **files}, out, resume, track, told
+        )
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return
@@ -84,7 +90,9 @@ def adapt(
     print(f"report {out / 'report.html'}")
 
 
-def _run(model: str, settings: Any, files: dict[str, Any], out: Path, resume: bool, told: Any) -> dict[str, Any]:
+def _run(
+    model: str, settings: Any, files: dict[str, Any], out: Path, resume: bool, track: list[str] | None, told: Any
+) -> dict[str, Any]:
     from langrec.errors import MissingExtra
 
     try:
@@ -94,7 +102,7 @@ def _run(model: str, settings: Any, files: dict[str, Any], out: Path, resume: bo
     from langrec.lm.adapt.job import Files
     from langrec.lm.adapt.run import adapt as run
 
-    return run(model, settings, Files(**files), out, resume=resume, told=told)
+    return run(model, settings, Files(**files), out, resume=resume, told=told, track=track or ())
 
 
 def table(summary: dict[str, Any]) -> Any:

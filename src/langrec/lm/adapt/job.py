@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import Epoch, Task, choose_precision, fit
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.lm.model import TextModel, find_model, read_json
+from langrec.lm.tracking import IDS, Tracker, check
 
 Told = Callable[[str, int, int], None]
 RUN = "run.json"
@@ -93,6 +94,7 @@ class Job:
     Attributes:
         notes: what a reader of the numbers should know, one sentence each.
         epochs: rows of the training, as the loop gave them.
+        board: takes the numbers of the training.
     """
 
     def __init__(
@@ -104,19 +106,26 @@ class Job:
         *,
         resume: bool = False,
         told: Told | None = None,
+        track: Sequence[str] = (),
     ) -> None:
         """Finds and loads the model.
 
+        Args:
+            track: what takes the numbers of the training beside TensorBoard: wandb, mlflow.
+
         Raises:
-            SettingsError: there is no such model, or the folder holds a run with other settings.
-            MissingExtra: torch, transformers or peft is not installed.
+            SettingsError: there is no such model or tracker, or the folder holds a run with other settings.
+            MissingExtra: torch, transformers, peft or a tracker's library is not installed.
         """
+        trackers = check(track, "--track")
         self.files, self.out, self.told = files, out, told or (lambda *_: None)
         self.model: TextModel = find_model(name, settings.max_tokens)
         self.notes: list[str] = []
         self.epochs: list[Epoch] = []
         self._start = time.perf_counter()
         self._run = self._begin(settings, resume)
+        shown = {"model": self.model.name, **asdict(settings)}
+        self.board = Tracker(out, out.resolve().name, trackers, shown, board=out / "tensorboard")
         self.told("load the model", 0, 0)
         self.adapted = Adapted(self.model, settings)
         self.settings = self.adapted.settings
@@ -139,6 +148,7 @@ class Job:
         if not was:
             for old in ("checkpoint", "tensorboard", "model"):
                 shutil.rmtree(self.out / old, ignore_errors=True)
+            (self.out / IDS).unlink(missing_ok=True)  # another run, with numbers of its own
         self.out.mkdir(parents=True, exist_ok=True)
         return {**now, **was}
 
@@ -162,7 +172,7 @@ class Job:
             task,
             precision=self.precision,
             folder=self.out / "checkpoint",
-            board=self.out / "tensorboard",
+            board=self.board,
             told=self.told,
         )
         if self.settings.keep_interpolate < 1:

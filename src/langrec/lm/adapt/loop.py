@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from langrec.lm.precision import autocast, faster_precision
 from langrec.lm.robust import keep
 from langrec.lm.robust.adversarial import attack_of
 from langrec.lm.schedule import Share
+from langrec.lm.tracking import Tracker
 
 log = logging.getLogger(__name__)
 # Batches whose texts are sorted by length together: enough that padding is small, few enough that order stays random.
@@ -68,7 +70,7 @@ def fit(
     *,
     precision: str,
     folder: Path | None = None,
-    board: Path | None = None,
+    board: Tracker | None = None,
     told: Callable[[str, int, int], None] | None = None,
 ) -> list[Epoch]:
     """Trains in place for at most `settings.epochs`, and leaves model and heads as they were at the best epoch.
@@ -78,7 +80,7 @@ def fit(
     Args:
         precision: fp32, bf16 or fp16.
         folder: keeps a checkpoint after each epoch; a second call with the same folder goes on after the last one.
-        board: where TensorBoard's events go.
+        board: takes the numbers of every step and epoch.
         told: is told of every step, and of every epoch's score.
 
     Returns:
@@ -108,7 +110,7 @@ def fit(
         return loss.detach()
 
     history, best = _resume(folder, modules, optimiser, adapted, scaler)
-    with _board(board) as write:
+    with board or nullcontext(_untold) as write:
         if not history:
             score, valid = task.judge(precision)
             history.append(Epoch(0, math.nan, score, 0.0, 0.0, valid))
@@ -235,24 +237,5 @@ def _resume(
     return [Epoch(**row) for row in saved.history], saved.best
 
 
-class _board:  # noqa: N801 - used as a function
-    """TensorBoard's writer while the block runs: called with name, value and step; silent without a folder."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._writer: Any = None
-
-    def __enter__(self) -> Callable[[str, float, int], None]:
-        if self._folder is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self._folder))
-        return self._write
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def _write(self, name: str, value: float, step: int) -> None:
-        if self._writer is not None and not math.isnan(value):
-            self._writer.add_scalar(name, value, step)
+def _untold(name: str, value: float, step: int) -> None:
+    """Where no board is."""

@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ RUNS = {name: f"langrec.lm.adapt.{name}" for name in ("classify", "recommend", "
 
 
 def adapt(
-    model: str, settings: AdaptSettings, files: Files, out: Path, *, resume: bool = False, told: Told | None = None
+    model: str,
+    settings: AdaptSettings,
+    files: Files,
+    out: Path,
+    *,
+    resume: bool = False,
+    told: Told | None = None,
+    track: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Adapts a model and writes metrics.json, predictions.parquet, report.html and model/ into `out`.
 
@@ -26,17 +34,25 @@ def adapt(
         model: a packaged name (minilm), a folder, or a hub id.
         resume: go on after the last finished epoch of an interrupted run in `out`; the result is that of a run that
             went through.
+        track: what takes the numbers of the training beside TensorBoard: wandb, mlflow.
 
     Returns:
         The content of metrics.json.
 
     Raises:
         DataError: a file cannot be read, a column is missing, or a row cannot be used.
-        SettingsError: no such model, kind or task, or `out` holds a run with other settings.
-        MissingExtra: the extra lm is not installed.
+        SettingsError: no such model, kind, task or tracker, or `out` holds a run with other settings.
+        MissingExtra: the extra lm, or that of a tracker, is not installed.
     """
-    job = Job(model, settings, files, out, resume=resume, told=told)
-    result, task = importlib.import_module(RUNS[settings.task]).run(job)
+    job = Job(model, settings, files, out, resume=resume, told=told, track=track)
+    try:
+        result, task = importlib.import_module(RUNS[settings.task]).run(job)
+    except BaseException:
+        job.board.close(whole=False)
+        raise
+    for part, numbers in (("valid", result.valid), ("test", result.test)):
+        job.board.end({f"final/{part}.{name}": one for name, one in numbers.items() if isinstance(one, int | float)})
+    job.board.close()
     job.told("write the model", 0, 0)
     share = job.share(task)
     half = out / "model.half"
