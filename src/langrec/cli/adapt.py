@@ -40,6 +40,12 @@ def adapt(
     more: Annotated[
         list[str] | None, typer.Option("--also", help="joint: task=file of a further task; may be given often.")
     ] = None,
+    hard: Annotated[
+        str, typer.Option("--hard-negatives", help="pairs: bm25 or ease finds a hard negative for each row; or none.")
+    ] = "none",
+    objective: Annotated[
+        str, typer.Option("--objective", help="pretrain: auto, or gpl with --set gpl.cross=FOLDER of a cross-encoder.")
+    ] = "auto",
     track: Annotated[
         list[str] | None,
         typer.Option("--track", help="wandb or mlflow beside TensorBoard; may be given often. Local by default."),
@@ -65,7 +71,8 @@ def adapt(
     """
     from langrec.lm.adapt.settings import AdaptSettings, with_overrides
 
-    settings = with_overrides(AdaptSettings(task=task, kind=kind, seed=seed, shots=shots), overrides or [])
+    named = AdaptSettings(task=task, kind=kind, seed=seed, shots=shots, hard_negatives=hard, objective=objective)
+    settings = with_overrides(named, overrides or [])
     further = {}
     for one in more or []:
         name, sign, path = one.partition("=")

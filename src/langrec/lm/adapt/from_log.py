@@ -48,6 +48,7 @@ class FromLog:
 
     Attributes:
         rated: True where events hold ratings; without them every event is a like.
+        train: the events of training.
         notes: what was done, for people.
     """
 
@@ -65,6 +66,7 @@ class FromLog:
         self.seed = seed
         self.notes: list[str] = []
         split = split_events(log, len(self.dataset.users))
+        self.train = split.train
         self.asked = {
             "train": self._asked(split.train, None, "train"),
             "valid": self._asked(split.valid, split.train, "valid"),
@@ -138,8 +140,12 @@ class FromLog:
             self.notes.append(note)
         return found
 
-    def pairs(self, name: str) -> Pairs:
-        """The liked events of a part as pairs: the liked history, newest first, and the item."""
+    def pairs(self, name: str, hard: str = "none") -> Pairs:
+        """The liked events of a part as pairs: the liked history, newest first, and the item.
+
+        Args:
+            hard: the scorer that finds a hard negative for each row (`negatives.mined`); none does not.
+        """
         rows = [row for row in self.asked[name] if row.label > LIKED and any(row.liked)]
         users = np.array([self.dataset.users.names[row.user] for row in rows])
         titles = [title or text for title, text in zip(self.dataset.catalogue.titles, self.texts, strict=True)]
@@ -147,4 +153,17 @@ class FromLog:
         anchors = tuple("; ".join(reversed(past)) for past in liked)
         positives = tuple(self.texts[row.item] for row in rows)
         places: npt.NDArray[np.int64] = np.arange(len(rows), dtype=np.int64)
-        return Pairs(anchors, positives, ("",) * len(rows), users, places)
+        negatives = ("",) * len(rows) if hard == "none" else self._hard(rows, anchors, hard)
+        return Pairs(anchors, positives, negatives, users, places)
+
+    def _hard(self, rows: Sequence[Asked], anchors: Sequence[str], hard: str) -> tuple[str, ...]:
+        """A hard negative's text for each row, "" where none was found."""
+        from langrec.lm.adapt.negatives import block_of, mined
+
+        users = np.array([row.user for row in rows], dtype=np.int32)
+        right = np.array([row.item for row in rows], dtype=np.int32)
+        liked = ((item for item, kept in zip(row.before, row.liked, strict=True) if kept) for row in rows)
+        histories = [np.fromiter(past, dtype=np.int32) for past in liked]
+        asked = block_of(users, histories, anchors, np.zeros(len(rows), dtype=np.int64))
+        found = mined(hard, self.train, len(self.dataset.users), self.texts, asked, right, self.seed)
+        return tuple(self.texts[item] if item >= 0 else "" for item in found)

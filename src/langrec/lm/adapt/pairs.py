@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -96,6 +97,7 @@ class PairsTask:
         share = np.maximum(counts, 1) / max(1, counts.sum())
         self.log_share = torch.from_numpy(np.log(share)).float().to(adapted.device)
         self.users = None if train.users is None else np.unique(train.users, return_inverse=True)[1]
+        self.known = _known(self.anchor, self.positive, self.users, len(self.texts))
         self.heads = nn.ModuleDict()
         self.widths = widths(adapted.dim, adapted.settings.width)
 
@@ -121,15 +123,15 @@ class PairsTask:
         return total / len(self.widths)
 
     def _false(self, rows: Places, wanted: Places) -> npt.NDArray[np.bool_]:
-        """(rows, wanted) True where an offered text is no negative: it is positive in another row of the same user."""
-        false: npt.NDArray[np.bool_] = self.anchor[rows][:, None] == wanted[None, :]  # a text is no negative of itself
-        same = self.anchor[rows][:, None] == self.anchor[rows][None, :]
-        if self.users is not None:
-            same |= self.users[rows][:, None] == self.users[rows][None, :]
-        column = np.searchsorted(wanted, self.positive[rows])
-        for i, other in zip(*np.nonzero(same), strict=True):
-            false[i, column[other]] = True
-        false[np.arange(len(rows)), column] = False
+        """(rows, wanted) True where an offered text is no negative of a row.
+
+        So it is with the row's own anchor, and with what is positive of the same user or anchor in any row, whether
+        the batch holds it as another row's positive or as a hard negative.
+        """
+        false: npt.NDArray[np.bool_] = self.anchor[rows][:, None] == wanted[None, :]
+        for key, known in self.known:
+            false |= known[key[rows]][:, wanted].toarray()
+        false[np.arange(len(rows)), np.searchsorted(wanted, self.positive[rows])] = False
         return false
 
     def judge(self, precision: str) -> tuple[float, dict[str, float]]:
@@ -177,6 +179,16 @@ class PairsTask:
         return told, pl.DataFrame(columns)
 
 
+def _known(anchor: Places, positive: Places, users: Places | None, n: int) -> list[tuple[Places, sparse.csr_array]]:
+    """Keys of the rows (their anchor; their user) and (keys, n) True for texts that are positive of the key."""
+    found = []
+    for key in (anchor, *(() if users is None else (users,))):
+        once = np.unique(np.stack([key, positive], axis=1), axis=0)
+        ones, shape = np.ones(len(once), dtype=np.bool_), (int(key.max(initial=0)) + 1, n)
+        found.append((key, sparse.csr_array((ones, (once[:, 0], once[:, 1])), shape=shape)))
+    return found
+
+
 def widths(dim: int, smallest: int) -> list[int]:
     """The full width, then halves of it down to `smallest`."""
     found = [dim]
@@ -199,7 +211,19 @@ def hold_out_pairs(pairs: Pairs, share: float, seed: int) -> tuple[Places, Place
 
 def run(job: Job) -> tuple[Result, PairsTask]:
     """Reads the pairs, trains, and measures."""
-    train, valid, test = read_rows(job, read_pairs, lambda log, name: log.pairs(name), hold_out_pairs)
+    hard = job.settings.hard_negatives
+
+    def logged(log: Any, name: str) -> Pairs:
+        return log.pairs(name, hard if name == "train" else "none")  # type: ignore[no-any-return]
+
+    train, valid, test = read_rows(job, read_pairs, logged, hold_out_pairs)
+    if hard != "none":
+        if job.files.events is None:
+            from langrec.lm.adapt.negatives import of_file
+
+            train = of_file(train, hard, job.settings.seed, job.files.source())
+        n = sum(bool(text) for text in train.negatives)
+        job.notes.append(f"Hard negatives by {hard}, from training alone: {n} of {len(train)} rows have one.")
     job.told("read the texts", 0, 0)
     task = PairsTask(job.adapted, train, valid)
     job.fit_encoder(task)

@@ -1,7 +1,8 @@
 """The task pretrain: a model reads the domain's texts without labels.
 
 A model with a head for masked tokens learns to fill them in (Devlin et al. 2019; Gururangan et al. 2020). Another
-learns to know a text again when units and tokens of it are dropped (SimCSE, Gao et al. 2021).
+learns to know a text again when units and tokens of it are dropped (SimCSE, Gao et al. 2021). The objective gpl stands
+in `gpl.py`.
 """
 
 from __future__ import annotations
@@ -157,13 +158,18 @@ def build(adapted: Adapted, train: Sequence[str], valid: Sequence[str]) -> Contr
     Raises:
         SettingsError: the kind trains nothing of the encoder.
     """
-    if adapted.settings.kind == "head":
-        raise SettingsError("--kind head: pretrain trains the encoder; choose full, lora or another", field="kind")
+    check_kind(adapted.settings.kind)
     able = has_masked_head(adapted.model.folder) and not adapted.kind.beside and not adapted.keeps
     return (Masked if able else Contrast)(adapted, train, valid)
 
 
-def run(job: Job) -> tuple[Result, Contrast]:
+def check_kind(kind: str) -> None:
+    """Refuses a kind that leaves nothing of the encoder to train."""
+    if kind == "head":
+        raise SettingsError("--kind head: pretrain trains the encoder; choose full, lora or another", field="kind")
+
+
+def run(job: Job) -> tuple[Result, Any]:
     """Reads the texts, trains, and measures."""
     settings, files = job.settings, job.files
     source = files.source()
@@ -178,8 +184,16 @@ def run(job: Job) -> tuple[Result, Contrast]:
         train, valid = train.take(np.sort(order[n:])), train.take(np.sort(order[:n]))
         job.notes.append(f"No validation file: {n} of {n + len(train)} training rows were held out.")
     train = with_replay(train, settings, lambda path: read_texts(path, files.text, None), job.notes)
-    task = build(job.adapted, train.texts, valid.texts)
-    what = "filling in masked tokens" if isinstance(task, Masked) else "contrast of a text with itself, parts dropped"
+    task: Any
+    if settings.objective == "gpl":
+        from langrec.lm.adapt import gpl
+
+        check_kind(settings.kind)
+        task, what = gpl.build(job, train.texts, valid.texts), "margins of a cross-encoder between passages (GPL)"
+    else:
+        task = build(job.adapted, train.texts, valid.texts)
+        masked = isinstance(task, Masked)
+        what = "filling in masked tokens" if masked else "contrast of a text with itself, parts dropped"
     job.notes.append(f"Objective: {what}.")
     job.fit_encoder(task)
     told = task.judge(job.precision)[1]

@@ -51,7 +51,13 @@ class AdaptSettings:
             (history and candidate as one text: a cross-encoder).
         floor: recommend: the share of liked titles in a history may be used.
         width: vector width that pairs trains besides the full one (Matryoshka); halved from the full width down to it.
+        hard_negatives: pairs: bm25 (by the anchor's words) or ease (by what users have in common) finds a negative for
+            each training row; none takes those of the batch, and of the file's column negative, alone.
         temperature: of contrastive losses.
+        objective: pretrain: auto fills in masked tokens where the model has a head for that, else knows texts again;
+            gpl learns a cross-encoder's margins between passages.
+        gpl_cross: folder of that cross-encoder: a sequence classifier, or the model of recommend with reads=question.
+        gpl_generator: folder of an encoder-decoder that makes queries; empty takes titles and first sentences.
         weigh: joint: uncertainty learns the weight of each task, equal does not.
         replay: share of each epoch's rows that every task of joint gets at least.
         augment: ways to alter training texts, with their rates: synonyms:0.1,delete:0.1,swap:0.1,translate:0.5; each
@@ -98,7 +104,11 @@ class AdaptSettings:
     reads: str = "title"
     floor: bool = True
     width: int = 64
+    hard_negatives: str = "none"
     temperature: float = 0.05
+    objective: str = "auto"
+    gpl_cross: str = ""
+    gpl_generator: str = ""
     weigh: str = "uncertainty"
     replay: float = 0.1
     augment: str = ""
@@ -135,6 +145,8 @@ _CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "weigh": ("uncertainty", "equal"),
     "reads": ("title", "question"),
+    "objective": ("auto", "gpl"),
+    "hard_negatives": ("none", "bm25", "ease"),
     "adversarial": ("none", "fgm", "freelb"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
