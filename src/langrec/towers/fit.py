@@ -13,6 +13,7 @@ import torch
 from langrec.data.fitting import FitData
 from langrec.errors import BundleError
 from langrec.lm.precision import autocast, faster_precision
+from langrec.lm.ring import Ring
 from langrec.settings import TowerSettings
 from langrec.towers.network import IdNetwork, Network, TextNetwork
 from langrec.towers.sequences import Sequences
@@ -168,5 +169,5 @@ def _with_precision(
                 loss.backward()
             network.zero_grad(set_to_none=True)
 
-        precision = faster_precision(run)[0]
+        precision = Ring.here().first(lambda: faster_precision(run)[0])
     return dataclasses.replace(settings, precision=precision or settings.precision.replace("auto", "fp32"))

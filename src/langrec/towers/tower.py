@@ -8,7 +8,8 @@ import json
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 READ_AT_ONCE = 128
 # A later item's logit above the highest of the training's counts up to so much: exp of more leaves float32.
 HIGHEST = 40.0
+# What fits a tower in place of this process while a run lasts, such as several workers; called as `fit_tower`.
+FITTED_BY: ContextVar[Callable[..., Any] | None] = ContextVar("FITTED_BY", default=None)
 # Beside a kept tower: how long its training took.
 SECONDS = "seconds.json"
 
@@ -187,7 +190,7 @@ class Tower(ABC):
         from langrec.towers.fit import fit_tower
 
         start = time.perf_counter()
-        fitted: Self = fit_tower(cls, data, settings, folder, **params)
+        fitted: Self = (FITTED_BY.get() or fit_tower)(cls, data, settings, folder, **params)
         fitted = replace(fitted, seconds=time.perf_counter() - start)
         if folder is not None and data.kept is not None:
             fitted = replace(fitted, kept_as=params.get("start", folder.name))

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from langrec.errors import UNREADABLE
 from langrec.lm.precision import autocast
+from langrec.lm.ring import Ring
 from langrec.lm.schedule import Schedule
 from langrec.settings import TowerSettings
 from langrec.towers.network import Network
@@ -56,7 +57,8 @@ def train(
     Full cross-entropy over the trained items at every asked position (Klenitskiy & Vasilev 2023), or, for catalogues
     above `settings.full_below` items, over sampled negatives whose logits are corrected by -log Q. The learning rate
     rises for `warmup` steps and falls linearly to zero at `settings.epochs`, wherever the training stops. Under one
-    seed, precision and number of threads the result is the same.
+    seed, precision and number of threads the result is the same; processes that train together (`Ring.here`) take the
+    steps that one would take, each on its part of every batch, and the first of them judges and keeps.
 
     Args:
         trained: (t,) numbers of the items that may be predicted: an item without an event is no negative.
@@ -68,7 +70,8 @@ def train(
     Returns:
         One row per epoch.
     """
-    device = next(network.parameters()).device
+    ring, parameters = Ring.here(), list(network.parameters())
+    device = parameters[0].device
     candidate = torch.from_numpy(trained.astype(np.int64)).to(device)
     place = torch.full((int(trained.max(initial=0)) + 1,), -1, dtype=torch.long, device=device)
     place[candidate] = torch.arange(len(trained), device=device)
@@ -79,40 +82,56 @@ def train(
     per_epoch = len(sequences.batches(settings.length, settings.tokens, np.random.default_rng(settings.seed)))
     schedule = Schedule(settings.rate, settings.warmup, per_epoch * settings.epochs)
     saved = _Checkpoint(folder)
+    ring.copy(saved.file)
     history, best = saved.resume(network, optimiser)
+    ring.agree(network)
     for epoch in range(len(history), stop):
         if judge is not None and _stale(history, settings.patience):
             break
         start, total, asked = time.perf_counter(), 0.0, 0
         # One epoch depends on its number alone, so that a resumed training is the training that went through.
         torch.manual_seed(settings.seed * 100_003 + epoch)
-        network.reseed(settings.seed, epoch)
+        network.reseed(settings.seed, epoch, *ring.own)
         rng = np.random.default_rng((settings.seed, epoch))
         network.train()
         for step, batch in enumerate(sequences.batches(settings.length, settings.tokens, rng)):
             for group in optimiser.param_groups:
                 group["lr"] = schedule(epoch * per_epoch + step)
             with autocast(settings.precision, device):
-                loss, rows = batch_loss(network, batch, candidate, place, settings, draw)
-            if not rows:
+                loss, rows = batch_loss(network, _own(batch, ring), candidate, place, settings, draw)
+            if rows:
+                loss.backward()
+                total, asked = total + float(loss.detach()) * rows, asked + rows
+            if not ring.mean_gradients(parameters, rows):
                 continue
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            total, asked = total + float(loss.detach()) * rows, asked + rows
         network.eval()
-        ndcg = math.nan if judge is None else judge()
+        ndcg = math.nan if judge is None else ring.first(judge)
+        total, n_asked = ring.sum(total, asked)
         rate = float(optimiser.param_groups[0]["lr"])
-        history.append(Epoch(epoch + 1, total / max(asked, 1), ndcg, time.perf_counter() - start, rate))
+        history.append(Epoch(epoch + 1, total / max(n_asked, 1), ndcg, time.perf_counter() - start, rate))
         if told is not None:
             told(history[-1])
         if judge is None or ndcg >= max((past.ndcg for past in history[:-1]), default=-1.0):
             best = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        saved.save(network, optimiser, best, history)
+        if ring.leads:
+            saved.save(network, optimiser, best, history)
     network.load_state_dict(best)
     network.eval()
     return history
+
+
+def _own(batch: Batch, ring: Ring) -> Batch:
+    """This process's rows of a batch; one row that asks nothing where there is none for it."""
+    if ring.world == 1:
+        return batch
+    items, gaps, targets = batch
+    part = ring.part(len(items))
+    if part.start == part.stop:
+        return items[:1], gaps[:1], np.full_like(targets[:1], -1)
+    return items[part], gaps[part], targets[part]
 
 
 def batch_loss(
@@ -200,9 +219,10 @@ class _Checkpoint:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self.file = None if folder is None else folder / "checkpoint.safetensors"
 
     def save(self, network: Network, optimiser: torch.optim.Optimizer, best: dict[str, Tensor], history: Any) -> None:
-        if self.folder is None:
+        if self.folder is None or self.file is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         state = optimiser.state_dict()["state"]
@@ -214,16 +234,16 @@ class _Checkpoint:
         half = self.folder / f"checkpoint.{os.getpid()}.half"
         # One file holds all of it, so that no crash can leave tensors of one epoch beside the history of another.
         save_file(tensors, half, metadata={"history": rows})
-        half.replace(self.folder / "checkpoint.safetensors")
+        half.replace(self.file)
 
     def resume(self, network: Network, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], dict[str, Tensor]]:
         """The history so far and the best state; the network and the optimiser are put where they were."""
         best = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        if self.folder is None or not (self.folder / "checkpoint.safetensors").is_file():
+        path = self.file
+        if path is None or not path.is_file():
             return [], best
         from safetensors import SafetensorError, safe_open
 
-        path = self.folder / "checkpoint.safetensors"
         try:
             tensors = load_file(path)
             with safe_open(path, "pt") as file:
