@@ -20,6 +20,7 @@ from langrec.lm.adapt import checkpoint
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.states import Rows
 from langrec.lm.precision import autocast, faster_precision
+from langrec.lm.ring import Ring
 from langrec.lm.robust import keep
 from langrec.lm.robust.adversarial import attack_of
 from langrec.lm.schedule import Share
@@ -76,6 +77,8 @@ def fit(
     """Trains in place for at most `settings.epochs`, and leaves model and heads as they were at the best epoch.
 
     An epoch depends on the seed and its number alone, so that a resumed training is the training that went through.
+    Processes that train together (`Ring.here`) take the steps that one would take: each reads its part of the texts of
+    a batch, and the first judges and keeps.
 
     Args:
         precision: fp32, bf16 or fp16.
@@ -86,7 +89,7 @@ def fit(
     Returns:
         One row per epoch, after a row 0 of what there was before training.
     """
-    settings, device = adapted.settings, adapted.device
+    ring, settings, device = Ring.here(), adapted.settings, adapted.device
     modules: dict[str, nn.Module] = {"model": adapted.trained, "heads": task.heads}
     groups = adapted.groups()
     pull, attack = keep.Pull(groups, settings.keep_l2), attack_of(adapted)
@@ -109,16 +112,18 @@ def fit(
         scaler.scale((loss + adapted.penalty()) * part / whole).backward()
         return loss.detach()
 
+    ring.copy(None if folder is None else folder / checkpoint.FILE)
     history, best = _resume(folder, modules, optimiser, adapted, scaler)
-    with board or nullcontext(_untold) as write:
+    ring.agree(*modules.values())
+    with board or nullcontext(_untold) as write, ring.shared(adapted.trained):
         if not history:
-            score, valid = task.judge(precision)
+            score, valid = ring.first(partial(task.judge, precision))
             history.append(Epoch(0, math.nan, score, 0.0, 0.0, valid))
         for epoch in range(len(history) - 1, settings.epochs):
             if _stale(history, settings.patience):
                 break
             start, losses = time.perf_counter(), []
-            torch.manual_seed(settings.seed * 100_003 + epoch)
+            torch.manual_seed(ring.seed(settings.seed * 100_003 + epoch))
             batches = task.batches(np.random.default_rng((settings.seed, epoch)))
             for module in modules.values():
                 module.train()
@@ -132,6 +137,8 @@ def fit(
                 now = share(step, [past.score for past in history[1:]])
                 for group in optimiser.param_groups:
                     group["lr"] = group["rate"] * now
+                # Before the scale is taken off: what is not finite in one process makes all of them skip the step.
+                ring.mean_gradients(everything)
                 scaler.unscale_(optimiser)
                 pull.add()
                 if settings.clip:
@@ -146,7 +153,7 @@ def fit(
             for module in modules.values():
                 module.eval()
             seconds = time.perf_counter() - start
-            score, valid = task.judge(precision)
+            score, valid = ring.first(partial(task.judge, precision))
             rate = float(optimiser.param_groups[0]["lr"])
             history.append(Epoch(epoch + 1, float(np.mean(losses)), score, rate, seconds, valid))
             log.info("epoch %d: loss %.4f, %s", epoch + 1, history[-1].loss, valid)
@@ -156,7 +163,7 @@ def fit(
                 write(f"valid/{name}", value, epoch + 1)
             if math.isnan(score) or score > max((past.score for past in history[:-1]), default=-math.inf):
                 best = {name: value.detach().clone() for name, value in checkpoint.trained(modules).items()}
-            _save(folder, modules, optimiser, best, adapted, scaler, history)
+            _save(folder if ring.leads else None, modules, optimiser, best, adapted, scaler, history)
             if told is not None and not math.isnan(score):
                 told(f"epoch {epoch + 1} judged: {score:.6g}", epoch + 1, settings.epochs)
     checkpoint.put(modules, keep.between(start_of, best, settings.keep_interpolate))
@@ -181,7 +188,8 @@ def choose_precision(adapted: Adapted, task: Task, wanted: str) -> tuple[str, di
     adapted.trained.train()
     among = ("fp32", "bf16", "fp16") if adapted.device.type == "cuda" else ("fp32", "bf16")
     with torch.random.fork_rng():
-        return faster_precision(run, among=among)
+        name, seconds = Ring.here().first(partial(faster_precision, run, among=among))
+    return name, seconds
 
 
 def shuffled(lengths: Rows, size: int, rng: np.random.Generator) -> list[Rows]:
