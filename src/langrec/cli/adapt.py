@@ -43,6 +43,10 @@ def adapt(
     hard: Annotated[
         str, typer.Option("--hard-negatives", help="pairs: bm25 or ease finds a hard negative for each row; or none.")
     ] = "none",
+    meta: Annotated[
+        str,
+        typer.Option("--meta", help="recommend: reptile learns a head that a few rows of a new user adapt; or none."),
+    ] = "none",
     objective: Annotated[
         str, typer.Option("--objective", help="pretrain: auto, or gpl with --set gpl.cross=FOLDER of a cross-encoder.")
     ] = "auto",
@@ -71,7 +75,9 @@ def adapt(
     """
     from langrec.lm.adapt.settings import AdaptSettings, with_overrides
 
-    named = AdaptSettings(task=task, kind=kind, seed=seed, shots=shots, hard_negatives=hard, objective=objective)
+    named = AdaptSettings(
+        task=task, kind=kind, seed=seed, shots=shots, hard_negatives=hard, objective=objective, meta=meta
+    )
     settings = with_overrides(named, overrides or [])
     further = {}
     for one in more or []:

@@ -190,8 +190,12 @@ def question(rows: Rows, i: int, titles: Sequence[str]) -> str:
     return f"{titles[rows.candidate[i]]}? Liked: {liked or 'nothing'}. Disliked: {disliked or 'nothing'}."
 
 
-def run(job: Job) -> tuple[Result, Recommend]:
+def run(job: Job) -> tuple[Result, Any]:
     """Reads the rows, trains, and measures."""
+    if job.settings.meta != "none":
+        from langrec.lm.adapt import new_users
+
+        return new_users.run(job)
     train, valid, test = read_rows(job, read_choices, lambda log, name: log.choices(name), hold_out_choices)
     job.told("read the texts", 0, 0)
     task = Recommend(job.adapted, train, valid, test, job.settings.floor)

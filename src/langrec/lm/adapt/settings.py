@@ -50,6 +50,9 @@ class AdaptSettings:
         reads: recommend: what the encoder reads: title (the candidate's alone; the history makes features) or question
             (history and candidate as one text: a cross-encoder).
         floor: recommend: the share of liked titles in a history may be used.
+        meta: recommend: reptile learns, over users, a start of the head that a few rows of a new user adapt; or none.
+        meta_rows: rows of a new user that adapt it.
+        meta_steps: steps on them.
         width: vector width that pairs trains besides the full one (Matryoshka); halved from the full width down to it.
         hard_negatives: pairs: bm25 (by the anchor's words) or ease (by what users have in common) finds a negative for
             each training row; none takes those of the batch, and of the file's column negative, alone.
@@ -103,6 +106,9 @@ class AdaptSettings:
     valid_share: float = 0.1
     reads: str = "title"
     floor: bool = True
+    meta: str = "none"
+    meta_rows: int = 8
+    meta_steps: int = 5
     width: int = 64
     hard_negatives: str = "none"
     temperature: float = 0.05
@@ -145,6 +151,7 @@ _CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "weigh": ("uncertainty", "equal"),
     "reads": ("title", "question"),
+    "meta": ("none", "reptile"),
     "objective": ("auto", "gpl"),
     "hard_negatives": ("none", "bm25", "ease"),
     "adversarial": ("none", "fgm", "freelb"),
@@ -169,6 +176,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "alpha": (1, 4096),
     "bottleneck": (1, 8192),
     "valid_share": (0.01, 0.9),
+    "meta_rows": (1, 10_000),
+    "meta_steps": (1, 10_000),
     "width": (1, 8192),
     "temperature": (1e-4, 10),
     "replay": (0, 1),
