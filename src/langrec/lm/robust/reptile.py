@@ -86,7 +86,11 @@ class Start:
 
     def adapted(self, vectors: FloatMatrix, labels: Numbers, steps: int) -> Start:
         """The head after so many steps on these rows, all of them in each step."""
-        values = (self.project[None].astype(np.float64), self.weight[None].astype(np.float64), np.full(1, self.bias))
+        values: Values = (
+            self.project[None].astype(np.float64),
+            self.weight[None].astype(np.float64),
+            np.full(1, self.bias),
+        )
         x, y = self._read(vectors)[None], np.asarray(labels, dtype=np.float64)[None]
         for _ in range(steps):
             values = _step(values, x, y, self.rate)
@@ -216,7 +220,8 @@ def _learned(units: Sequence[Unit], meta: Meta, rate: float, move: Move) -> Star
     values: Values = (rng.normal(0, d**-0.5, (meta.rank, d)), rng.normal(0, 0.1, meta.rank), np.zeros(()))
     for i in range(meta.rounds):
         values = move(values, read, meta, rate, meta.toward * (1 - i / meta.rounds), rng)
-    return start._with(*values, rate)
+    project, weight, bias = values
+    return start._with(project, weight, bias, rate)
 
 
 def _toward_units(
