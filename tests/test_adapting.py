@@ -111,7 +111,7 @@ def test_the_release_answers_where_torch_cannot_be_imported(made):
         "from langrec.bundle import Bundle\n"
         "from langrec.types import Query\n"
         f"served = Bundle.open(Path({str(release)!r})).recommender()\n"
-        "print(len(served.recommend(Query(text='whale anchor harbour', k=5)).ids))\n"
+        "print(len(served.search([Query(text='whale anchor harbour', k=5)])[0].ids))\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "5"
