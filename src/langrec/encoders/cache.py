@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,11 @@ from langrec.types import FloatMatrix
 # Texts between two writes: what an interruption can lose.
 BLOCK = 2_048
 KEY_BYTES = 16
+# Who reads in place of this process while a run lasts: from an encoder and a number of texts to what reads them, and
+# how many processes that is. None reads here.
+READ_BY: ContextVar[Callable[[Encoder, int], AbstractContextManager[tuple[Encoder, int]]] | None] = ContextVar(
+    "READ_BY", default=None
+)
 
 
 def encode_cached(
@@ -58,21 +65,27 @@ def encode_cached(
         # Longest texts last within a block would starve the batches of like lengths; sorting all by length first
         # keeps every block homogeneous, and the order of the file means nothing.
         wanted.sort(key=lambda pair: len(texts[pair[1]]))
-        for start in range(0, len(wanted), block):
-            part = wanted[start : start + block]
-            vectors = encoder.encode([texts[i] for _, i in part], role)
-            _append(folder / "vectors", np.ascontiguousarray(vectors, dtype=np.float32).tobytes())
-            _append(folder / "keys", b"".join(key for key, _ in part))
-            for key, _ in part:
-                held[key] = len(held)
-            done += len(part)
-            if progress:
-                progress("encode", done, total)
+        with (READ_BY.get() or _here)(encoder, len(wanted)) as (reader, readers):
+            for start in range(0, len(wanted), block * readers):
+                part = wanted[start : start + block * readers]
+                vectors = reader.encode([texts[i] for _, i in part], role)
+                _append(folder / "vectors", np.ascontiguousarray(vectors, dtype=np.float32).tobytes())
+                _append(folder / "keys", b"".join(key for key, _ in part))
+                for key, _ in part:
+                    held[key] = len(held)
+                done += len(part)
+                if progress:
+                    progress("encode", done, total)
         if not keys:
             return np.zeros((0, encoder.dim), dtype=np.float32)
         table = np.memmap(folder / "vectors", dtype=np.float32, mode="r", shape=(len(held), encoder.dim))
         rows: npt.NDArray[np.int64] = np.array([held[key] for key in keys])
         return np.array(table[rows])
+
+
+@contextmanager
+def _here(encoder: Encoder, _: int) -> Iterator[tuple[Encoder, int]]:
+    yield encoder, 1
 
 
 def _repair(folder: Path, dim: int) -> dict[bytes, int]:
