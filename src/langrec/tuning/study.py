@@ -1,4 +1,5 @@
-"""Trials one after the other: drawn by the seed, cut short where they fall behind, kept so that a second call goes on.
+"""Trials, one after the other or several at once: drawn by the seed, cut short where they fall behind, and kept.
+
 
 The search is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) with its median stopping rule; a space
 that is no larger than the number of trials is gone through whole.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from langrec.errors import LangrecError, MissingExtra, SettingsError
 from langrec.protocols import Progress
@@ -99,13 +100,53 @@ class Tuned:
     summary: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a trial ended; `value` is NaN where it did not come to one, `why` says what was wrong."""
+
+    state: Literal["done", "cut short", "failed"]
+    value: float = math.nan
+    why: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A trial that is to be run: its settings, and a folder for what must outlive an interruption."""
+
+    trial: Any
+    values: dict[str, str]
+    folder: Path
+
+    def judged(self, epoch: int, value: float) -> bool:
+        """Takes what an epoch came to, and says whether the trial is to be cut short."""
+        if not math.isfinite(value):
+            return False
+        self.trial.report(value, epoch)
+        return bool(self.trial.should_prune())
+
+
+class CutShort(Exception):  # noqa: N818 - reads as a sentence where it is raised
+    """A trial fell behind the others."""
+
+
 def tune(
-    subject: Subject, space: Space, out: Path, trials: int, *, seed: int = 0, told: Progress | None = None
+    subject: Subject,
+    space: Space,
+    out: Path,
+    trials: int,
+    *,
+    seed: int = 0,
+    told: Progress | None = None,
+    course: Callable[[Course], None] | None = None,
 ) -> Tuned:
     """Goes on to `trials` trials and writes study.db, trials.json, best.toml and report.html into `out`.
 
     Each trial depends on the seed, its number and the trials before it alone: an interrupted study that goes on comes
     to what one that went through comes to, and its interrupted trial is begun again first.
+
+    Args:
+        course: goes through the trials, asking for each and telling how it ended; None takes one after the other.
 
     Raises:
         SettingsError: a setting or value of the space is refused, the folder holds a study of something else, another
@@ -138,16 +179,7 @@ def tune(
             say("settings as they are", 0, trials)
             before = subject.run({}, lambda *_: None, out / "running" / "before")
             study.set_user_attr("before", before)
-        whole = combinations(space, trials)
-        while (done := len(_counted(study))) < trials:
-            say(_so_far(study, subject), done, trials)
-            if whole is not None and not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-                seen = [trial.params for trial in _counted(study)]
-                new = next((values for values in whole if values not in seen), None)
-                if new is None:
-                    break
-                study.enqueue_trial(new)
-            _one(study, subject, space, out, (seed + 1_000_003 * done) % 2**32)
+        (course or one_by_one)(Course(study, subject, space, out, trials, seed, say))
         summary = _summary(study, subject, space, seed, float(before))
         _write(summary, subject, out)
         shutil.rmtree(out / "running", ignore_errors=True)
@@ -155,47 +187,97 @@ def tune(
     return Tuned(best["value"], float(before), dict(best["values"]), best["trial"], summary)
 
 
-def _one(study: Any, subject: Subject, space: Space, out: Path, seed: int) -> None:
-    """Draws a trial, runs it, and keeps what it came to."""
-    import optuna
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A study while it runs: gives the next trial, and takes how one ended."""
 
-    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=EVEN)
-    study.pruner = optuna.pruners.MedianPruner(
-        n_startup_trials=TRIALS_BEFORE, n_warmup_steps=EPOCHS_BEFORE, n_min_trials=TRIALS_BEFORE
-    )
-    trial = study.ask({name: _distribution(part) for name, part in space.items()})
-    values = {name: written(value) for name, value in trial.params.items()}
-    twin = next((one for one in _complete(study) if one.params == trial.params), None)
-    if twin is not None:
-        trial.set_user_attr("why", f"the same as trial {twin.number}")
-        study.tell(trial, twin.value)
-        return
+    study: Any
+    subject: Subject
+    space: Space
+    out: Path
+    trials: int
+    seed: int
+    told: Progress
+
+    def ask(self, running: int = 0) -> Asked | None:
+        """The next trial; None where there are enough, or where the space is gone through.
+
+        Args:
+            running: trials that were asked for and have not ended.
+        """
+        import optuna
+
+        states = optuna.trial.TrialState
+        while (done := len(_counted(self.study))) + running < self.trials:
+            self.told(_so_far(self.study, self.subject), done, self.trials)
+            whole = combinations(self.space, self.trials)
+            if whole is not None and not self.study.get_trials(deepcopy=False, states=(states.WAITING,)):
+                under_way = self.study.get_trials(deepcopy=False, states=(states.RUNNING,))
+                seen = [trial.params for trial in (*_counted(self.study), *under_way)]
+                new = next((values for values in whole if values not in seen), None)
+                if new is None:
+                    return None
+                self.study.enqueue_trial(new)
+            seed = (self.seed + 1_000_003 * (done + running)) % 2**32
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=EVEN, constant_liar=running > 0)
+            self.study.pruner = optuna.pruners.MedianPruner(
+                n_startup_trials=TRIALS_BEFORE, n_warmup_steps=EPOCHS_BEFORE, n_min_trials=TRIALS_BEFORE
+            )
+            trial = self.study.ask({name: _distribution(part) for name, part in self.space.items()})
+            values = {name: written(value) for name, value in trial.params.items()}
+            twin = next((one for one in _complete(self.study) if one.params == trial.params), None)
+            if twin is None:
+                return Asked(trial, values, self.out / "running" / step_hash("trial", values)[:16])
+            trial.set_user_attr("why", f"the same as trial {twin.number}")
+            self.study.tell(trial, twin.value)
+        return None
+
+    def tell(self, asked: Asked, outcome: Outcome) -> None:
+        """Keeps how a trial ended."""
+        import optuna
+
+        states, trial = optuna.trial.TrialState, asked.trial
+        if outcome.state == "failed":
+            log.warning("trial %d failed: %s", trial.number, outcome.why)
+            trial.set_user_attr("why", outcome.why)
+            self.study.tell(trial, state=states.FAIL)
+            return
+        trial.set_user_attr("seconds", outcome.seconds)
+        if outcome.state == "cut short":
+            self.study.tell(trial, state=states.PRUNED)
+        else:
+            self.study.tell(trial, outcome.value)
+
+
+def one_by_one(course: Course) -> None:
+    """Runs every trial in this process, each before the next is asked for."""
+    while (asked := course.ask()) is not None:
+        course.tell(asked, run_trial(course.subject, asked.values, asked.folder, asked.judged))
+
+
+def run_trial(
+    subject: Subject, values: Mapping[str, str], folder: Path, judged: Callable[[int, float], bool]
+) -> Outcome:
+    """Runs one trial; settings that do not go together are an outcome, a fault of ours is not."""
     start = time.perf_counter()
 
     def report(epoch: int, value: float) -> None:
-        if math.isfinite(value):
-            trial.report(value, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
+        if judged(epoch, value):
+            raise CutShort
 
-    folder = out / "running" / step_hash("trial", values)[:16]
     try:
         value = subject.run(values, report, folder)
         if not math.isfinite(value):
             raise SettingsError(f"{subject.metric} is {value}: nothing on validation could be judged")
-    except optuna.TrialPruned:
-        trial.set_user_attr("seconds", time.perf_counter() - start)
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        outcome = Outcome("done", value, seconds=time.perf_counter() - start)
+    except CutShort:
+        outcome = Outcome("cut short", seconds=time.perf_counter() - start)
     except MissingExtra:
         raise
     except REFUSALS as error:
-        log.warning("trial %d failed: %s", trial.number, error)
-        trial.set_user_attr("why", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    else:
-        trial.set_user_attr("seconds", time.perf_counter() - start)
-        study.tell(trial, value)
+        outcome = Outcome("failed", why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     shutil.rmtree(folder, ignore_errors=True)
+    return outcome
 
 
 def _distribution(part: tuple[str, ...] | Range) -> Any:
