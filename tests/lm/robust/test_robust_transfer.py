@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from langrec.errors import SettingsError
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.lm.model import find_model
-from langrec.lm.robust.transfer import Domain, Matrix, matrix
+from langrec.lm.robust.transfer import Carried, Domain, Matrix, Step, carry, matrix
 
 
 def domains(topics, tmp_path):
@@ -66,3 +67,53 @@ def test_an_order_that_cannot_be_trained_is_refused_before_anything_is(tiny, top
     with pytest.raises(SettingsError, match="needs training rows and a test"):
         Domain("topics", "classify", Files(topics / "train.csv"))
     assert not (tmp_path / "out").exists()
+
+
+def by_rule(folder, name, first, second, seed):
+    """A domain of pairs: what belongs to a word is told by a rule that both domains share, in words of its own."""
+    rng = np.random.default_rng(seed)
+    for part, n in (("train", 240), ("test", 60)):
+        rows = []
+        for _ in range(n):
+            i = rng.integers(len(RULE))
+            rows.append({"anchor": f"{first} {RULE[i][0]}", "positive": f"{second} {RULE[i][1]}"})
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}-{part}.jsonl").write_text(text, "utf-8")
+    return Domain(name, "pairs", Files(folder / f"{name}-train.jsonl", None, folder / f"{name}-test.jsonl"))
+
+
+RULE = (("cat", "winter"), ("dog", "summer"), ("bird", "music"), ("fish", "robot"), ("film", "river"), ("story", "war"))
+
+
+@pytest.mark.slow
+def test_what_two_domains_share_is_carried_over(tiny, tmp_path):
+    source = by_rule(tmp_path, "shop", "the", "a", 0)
+    target = by_rule(tmp_path, "films", "red", "blue", 1)
+    settings = AdaptSettings(kind="full", epochs=8, batch=16, rate=5e-4, precision="fp32", width=16, dropout=0.0)
+    found = carry(str(tiny), settings, source, target, tmp_path / "out", shares=(0.0, 0.1))
+    assert [(step.start, step.rows) for step in found.steps] == [
+        (str(tiny), 0),
+        ("shop", 0),
+        (str(tiny), 24),
+        ("shop", 24),
+    ]
+    plain, carried, *_ = found.steps
+    assert plain.gain == 0
+    assert carried.gain == pytest.approx(carried.score - plain.score)
+    assert carried.gain_low > 0
+    assert len(found.table().splitlines()) == 6
+
+
+def test_a_domain_is_not_its_own_target(tiny, topics, tmp_path):
+    first, second = domains(topics, tmp_path)
+    with pytest.raises(SettingsError, match="name two domains"):
+        carry(str(tiny), AdaptSettings(kind="lora"), first, first, tmp_path / "out")
+    with pytest.raises(SettingsError, match="beside the weights"):
+        carry(str(tiny), AdaptSettings(kind="side"), first, second, tmp_path / "out")
+
+
+def test_a_gain_stands_beside_the_carried_start_alone():
+    steps = (Step("m", 0.0, 0, 0.1, 0.0, 0.2, 0.0, 0.0, 0.0), Step("a", 0.0, 0, 0.3, 0.2, 0.4, 0.2, 0.1, 0.3))
+    lines = Carried("a", "b", "mrr", steps).table().splitlines()
+    assert lines[2].endswith("|  |")
+    assert lines[3] == "| a | 0% | 0 | 0.3000 (0.2000 to 0.4000) | +0.2000 (+0.1000 to +0.3000) |"
