@@ -191,7 +191,7 @@ def _variable(name: str) -> tuple[str, str] | None:
         return known[name]
     # Without the prefix, which all have in common and which would make everything look alike.
     rest = {one.removeprefix(ENV_PREFIX): section for one, (section, _) in known.items()}
-    own = [one for one, section in rest.items() if name.startswith(f"{ENV_PREFIX}{section}_".upper())]
+    own = [one for one, section in rest.items() if name.startswith(f"{ENV_PREFIX}{section}_".replace(".", "_").upper())]
     near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), own or rest, n=1, cutoff=0.0 if own else 0.8)
     if not near:
         return None
