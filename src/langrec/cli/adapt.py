@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langrec.cli.options import AsJson, bar, check_out
+from langrec.cli.options import Address, AsJson, Workers, bar, check_out, workers_of
 from langrec.errors import SettingsError
+
+if TYPE_CHECKING:
+    from langrec.scale.cluster import Cluster
 
 SettingValues = Annotated[
     list[str] | None, typer.Option("--set", help="name=value, see docs/adapt.md; may be given often.")
@@ -55,6 +58,8 @@ def adapt(
         typer.Option("--track", help="wandb or mlflow beside TensorBoard; may be given often. Local by default."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch of an interrupted run.")] = False,
+    workers: Workers = 0,
+    address: Address = "",
     overrides: SettingValues = None,
     as_json: AsJson = False,
 ) -> None:
@@ -72,6 +77,8 @@ def adapt(
     Example: `langrec adapt --task pairs --kind side --events ml-latest-small --out domain`
 
     Example: `langrec adapt --task classify --kind side --train rows.jsonl --out side --set epochs=20 --set rate=0.002`
+
+    Example: `langrec adapt --task classify --kind lora --train train.csv --out intents --workers 2`
     """
     from langrec.lm.adapt.settings import AdaptSettings, with_overrides
 
@@ -86,11 +93,10 @@ def adapt(
             raise SettingsError(f"--also {one}: needs task=file", field="also")
         further[name] = Path(path)
     check_out(out)
-    with bar() as told:
+    with workers_of(workers, address) as cluster, bar() as told:
         files = {"events": events, "items": items, "text": text, "label": label, "more": further}
-        summary = _run(
-            model, settings, {"train": train, "valid": valid, "test": test, **files}, out, resume, track, told
-        )
+        rows = {"train": train, "valid": valid, "test": test, **files}
+        summary = _run(model, settings, rows, out, cluster, resume=resume, track=track or (), told=told)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return
@@ -104,7 +110,7 @@ def adapt(
 
 
 def _run(
-    model: str, settings: Any, files: dict[str, Any], out: Path, resume: bool, track: list[str] | None, told: Any
+    model: str, settings: Any, files: dict[str, Any], out: Path, cluster: Cluster | None, **rest: Any
 ) -> dict[str, Any]:
     from langrec.errors import MissingExtra
 
@@ -113,9 +119,14 @@ def _run(
     except ImportError as error:
         raise MissingExtra("lm", "langrec adapt") from error
     from langrec.lm.adapt.job import Files
+
+    if cluster is not None:
+        from langrec.scale.adapt import adapt as run_together
+
+        return run_together(model, settings, Files(**files), out, cluster, **rest)
     from langrec.lm.adapt.run import adapt as run
 
-    return run(model, settings, Files(**files), out, resume=resume, told=told, track=track or ())
+    return run(model, settings, Files(**files), out, **rest)
 
 
 def table(summary: dict[str, Any]) -> Any:

@@ -9,16 +9,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from langrec.data.dataset import Dataset
-from langrec.errors import DataError
+from langrec.errors import DataError, SettingsError
 from langrec.recipe import load_settings
 from langrec.settings import Settings
+
+if TYPE_CHECKING:
+    from langrec.scale.cluster import Cluster
 
 EventsPath = Annotated[Path, typer.Option("--events", help="Events: a file, or a folder with events and items.")]
 EventsOrRecipe = Annotated[
@@ -32,6 +35,13 @@ UsersPath = Annotated[
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="TOML file with settings.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given often.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, help="Ray workers that share the work; 0 = this process alone.")
+]
+Address = Annotated[
+    str,
+    typer.Option("--address", help="--workers: the Ray cluster to join, auto or host:port; default: started here."),
+]
 
 
 class Bar:
@@ -64,6 +74,25 @@ def bar() -> Iterator[Bar]:
     console = Console(file=sys.stderr)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress)
+
+
+@contextmanager
+def workers_of(workers: int, address: str) -> Iterator[Cluster | None]:
+    """The workers that the command line asks for, while the block runs; None where it asks for none.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        SettingsError: an address without workers, or no such cluster.
+    """
+    if address and not workers:
+        raise SettingsError(f"--address {address}: needs --workers N; name how many are to work", field="address")
+    if not workers:
+        yield None
+        return
+    from langrec.scale.cluster import cluster
+
+    with cluster(workers, address) as found:
+        yield found
 
 
 def settings_of(recipe: Path | None, overrides: list[str] | None) -> Settings:

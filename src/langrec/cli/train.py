@@ -9,17 +9,20 @@ from typing import Annotated
 import typer
 
 from langrec.cli.options import (
+    Address,
     AsJson,
     EventsOrRecipe,
     ItemsPath,
     Overrides,
     Recipe,
     UsersPath,
+    Workers,
     bar,
     check_out,
     read_files,
     settings_of,
     with_files,
+    workers_of,
 )
 from langrec.errors import SettingsError
 
@@ -34,6 +37,8 @@ def train(
     ] = None,
     recipe: Recipe = None,
     overrides: Overrides = None,
+    workers: Workers = 0,
+    address: Address = "",
     as_json: AsJson = False,
 ) -> None:
     """Train a recommender: choose, measure, fit, and write a release that `langrec serve` serves.
@@ -44,6 +49,8 @@ def train(
 
     Example: `langrec train --events ml-latest-small --out releases --set split.cut=0.6,0.8 --set encoder.name=hashing`
 
+    Example: `langrec train --events events.csv --items items.csv --out releases --workers 2`
+
     Rows that cleaning sets aside are written to `OUT/rejected.parquet` with their file, row and reason.
     """
     from langrec.bundle import Bundle
@@ -53,9 +60,14 @@ def train(
         raise SettingsError(f"--recipe {recipe}: {recipe_file} is named too; give one of them", field="recipe")
     settings = with_files(settings_of(recipe_file or recipe, overrides), events, items, users, out)
     out = check_out(Path(settings.files.out).expanduser())
-    with bar() as told:
+    with workers_of(workers, address) as cluster, bar() as told:
         dataset = read_files(settings, out / "rejected.parquet", told)
-        folder, report = run(dataset, settings, out, progress=told)
+        if cluster is None:
+            folder, report = run(dataset, settings, out, progress=told)
+        else:
+            from langrec.scale.train import train as run_together
+
+            folder, report = run_together(dataset, settings, out, cluster, progress=told)
     notes = Bundle.open(folder, verify=False).manifest["notes"]
     if as_json:
         rows = [row for row in report.rows if row.slice == "all" and row.metric == report.primary] if report else []

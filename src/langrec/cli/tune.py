@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langrec.cli.options import AsJson, Recipe, bar, check_out, read, settings_of
+from langrec.cli.options import Address, AsJson, Recipe, Workers, bar, check_out, read, settings_of, workers_of
 from langrec.errors import MissingExtra, SettingsError
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def tune(
         list[str] | None,
         typer.Option("--set", help="section.key=value (--task: name=value) of every trial; may be given often."),
     ] = None,
+    workers: Workers = 0,
+    address: Address = "",
     as_json: AsJson = False,
 ) -> None:
     """Look for better settings of the recommender, or of an adaptation, on validation alone.
@@ -58,6 +60,8 @@ def tune(
     Example: `langrec tune --trials 20 --events events.csv --items items.csv --space retrieval.ease_reg=50..2000:log --out tuned`
 
     Example: `langrec tune --trials 20 --task classify --kind lora --train train.csv --space rate=1e-4..1e-2:log --space rank=4,8,16 --out tuned`
+
+    Example: `langrec tune --trials 40 --events events.csv --space retrieval.ease_reg=50..2000:log --out tuned --workers 4`
     """  # noqa: E501 - an example is one line
     try:
         import optuna  # noqa: F401 - better said before data are read
@@ -68,7 +72,7 @@ def tune(
 
     looked = parse_space(space)
     check_out(out)
-    with bar() as told:
+    with workers_of(workers, address) as cluster, bar() as told:
         subject: Any
         if task:
             given = {"--events": events if task not in ("recommend", "pairs") else None, "--recipe": recipe}
@@ -79,7 +83,12 @@ def tune(
         else:
             _refuse({"--train": train, "--valid": valid, "--shots": shots or None}, "without --task")
             subject = _recommender(events, items, users, settings_of(recipe, overrides), of, metric, looked, told)
-        found = run(subject, looked, out, trials, seed=seed, told=told)
+        course = None
+        if cluster is not None:
+            from langrec.scale.tune import at_once
+
+            course = at_once(cluster)
+        found = run(subject, looked, out, trials, seed=seed, told=told, course=course)
     if as_json:
         print(json.dumps({**found.summary, "folder": str(out)}, ensure_ascii=False))
         return

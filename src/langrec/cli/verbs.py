@@ -11,6 +11,7 @@ VERBS = {
     "demo": "langrec.cli.demo:demo",
     "data": "langrec.cli.data:app",
     "train": "langrec.cli.train:train",
+    "encode": "langrec.cli.encode:encode",
     "tune": "langrec.cli.tune:tune",
     "adapt": "langrec.cli.adapt:adapt",
     "label": "langrec.cli.label:app",
