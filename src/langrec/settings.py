@@ -218,6 +218,7 @@ class TowerSettings:
         epochs: epochs at most; the learning rate reaches zero at the last.
         patience: stop after so many epochs without a better validation NDCG@10.
         judged: validation questions that an epoch is judged by, at most.
+        pretrain_epochs: epochs before these, in which two altered views of a history find each other; 0 = none.
         refit: a fit on more events goes on from the chosen tower for this share of its epochs; 0 = begins anew.
         rate: highest learning rate of AdamW.
         warmup: steps until it is reached.
@@ -242,6 +243,7 @@ class TowerSettings:
     epochs: int = 20
     patience: int = 4
     judged: int = 1500
+    pretrain_epochs: int = 0
     refit: float = 0.25
     rate: float = 1e-3
     warmup: int = 300

@@ -54,7 +54,7 @@ def fit_tower(
     before = _start(kind, data, settings, start)
     if before is not None and epochs is not None:
         epochs = max(1, math.ceil(settings.refit * epochs))
-        settings = dataclasses.replace(settings, epochs=epochs, rate=settings.rate / 2)
+        settings = dataclasses.replace(settings, epochs=epochs, rate=settings.rate / 2, pretrain_epochs=0)
     network, finish = (_id if kind is IdTower else _text)(data, settings, trained, before)
     sequences = Sequences.of(events, data.n_users)
     nums = np.flatnonzero(trained).astype(np.int32)

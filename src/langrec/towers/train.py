@@ -22,6 +22,7 @@ from langrec.lm.precision import autocast
 from langrec.lm.ring import Ring
 from langrec.lm.schedule import Schedule
 from langrec.settings import TowerSettings
+from langrec.towers.contrastive import pretrain
 from langrec.towers.network import Network
 from langrec.towers.sequences import Sequences
 from langrec.types import IntMatrix, IntVector
@@ -84,6 +85,8 @@ def train(
     saved = _Checkpoint(folder)
     ring.copy(saved.file)
     history, best = saved.resume(network, optimiser)
+    if not history and settings.pretrain_epochs:
+        pretrain(network, sequences, settings)
     ring.agree(network)
     for epoch in range(len(history), stop):
         if judge is not None and _stale(history, settings.patience):
