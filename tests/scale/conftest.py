@@ -1,0 +1,40 @@
+"""Two processes that train together, and a small Ray cluster; no test reaches the network."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "lm/adapt")]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path_factory.getbasetemp() / "langrec-cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tiny_lm import tiny_lm
+
+    return tiny_lm(tmp_path_factory.mktemp("tiny") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory):
+    """Two cores of Ray, started once for all tests of the room and shut down after them."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'langrec[scale]'")
+    from langrec.scale.cluster import cluster
+
+    # Workers are born with these: the tests' own changes to the environment come too late for them.
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ["LANGREC_CACHE"] = str(tmp_path_factory.getbasetemp() / "langrec-cache")
+    with cluster(2, cores=1) as found:
+        yield found

@@ -1,0 +1,134 @@
+"""Two Ray workers come to what one process comes to: vectors, towers, adaptations, trials."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import worlds
+from langrec.encoders.hashing import HashingEncoder
+from langrec.errors import DataError, SettingsError
+from langrec.scale.encode import Encoded, encode_catalogue, read_by, spread
+
+pytestmark = pytest.mark.slow
+
+
+def test_workers_read_a_catalogue_as_one_process_does(ray_cluster, tmp_path):
+    ids = [f"i{n}" for n in range(300)]
+    texts = [f"a story about number {n % 200}" for n in range(299)] + [""]
+    found = encode_catalogue(HashingEncoder(16), ids, texts, tmp_path, ray_cluster, block=40)
+    np.testing.assert_allclose(Encoded.open(tmp_path).vectors(), HashingEncoder(16).encode(texts), atol=1e-6)
+    again = encode_catalogue(HashingEncoder(16), ids, texts, tmp_path, ray_cluster, block=40)
+    # Of eight blocks the sixth and the seventh hold the texts of the first and the second.
+    assert (found.read, again.read) == (6, 0)
+
+
+def test_workers_read_with_the_transformer_that_they_were_handed(ray_cluster, tiny, tmp_path):
+    from langrec.encoders import load_encoder
+    from langrec.encoders.cache import encode_cached
+    from langrec.settings import EncoderSettings
+
+    settings = EncoderSettings(name=str(tiny), runtime="onnx-fp32", max_tokens=16, threads=1, cache=str(tmp_path))
+    encoder = load_encoder(settings)
+    texts = [f"the {a} and the {b} of winter" for a in ("cat", "dog", "bird") for b in range(60)]
+    alone = encoder.encode(texts)
+    with spread(encoder, ray_cluster) as readers:
+        assert readers.identity == encoder.identity
+        np.testing.assert_allclose(readers.encode(texts), alone, atol=1e-5)
+    with read_by(ray_cluster):
+        np.testing.assert_allclose(encode_cached(encoder, texts, tmp_path / "kept"), alone, atol=1e-5)
+
+
+def test_workers_train_the_tower_that_one_process_trains(ray_cluster, tmp_path):
+    pytest.importorskip("torch")
+    from test_ring import SMALL
+
+    from langrec.data.fitting import FitData
+    from langrec.scale.train import towers_by
+    from langrec.settings import IdTowerSettings
+    from langrec.towers.tower import IdTower
+
+    world, told = worlds.planted_topics(users=40, items=30, noise=0.2), []
+    judged = []
+
+    def judge(tower, at_most):
+        judged.append(os.getpid())
+        return float(np.abs(tower.items).mean())
+
+    data = FitData(world.dataset.events, 40, 30, judge=judge, told=lambda *said: told.append(said))
+    alone = IdTower.fit(data, IdTowerSettings(**SMALL))
+    assert set(judged) == {os.getpid()}
+    lines = list(told)
+    told.clear()
+    with towers_by(ray_cluster, tmp_path):
+        shared = IdTower.fit(data, IdTowerSettings(**SMALL))
+    assert told == lines and shared.epochs == alone.epochs
+    for name, value in alone.arrays.items():
+        np.testing.assert_allclose(shared.arrays[name], value, atol=2e-4, err_msg=name)
+
+
+def test_workers_adapt_as_one_process_does_and_go_on_where_it_stopped(ray_cluster, tiny, tmp_path):
+    from plain_topics import sentences, write_rows
+    from test_ring import ADAPT
+
+    from langrec.lm.adapt.job import Files
+    from langrec.lm.adapt.run import adapt as alone
+    from langrec.lm.adapt.settings import AdaptSettings
+    from langrec.scale.adapt import adapt
+
+    for name, seed in (("train.csv", 0), ("valid.jsonl", 1)):
+        write_rows(tmp_path / name, sentences(21, seed))
+    files, settings = Files(tmp_path / "train.csv", tmp_path / "valid.jsonl"), AdaptSettings(task="classify", **ADAPT)
+    right = alone(str(tiny), settings, files, tmp_path / "alone")
+    found = adapt(str(tiny), settings, files, tmp_path / "shared", ray_cluster)
+    scores = [[row["score"] for row in summary["epochs"]] for summary in (found, right)]
+    np.testing.assert_allclose(*scores, rtol=2e-3)
+    assert json.loads((tmp_path / "shared" / "metrics.json").read_text())["task"] == "classify"
+    assert (tmp_path / "shared" / "model").is_dir()
+    with pytest.raises(DataError, match=r"nowhere\.csv"):
+        adapt(str(tiny), settings, Files(tmp_path / "nowhere.csv"), tmp_path / "none", ray_cluster)
+
+
+class Bowl:
+    """Best at n = 3 and kind = b; cut short where an epoch is behind."""
+
+    name, metric, note, pruned = "a bowl", "height", "No data.", True
+    identity = {"data": "one"}  # noqa: RUF012
+
+    def check(self, name, value): ...
+
+    def whole(self, name):
+        return name == "n"
+
+    def run(self, values, report, folder):
+        if values.get("kind") == "c":
+            raise SettingsError("c does not go with anything")
+        height = float(values.get("n", 1)) - 0.5 * (values.get("kind", "a") != "b")
+        for epoch in (1, 2, 3, 4):
+            report(epoch, height * epoch / 4)
+        return height
+
+    def recipe(self, values):
+        return ""
+
+    def command(self, out: Path, values):
+        return f"langrec train --recipe {out / 'best.toml'}"
+
+
+def test_workers_go_through_a_space_as_one_process_does(ray_cluster, tmp_path):
+    pytest.importorskip("optuna")
+    from langrec.scale.tune import at_once
+    from langrec.tuning import parse_space, tune
+
+    space = parse_space(["kind=a,b,c", "n=1,2,3"])
+    alone = tune(Bowl(), space, tmp_path / "alone", 9)
+    shared = tune(Bowl(), space, tmp_path / "shared", 9, course=at_once(ray_cluster))
+    assert (shared.value, shared.values) == (alone.value, alone.values) == (3.0, {"kind": "b", "n": "3"})
+    assert sum(row["state"] == "failed" for row in shared.summary["trials"]) == 3
+    assert {tuple(row["values"].values()) for row in shared.summary["trials"]} == {
+        tuple(row["values"].values()) for row in alone.summary["trials"]
+    }
