@@ -66,7 +66,7 @@ def adapt(
     """Tune a language model for a task, with all or few of its parameters.
 
     Writes `metrics.json`, `predictions.parquet`, `report.html`, the tuned model in `model/`, and TensorBoard's events
-    in `tensorboard/`. docs/adapt.md explains tasks, kinds, files and settings.
+    in `tensorboard/`; what `--track` names writes beside them. docs/adapt.md explains tasks, kinds, files and settings.
 
     Example: `langrec adapt --task classify --kind lora --train train.csv --test test.csv --out intents`
 
@@ -75,6 +75,14 @@ def adapt(
     Example: `langrec adapt --task recommend --kind side --shots 64 --train train.json --valid valid.json --out liked`
 
     Example: `langrec adapt --task pairs --kind side --events ml-latest-small --out domain`
+
+    Example: `langrec adapt --task pairs --kind lora --events ml-latest-small --hard-negatives bm25 --out sharper`
+
+    Example: `langrec adapt --task pretrain --kind lora --objective gpl --train t.csv --out gpl --set gpl.cross=judge`
+
+    Example: `langrec adapt --task recommend --kind head --meta reptile --events ml-latest-small --out newcomers`
+
+    Example: `langrec adapt --task classify --kind lora --train train.csv --out told --track mlflow --track wandb`
 
     Example: `langrec adapt --task classify --kind side --train rows.jsonl --out side --set epochs=20 --set rate=0.002`
 
