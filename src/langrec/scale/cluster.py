@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ def cluster(workers: int, address: str = "", *, cores: int = 0) -> Iterator[Clus
 
     Args:
         workers: processes that compute, 1 or more.
-        address: auto, host:port of a head node, or ray://host:port; empty starts Ray here and ends it afterwards.
+        address: auto, or host:port of the head node; empty starts Ray here and ends it afterwards.
         cores: of each worker; 0 = an even share of the cores that there are.
 
     Raises:
@@ -95,12 +95,19 @@ def _cluster(there: Mapping[str, float], workers: int, cores: int) -> Cluster:
 
 def _start(ray: Any, cores: int) -> None:
     """A cluster of this machine alone; its dashboard is off."""
+    import psutil
+
     for left in reversed(range(TRIES)):
+        before = set(psutil.Process().children(recursive=True))
         try:
             ray.init(num_cpus=cores, include_dashboard=False, **_silent())
             return
         except Exception as error:  # Ray raises plain Exception where a node is late
             ray.shutdown()
+            # It leaves running what it had started so far, which the next try would have to share the machine with.
+            for child in set(psutil.Process().children(recursive=True)) - before:
+                with suppress(psutil.Error):
+                    child.kill()
             if not left:
                 raise SettingsError(
                     f"--workers: Ray did not start on this machine ({str(error).splitlines()[0]}); leave it out",

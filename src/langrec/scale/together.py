@@ -6,7 +6,10 @@ the processes of a run are its own; nothing of them is kept on disk.
 
 from __future__ import annotations
 
+import copy
+import shutil
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +89,7 @@ def together(
     told = _Ear(ray, desk, heard)
     needs: dict[str, float] = {"CPU": cluster.cores, **({"GPU": 1} if cluster.gpu else {})}
     storage.mkdir(parents=True, exist_ok=True)
+    name = f"{name}-{uuid.uuid4().hex[:12]}"  # a run of the same name would be taken for this one begun anew
     trainer = TorchTrainer(
         _each,
         train_loop_config={"work": work, "desk": desk, "args": ray.put(args)},
@@ -105,10 +109,13 @@ def together(
                 f"--workers {cluster.workers}: the workers were lost ({_line(error)})", field="workers"
             ) from error
         raise _as_raised(*refused) from None
+    finally:
+        shutil.rmtree(storage / name, ignore_errors=True)
     refused = ray.get(desk.refused.remote())
     if refused is not None:
         raise _as_raised(*refused)
-    return ray.get(desk.found.remote())[0]
+    # A copy: what Ray gives lies in its own memory, which goes when it does.
+    return copy.deepcopy(ray.get(desk.found.remote())[0])
 
 
 def _each(config: dict[str, Any]) -> None:
