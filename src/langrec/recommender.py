@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,71 +13,42 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.data.asked import Asked, block_of, number
-from langrec.data.catalogue import Catalogue
-from langrec.data.ids import Ids
-from langrec.data.items import Items, item_text
 from langrec.errors import DataError
 from langrec.explain.account import account, reasons
 from langrec.explain.additive import Explanation, Reason
-from langrec.protocols import Encoder
-from langrec.ranking.calibration import Calibration, levels
-from langrec.ranking.explore import Explored, draws, explore
+from langrec.ranking.calibration import levels
+from langrec.ranking.drawn import drawn_into
+from langrec.ranking.explore import Explored
 from langrec.ranking.fill import Fallback
 from langrec.ranking.filters import allowed
-from langrec.ranking.fusion import Fusion
+from langrec.ranking.newest import newest
 from langrec.ranking.scored import Scored
 from langrec.ranking.select import diverse, top_k
 from langrec.ranking.spoken import matched_words, spoken_scores
 from langrec.ranking.starters import starters
-from langrec.settings import ExploreSettings, RankingSettings
+from langrec.settings import ExploreSettings
+from langrec.state import State
 from langrec.types import (
     Filters,
     FloatMatrix,
     FloatVector,
     IntVector,
-    Item,
     ItemList,
     Mask,
     Query,
     Recommendation,
     Stage,
-    TimeVector,
     Trace,
 )
+from langrec.windows import in_windows
 
 # Signals of one block of queries stay within this many bytes, whatever the number of users asked for.
 BLOCK_BYTES = 128_000_000
-# Of many queries so many are looked at together for those of like length.
-WINDOW = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recommender:
-    """Answers queries from one immutable state; `with_changes` gives the next state.
-
-    Attributes:
-        items: the catalogue with what has changed since the training.
-        users: ids of users in the training data.
-        fusion: scorers and their mix.
-        encoders: by space ("vectors", "tokens"), for texts that arrive at run time.
-        ranking: settings of selection.
-        exploring: settings of the places that go to new or rare items.
-        calibration: from scores to probabilities; None = the release holds none.
-        text_fields: item fields that make up an item's text.
-        release: the stamp of the bundle.
-        unsaying: event types that say nothing for an item: they stand in no history, but count as seen.
-    """
-
-    items: Items
-    users: Ids
-    fusion: Fusion
-    encoders: Mapping[str, Encoder]
-    ranking: RankingSettings = field(default_factory=RankingSettings)
-    exploring: ExploreSettings = field(default_factory=ExploreSettings)
-    calibration: Calibration | None = None
-    text_fields: tuple[str, ...] = ("title", "*text", "categories")
-    release: str = ""
-    unsaying: frozenset[str] = frozenset()
+class Recommender(State):
+    """Answers queries from one immutable state; `with_changes` gives the next state."""
 
     @classmethod
     def load(cls, folder: Path) -> Recommender:
@@ -91,26 +60,6 @@ class Recommender:
         from langrec.bundle import Bundle
 
         return Bundle.open(folder).recommender()
-
-    @property
-    def n_items(self) -> int:
-        return len(self.items)
-
-    @property
-    def catalogue(self) -> Catalogue:
-        return self.items.catalogue
-
-    @property
-    def encoder(self) -> Encoder | None:
-        return self.encoders.get("vectors")
-
-    @property
-    def scorer_names(self) -> tuple[str, ...]:
-        return tuple(self.fusion.scorers)
-
-    def view(self, item_id: str) -> Item | None:
-        """The item's newest state; None where it is unknown or deleted."""
-        return self.items.view(item_id)
 
     # ---- answering -------------------------------------------------------------------------------------------------
 
@@ -132,26 +81,17 @@ class Recommender:
     def recommend_many(self, queries: Sequence[Query], block: int = 32, threads: int = 1) -> Iterator[Recommendation]:
         """The answers of `recommend`, one by one and in order, for any number of queries.
 
-        Queries of like length are answered together, because a tower reads as many places for each of a block as its
-        longest history has.
+        Where nobody asks for traces and signals, `lists.lists_of` takes a fraction of the time.
 
         Args:
             block: queries scored at once; the signals of more no longer fit the processor's cache.
             threads: blocks that are answered at a time. With more than one, linear algebra should keep to one thread
                 (`threadpoolctl`).
         """
-        with ThreadPoolExecutor(max(threads, 1)) as pool:
-            ahead: deque[tuple[list[int], list[Future[list[Recommendation]]]]] = deque()
-            for start in range(0, len(queries), WINDOW):
-                window = queries[start : start + WINDOW]
-                order = sorted(range(len(window)), key=lambda i: len(window[i].history))
-                parts = [order[at : at + block] for at in range(0, len(order), block)]
-                jobs = [pool.submit(self.recommend, [window[i] for i in part]) for part in parts]
-                ahead.append((order, jobs))
-                if len(ahead) > 1:  # one window is answered while the one before it is taken
-                    yield from _in_order(*ahead.popleft())
-            while ahead:
-                yield from _in_order(*ahead.popleft())
+        lengths = np.array([len(query.history) for query in queries], dtype=np.int64)
+        for places, parts in in_windows(lengths, lambda own: self.recommend([queries[i] for i in own]), block, threads):
+            answered = [answer for part in parts for answer in part]
+            yield from (answered[place] for place in places)
 
     def search(self, queries: Sequence[Query]) -> list[Recommendation]:
         """`recommend` for wishes in words: what does not match is left out, and seen items are kept.
@@ -204,15 +144,11 @@ class Recommender:
 
         Added means the catalogue's order: rows of the items file, then what has been written since.
         """
-        asked = number(Query(k=k, offset=offset, filters=filters or Filters()), self.items)
-        times = self.items.times()
-        mask, dropped = allowed(self.items, self.items.hidden(), filters or Filters(), asked.seen, asked.at)
-        nums = np.flatnonzero(mask)
-        timed, timeless = nums[times[nums] >= 0], nums[times[nums] < 0][::-1]
-        order = np.concatenate([timed[np.lexsort((timed, -times[timed]))], timeless])
-        best: IntVector = order[offset : offset + k].astype(np.int32)
-        listed = ItemList(best, (np.maximum(times[best], 0) / 1000.0).astype(np.float32))
-        return Recommendation(self.items.ids.take(best), listed, Trace("latest", dropped=dropped, release=self.release))
+        query = Query(k=k, offset=offset, filters=filters or Filters())
+        listed, dropped = newest(self.items, query, number(query, self.items))
+        return Recommendation(
+            self.items.ids.take(listed.nums), listed, Trace("latest", dropped=dropped, release=self.release)
+        )
 
     def _exploring_nothing(self) -> Recommender:
         return replace(self, exploring=ExploreSettings()) if self.exploring.places else self
@@ -268,7 +204,7 @@ class Recommender:
             fallback = self._fallback(asked)
             listed = fallback.fill(listed, mask, wanted)
             filled = {fallback.name: len(listed) - max(found, query.offset)}
-        explored = self._explore(scored, listed.nums, mask) if self.exploring.places else None
+        explored = drawn_into(self.exploring, scored, listed.nums, mask, self.fusion, self.items)
         if explored is not None:
             listed = explored.joined(listed, scored.scores, scored.columns(explored.drawn))
         page = np.arange(query.offset, max(query.offset, min(wanted, len(listed))))
@@ -284,18 +220,6 @@ class Recommender:
         trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, self.release)
         answer = Recommendation(self.items.ids.take(listed.nums), listed, trace, level=scored.level)
         return answer if explored is None else self._told(answer, explored, page)
-
-    def _explore(self, scored: Scored, listed: IntVector, mask: Mask) -> Explored:
-        """The list with its drawn items: by what their texts say of the history or the wish, else the newest."""
-        settings, fit = self.exploring, scored.scores if scored.spoken or scored.rare is None else scored.rare
-        may = mask & self.fusion.is_rare()
-        worth = np.where(may & (fit > 0), fit, np.float32(np.nan)).astype(np.float32)
-        if np.isnan(worth).all() and not scored.spoken:
-            nums = np.flatnonzero(may)
-            newest = np.lexsort((nums, self.items.times()[nums]))
-            worth[nums[newest]] = np.arange(len(nums), dtype=np.float32)
-        rng = draws(settings.seed, scored.query, scored.asked.at)
-        return explore(listed, scored.query.k, worth, settings.among, settings.places, rng)
 
     def _told(self, answer: Recommendation, explored: Explored, page: npt.NDArray[np.intp]) -> Recommendation:
         """The answer with what was drawn into it."""
@@ -342,54 +266,3 @@ class Recommender:
     def matched_words(self, text: str, nums: IntVector) -> list[tuple[str, ...]]:
         """For each item number, the words of the text that the item holds."""
         return matched_words(self.fusion, text, nums)
-
-    # ---- changing --------------------------------------------------------------------------------------------------
-
-    def embed_items(self, items: Sequence[Item]) -> dict[str, FloatMatrix]:
-        """By space, (m, d) vectors of the items' texts, made by the serving encoders."""
-        texts = [item_text(item, self.text_fields) for item in items]
-        return {space: encoder.encode(texts) for space, encoder in self.encoders.items()}
-
-    def with_changes(
-        self,
-        changed: Sequence[Item],
-        deleted: Sequence[str] = (),
-        vectors: Mapping[str, FloatMatrix] | None = None,
-    ) -> Recommender:
-        """The next state: these items added or replaced, those deleted.
-
-        A new item can be recommended by its text at once; what only training can know of it stays unknown.
-
-        Args:
-            vectors: what `embed_items` gave for `changed`; None embeds here.
-        """
-        items, fusion = self.items, self.fusion
-        if changed:
-            # An id that comes twice counts by its last state.
-            last = sorted({item.id: row for row, item in enumerate(changed)}.values())
-            fresh = [changed[row] for row in last]
-            read = self.embed_items(fresh) if vectors is None else {space: vectors[space][last] for space in vectors}
-            items, nums = items.with_items(fresh)
-            texts = [item_text(item, self.text_fields) for item in fresh]
-            fusion = fusion.with_items(nums, texts, read, len(items), fresh)
-        if deleted:
-            items = items.without(deleted)
-        return replace(self, items=items, fusion=fusion)
-
-    def with_events(self, item_ids: Sequence[str], at: TimeVector, gains: FloatVector) -> Recommender:
-        """The next state: popularity counts these events too; other scorers stay as they were trained.
-
-        Args:
-            item_ids: m items; unknown ones are passed over.
-            at: (m,) int64 epoch milliseconds, in any order.
-            gains: (m,) float32 how much each event says.
-        """
-        nums = self.items.ids.numbers(item_ids)
-        known = nums >= 0
-        return replace(self, fusion=self.fusion.with_events(nums[known], at[known], gains[known]))
-
-
-def _in_order(order: list[int], jobs: list[Future[list[Recommendation]]]) -> list[Recommendation]:
-    """What the jobs answered, in the order in which it was asked: the n-th answer is that of query order[n]."""
-    answered = dict(zip(order, (answer for job in jobs for answer in job.result()), strict=True))
-    return [answered[i] for i in range(len(order))]

@@ -129,6 +129,7 @@ class QueryBlock:
         texts: q wishes in words, None where a query has none.
         vectors: ready query vectors by space ("vectors": the encoder's, "tokens": its token table's), each (q, d)
             with a row of NaN where a query has none. The wishes in `texts` were encoded into them already.
+        kept: what one scorer made of the histories and the next may use again; None = nothing is kept.
     """
 
     users: IntVector
@@ -138,6 +139,7 @@ class QueryBlock:
     at: TimeVector
     texts: tuple[str | None, ...] = ()
     vectors: Mapping[str, FloatMatrix] = field(default_factory=dict)
+    kept: dict[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.users)

@@ -121,3 +121,26 @@ def test_a_fallback_may_know_fewer_or_more_items():
     np.testing.assert_array_equal(narrow, [[1, 1, np.nan]])
     wide = WithFallback(silent, Fixed(np.ones((1, 5), np.float32))).score_block(worlds.queries([[]]))
     np.testing.assert_array_equal(wide, [[1, 1, 1]])
+
+
+def test_summed_signal_by_signal_the_scores_are_those_of_the_parts():
+    """Also where a signal stands twice, for rare items alone, for fewer items, or with weights that bend."""
+    rng = np.random.default_rng(1)
+    few = Fixed(rng.normal(size=(len(BLOCK), WORLD.n_items - 7)).astype(np.float32))
+    signals = (*SIGNALS, Signal("tfidf", rare=True), Signal("few"), Signal("few", rare=True), Signal("popular_30d"))
+    names = tuple(signal.name for signal in signals)
+    slopes = rng.normal(size=(2, len(names))).astype(np.float32)
+    mix = Mix(names, "linear", rng.normal(size=len(names)).astype(np.float32), slopes=slopes)
+    scorers = {**SCORERS, "few": few, "popular_30d": replace(SCORERS["popular"], days=30.0)}
+    counts = rng.integers(0, 12, WORLD.n_items - 3).astype(np.int32)
+    fused = Fusion(scorers, signals, mix, WORLD.n_items, fallback="popular", counts=counts)
+    for at in (BLOCK.at, np.full_like(BLOCK.at, BLOCK.at.max()), BLOCK.at - np.arange(len(BLOCK)) // 2 * 10**10):
+        block = replace(BLOCK, at=at)
+        parts = fused.parts(fused.signal_scores(block), block).sum(axis=0)
+        scores, silent = fused.mixed(block)
+        np.testing.assert_allclose(scores, parts, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(silent, fused.silent(fused.signal_scores(block)))
+    quiet = fused.without_popularity()
+    block = replace(BLOCK, at=np.full_like(BLOCK.at, BLOCK.at.max()))
+    expected = quiet.parts(quiet.signal_scores(block), block).sum(axis=0)
+    np.testing.assert_allclose(quiet.score_block(block), expected, rtol=1e-4, atol=1e-5)

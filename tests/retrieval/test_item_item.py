@@ -239,5 +239,5 @@ def test_a_well_filled_matrix_is_served_dense_and_scores_the_same(tmp_path, monk
     np.testing.assert_array_equal(served.score_block(block), fitted.score_block(block))
     nums = np.array([1, 7], dtype=np.int32)
     np.testing.assert_allclose(served.contributions(block, nums), fitted.contributions(block, nums), rtol=1e-6)
-    monkeypatch.setattr(item_item_module, "SMALL_ITEMS", 10)
+    monkeypatch.setattr(item_item_module, "SMALL", 100)
     assert sparse.issparse(ItemKNN.load(tmp_path).weights)

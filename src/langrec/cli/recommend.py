@@ -16,9 +16,6 @@ from langrec.cli.options import AsJson, bar, check_out_file
 from langrec.errors import DataError
 from langrec.types import Query
 
-# The progress bar is told of each so many lists: it takes longer to be drawn than a list to be made.
-TOLD_EVERY = 50
-
 
 def recommend(
     release: Annotated[Path, typer.Option("--release", help="A release, or a folder of releases.")],
@@ -52,6 +49,7 @@ def recommend(
     from threadpoolctl import threadpool_limits
 
     from langrec.bundle import Bundle
+    from langrec.lists import Histories, Lists, lists_of
 
     if likes is not None or wish is not None:
         if users is not None:
@@ -64,45 +62,34 @@ def recommend(
     check_out_file(out)
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
-    events = pl.read_parquet(bundle.folder / "catalog" / "events.parquet")
-    asked = _read_users(users) if users is not None else recommender.users.names.tolist()
-    histories = {
-        name: frame
-        for (name,), frame in events.filter(pl.col("user_id").is_in(asked)).group_by(["user_id"], maintain_order=True)
-    }
-    more = (*(["probability"] if probability else []), *(["propensity"] if recommender.exploring.places else []))
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("user", "item", "score", "rank", *more)}
     start = time.perf_counter()
+    asked = _read_users(users) if users is not None else recommender.users.names.tolist()
+    events = pl.read_parquet(bundle.folder / "catalog" / "events.parquet", columns=["user_id", "item_id", "type", "at"])
+    histories = Histories.of(recommender, asked, events)
+    parts: list[Lists] = []
     # Blocks on all cores, each of which computes alone: their products are too small to be shared.
     with bar() as told, threadpool_limits(1, user_api="blas"):
-        queries = [_query(name, histories.get(name), k) for name in asked]
-        for done, answer in enumerate(recommender.recommend_many(queries, threads=os.cpu_count() or 1)):
-            columns["user"].append(np.full(len(answer), done))
-            columns["item"].append(answer.items.nums)
-            columns["score"].append(answer.items.scores)
-            columns["rank"].append(np.arange(1, len(answer) + 1))
-            if "probability" in columns:
-                columns["probability"].append(recommender.probabilities(answer))
-            if "propensity" in columns:
-                drawn = answer.propensities
-                columns["propensity"].append(np.ones(len(answer)) if drawn is None else drawn)
-            if done % TOLD_EVERY == 0 or done + 1 == len(asked):
-                told("recommend", done + 1, len(asked))
-    flat = {name: np.concatenate(parts) if parts else np.zeros(0) for name, parts in columns.items()}
-    ids = np.asarray(recommender.items.ids.names)
+        for part in lists_of(recommender, histories, k, rated=probability, threads=os.cpu_count() or 1):
+            parts.append(part)
+            told("recommend", sum(len(one.lengths) for one in parts), len(asked))
+    lists = Lists.joined(parts)
+    more = {"probability": lists.probabilities(recommender.calibration)} if probability else {}
+    if recommender.exploring.places:
+        more["propensity"] = lists.propensities
+    ids = pl.Series(recommender.items.ids.names, dtype=pl.String)
     pl.DataFrame(
         {
-            "user_id": pl.Series(np.asarray(asked, dtype=object)[flat["user"].astype(int)], dtype=pl.String),
-            "item_id": pl.Series(ids[flat["item"].astype(int)], dtype=pl.String),
-            "score": flat["score"].astype(np.float32),
-            "rank": flat["rank"].astype(np.int32),
-            **{name: pl.Series(flat[name].astype(np.float32), nan_to_null=True) for name in more},
+            "user_id": pl.Series(asked, dtype=pl.String)[np.repeat(np.arange(len(asked)), lists.lengths)],
+            "item_id": ids[lists.items],
+            "score": lists.scores,
+            "rank": lists.ranks(),
+            **{name: pl.Series(column, nan_to_null=True) for name, column in more.items()},
         }
     ).write_parquet(out)
     seconds = time.perf_counter() - start
     print(f"{len(asked)} users in {seconds:.1f} s ({len(asked) / max(seconds, 1e-9):.0f} a second)", file=sys.stderr)
     if as_json:
-        said = {"release": bundle.stamp, "file": str(out), "users": len(asked), "rows": len(flat["item"]), "k": k}
+        said = {"release": bundle.stamp, "file": str(out), "users": len(asked), "rows": len(lists.items), "k": k}
         print(json.dumps({**said, "seconds": round(seconds, 3)}))
     else:
         print(out)
@@ -131,20 +118,6 @@ def _print_one(release: Path, likes: tuple[str, ...], wish: str | None, k: int, 
     for row in rows:
         table.add_row(str(row["item_id"]), str(row["title"]), f"{row['score']:.3f}")
     Console().print(table)
-
-
-def _query(name: str, history: object, k: int) -> Query:
-    import polars as pl
-
-    if not isinstance(history, pl.DataFrame):
-        return Query(user=name, k=k)
-    return Query(
-        user=name,
-        history=tuple(history["item_id"].to_list()),
-        history_at=tuple(history["at"].to_list()),
-        history_types=tuple(history["type"].to_list()),
-        k=k,
-    )
 
 
 def _read_users(path: Path) -> list[str]:

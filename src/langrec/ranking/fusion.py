@@ -13,6 +13,7 @@ from langrec.protocols import EventReader, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features, situations_of
 from langrec.ranking.repeats import neutral
 from langrec.ranking.rerank import Reranker
+from langrec.ranking.summed import summed
 from langrec.types import FloatMatrix, FloatVector, IntVector, Item, Mask, QueryBlock, TimeVector
 
 # An item with at most so many training events is rare: what others did says little about it, its text says more.
@@ -155,7 +156,14 @@ class Fusion:
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) mixed scores; never NaN."""
-        return np.asarray(self.parts(self.signal_scores(block), block).sum(axis=0), dtype=np.float32)
+        return self.mixed(block)[0]
+
+    def mixed(self, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
+        """(q, n_items) mixed scores, and (q,) True where only popularity has anything to say."""
+        if self.mix.kind == "linear" and self.reranker is None:
+            return summed(self, block)
+        signals = self.signal_scores(block)
+        return np.asarray(self.parts(signals, block).sum(axis=0), dtype=np.float32), self.silent(signals)
 
     @property
     def text_vectors(self) -> FloatMatrix | None:

@@ -15,11 +15,22 @@ FADED = 1e-4
 def history_matrix(block: QueryBlock, n_items: int, decay: float, normalise: bool = False) -> sparse.csr_array:
     """(q, n_items) float32: an item j steps back weighs exp(-decay * j); a repeated item adds up.
 
-    Items that the scorer does not know (number >= n_items) are left out, but they keep their step.
+    Items that the scorer does not know (number >= n_items) are left out, but they keep their step. Scorers of one block
+    may share the matrix: it is read only.
 
     Args:
         normalise: divide each row by its sum, so that a score is a mean over the history.
     """
+    if block.kept is None:
+        return _matrix(block, n_items, decay, normalise)
+    name = (n_items, decay, normalise)
+    if name not in block.kept:
+        block.kept[name] = _matrix(block, n_items, decay, normalise)
+    kept: sparse.csr_array = block.kept[name]
+    return kept
+
+
+def _matrix(block: QueryBlock, n_items: int, decay: float, normalise: bool) -> sparse.csr_array:
     # Built row by row as CSR: going through coordinates costs more than the product it is made for.
     weights = history_weights(block, n_items, decay, normalise)
     known = weights > 0

@@ -16,9 +16,9 @@ from langrec.retrieval.history import has_known_history, history_matrix, history
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
-# Up to so many items, and from this share of entries on, a matrix that is served is dense: some 16 MB that make its
+# Up to so many entries, and from this share of them on, a matrix that is served is dense: some 16 MB that make its
 # products twice as fast, because a sparse product looks up where each of its sums belongs.
-SMALL_ITEMS = 2_000
+SMALL = 2_000 * 2_000
 WORTH_DENSE = 0.05
 
 Weights: TypeAlias = npt.NDArray[np.float32] | sparse.csr_array
@@ -49,7 +49,7 @@ class ItemItem:
         """(q, n_items) decayed sums of W over the history."""
         history = history_matrix(block, self.n_items, self.decay)
         scores = history @ self.weights
-        scores = _dense(scores)
+        scores = as_dense(scores)
         scores[:, ~self.trained] = np.nan
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores
@@ -59,13 +59,13 @@ class ItemItem:
         out = np.zeros((len(block.items), len(nums)), dtype=np.float32)
         known, scored = block.items < self.n_items, nums < self.n_items
         # The history's rows first: a column of a sparse matrix in rows would be looked for in all of it.
-        near = _dense(self.weights[block.items[known]][:, nums[scored]])
+        near = as_dense(self.weights[block.items[known]][:, nums[scored]])
         out[np.ix_(known, scored)] = near * history_weights(block, self.n_items, self.decay)[known, None]
         return out
 
     def neighbours(self, num: int) -> FloatVector:
         """(n,) what item `num` says for each other item."""
-        return _dense(self.weights[[num]]).ravel()
+        return as_dense(self.weights[[num]]).ravel()
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)
@@ -102,16 +102,21 @@ class ItemItem:
                     csr = sparse.csr_array(
                         (file["data"], file["indices"], file["indptr"]), shape=(len(trained), len(trained))
                     )
-                    n = len(trained)
-                    weights = csr.toarray() if n <= SMALL_ITEMS and csr.nnz > n * n * WORTH_DENSE else csr
+                    weights = served(csr)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as an item-to-item model ({error})") from error
         return cls(weights=weights, trained=trained, decay=decay)
 
 
-def _dense(matrix: Any) -> FloatMatrix:
+def as_dense(matrix: Any) -> FloatMatrix:
     """The matrix as a float32 array, whether it is sparse or dense."""
     return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float32)
+
+
+def served(matrix: sparse.csr_array) -> Weights:
+    """The matrix as it multiplies fastest: dense where it is small and full enough."""
+    size = matrix.shape[0] * matrix.shape[1]
+    return as_dense(matrix) if size <= SMALL and matrix.nnz > size * WORTH_DENSE else matrix
 
 
 def keep_largest(weights: Weights, k: int) -> sparse.csr_array:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ class Popular:
         timed: count only what lies before a query's "now"; False counts everything.
         active: distinct days (since 1970) with later events, in order.
     """
+
+    # Scores depend on a query's "now" and on nothing else of it.
+    of_time_alone: ClassVar[bool] = True
 
     logs: tuple[GainLog, ...]
     n_items: int

@@ -15,6 +15,7 @@ from scipy import sparse
 from langrec.data.fitting import FitData
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import has_known_history, history_matrix
+from langrec.retrieval.item_item import Weights, as_dense, served
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
 
@@ -51,24 +52,30 @@ class UserKNN:
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) sums of the neighbours' gains; NaN for items without training, queries without known items."""
         history = history_matrix(block, self.n_items, self.decay)
-        asked = sparse.csr_array(history.multiply(self.idf[None, :]))
-        scores = np.asarray((self._near(asked) @ self.matrix).toarray(), dtype=np.float32)
+        weighed = history.data * self.idf[history.indices]
+        asked = sparse.csr_array((weighed, history.indices, history.indptr), shape=history.shape)
+        scores = as_dense(self._near(asked) @ self._votes)
         scores[:, self._untrained] = np.nan
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores
 
     def _near(self, asked: sparse.csr_array) -> sparse.csr_array:
         """(q, n_users) similarities of the nearest users alone."""
-        near = np.asarray((asked @ self._by_item).toarray() / self._norms, dtype=np.float32)
+        near = as_dense(asked @ self._by_item)
+        near /= self._norms
         k = min(self.neighbours, near.shape[1])
         bar = -np.partition(-near, k - 1, axis=1)[:, k - 1 : k]
         near[near < np.maximum(bar, 1e-12)] = 0.0
         return sparse.csr_array(near)
 
     @cached_property
-    def _by_item(self) -> sparse.csr_array:
+    def _by_item(self) -> Weights:
         """(n, n_users): turned once, so that few items are looked up without a pass over all users."""
-        return sparse.csr_array(self.matrix.T)
+        return served(sparse.csr_array(self.matrix.T))
+
+    @cached_property
+    def _votes(self) -> Weights:
+        return served(self.matrix)
 
     @cached_property
     def _norms(self) -> FloatVector:

@@ -12,6 +12,7 @@ from langrec.types import FloatMatrix, IntMatrix, IntVector
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 Tensor = npt.NDArray[np.float32]
+Turns = npt.NDArray[np.complex64]
 
 
 def query_vectors(
@@ -20,7 +21,7 @@ def query_vectors(
     gaps: IntMatrix,
     lengths: IntVector,
     heads: int,
-    turns: tuple[FloatMatrix, FloatMatrix] | None,
+    turns: Turns | None,
 ) -> FloatMatrix:
     """(b, d) what the last position of each row says about the next item.
 
@@ -29,16 +30,15 @@ def query_vectors(
         inputs: (b, l, d) what the blocks read for each item, before positions and gaps.
         gaps: (b, l) buckets.
         lengths: (b,) real items of each row, from 1.
-        turns: cosines and sines of rotary positions; None where positions are learned.
+        turns: of rotary positions (`turns_of`); None where positions are learned.
     """
     length = inputs.shape[1]
     x = inputs
-    if "position" in arrays or "gap" in arrays:
-        x = inputs.copy()
-    if "position" in arrays:
-        x += arrays["position"][:length]
     if "gap" in arrays:
-        x += arrays["gap"][gaps]
+        x = arrays["gap"][gaps]
+        x += inputs
+    if "position" in arrays:
+        x = x + arrays["position"][:length]
     layers = 1 + max(int(name.split(".")[1]) for name in arrays if name.startswith("blocks."))
     last = lengths.astype(np.intp) - 1
     causal = np.asarray(np.triu(np.full((length, length), -np.inf), 1), dtype=np.float32)
@@ -48,18 +48,15 @@ def query_vectors(
     return layer_norm(x, arrays["norm.weight"], arrays["norm.bias"])
 
 
-def _block(
-    arrays: Arrays, name: str, x: Tensor, causal: Tensor, heads: int, turns: tuple[FloatMatrix, FloatMatrix] | None
-) -> Tensor:
+def _block(arrays: Arrays, name: str, x: Tensor, causal: Tensor, heads: int, turns: Turns | None) -> Tensor:
     """(b, l, d) the block's output at all positions."""
     b, length, d = x.shape
-    normed = layer_norm(x, arrays[name + "attention_norm.weight"], arrays[name + "attention_norm.bias"])
-    qkv = normed @ arrays[name + "qkv.weight"].T
-    qkv += arrays[name + "qkv.bias"]
-    q, k, v = (_heads(qkv[..., start : start + d], heads) for start in (0, d, 2 * d))
+    weight, bias = _projections(arrays, name, heads, turns is not None)
+    qkv = _standard(x) @ weight.T
+    qkv += bias
     if turns is not None:
-        cos, sin = turns[0][:length], turns[1][:length]
-        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        _turn(qkv[..., : 2 * d], np.tile(turns[:length], 2 * heads))
+    q, k, v = (_heads(qkv[..., start : start + d], heads) for start in (0, d, 2 * d))
     scores: Tensor = q @ k.swapaxes(-1, -2)
     scores *= np.float32((d // heads) ** -0.5)
     scores += causal
@@ -67,14 +64,7 @@ def _block(
     return _fed(arrays, name, x, seen)
 
 
-def _last(
-    arrays: Arrays,
-    name: str,
-    x: Tensor,
-    last: npt.NDArray[np.intp],
-    heads: int,
-    turns: tuple[FloatMatrix, FloatMatrix] | None,
-) -> Tensor:
+def _last(arrays: Arrays, name: str, x: Tensor, last: npt.NDArray[np.intp], heads: int, turns: Turns | None) -> Tensor:
     """(b, d) the last block's output at the last position alone: its query against the keys before it.
 
     A weighted sum of values is the values' projection of the weighted sum of what they are made of, so that only the
@@ -82,17 +72,17 @@ def _last(
     """
     b, length, d = x.shape
     size, rows = d // heads, np.arange(b)
-    normed = layer_norm(x, arrays[name + "attention_norm.weight"], arrays[name + "attention_norm.bias"])
-    weight, bias = arrays[name + "qkv.weight"], arrays[name + "qkv.bias"]
-    q: Tensor = (normed[rows, last] @ weight[:d].T + bias[:d]).reshape(b, heads, 1, size)
+    weight, bias = _projections(arrays, name, heads, turns is not None)
+    normed = _standard(x)
+    q = normed[rows, last] @ weight[:d].T + bias[:d]
     keys = normed @ weight[d : 2 * d].T
     keys += bias[d : 2 * d]
-    k = _heads(keys, heads)
     if turns is not None:
-        cos, sin = turns[0][:length], turns[1][:length]
-        q = _rotate(q, cos[last][:, None, None], sin[last][:, None, None])
-        k = _rotate(k, cos, sin)
-    scores: Tensor = np.asarray(q @ k.swapaxes(-1, -2), dtype=np.float32)[:, :, 0]
+        wide = np.tile(turns[:length], heads)
+        _turn(q, wide[last])
+        _turn(keys, wide)
+    products: Any = q.reshape(b, heads, 1, size) @ _heads(keys, heads).swapaxes(-1, -2)
+    scores: Tensor = products[:, :, 0]
     scores *= np.float32(size**-0.5)
     scores[(np.arange(length) > last[:, None])[:, None].repeat(heads, axis=1)] = -np.inf
     mixed = _softmax(scores) @ normed
@@ -101,6 +91,30 @@ def _last(
         own = slice(head * size, (head + 1) * size)
         seen[:, own] = mixed[:, head] @ weight[2 * d :][own].T + bias[2 * d :][own]
     return _fed(arrays, name, x[rows, last], seen)
+
+
+def _projections(arrays: Arrays, name: str, heads: int, turned: bool) -> tuple[Tensor, Tensor]:
+    """(3 d, d) and (3 d,) queries', keys' and values' weights and biases over rows of mean 0 and variance 1.
+
+    The norm's own scale and shift are taken into them: a product of small matrices instead of two passes over all
+    positions. Where positions turn, the halves of each head's queries and keys stand in pairs, each a complex number;
+    inner products do not mind the order.
+    """
+    scale, shift = arrays[name + "attention_norm.weight"], arrays[name + "attention_norm.bias"]
+    weight, bias = arrays[name + "qkv.weight"], arrays[name + "qkv.bias"]
+    bias, weight = bias + weight @ shift, weight * scale
+    if turned:
+        d = weight.shape[1]
+        paired = np.arange(2 * d).reshape(2 * heads, 2, -1).swapaxes(1, 2).ravel()
+        order = np.concatenate([paired, np.arange(2 * d, 3 * d)])
+        weight, bias = weight[order], bias[order]
+    return weight, bias
+
+
+def _turn(x: Tensor, turns: Turns) -> None:
+    """Turns pairs of (…, 2 m) numbers by (…, m) angles, in place."""
+    pairs = x.view(np.complex64)
+    pairs *= turns
 
 
 def _softmax(scores: Tensor) -> Tensor:
@@ -138,13 +152,25 @@ def rotary(length: int, dim: int) -> tuple[FloatMatrix, FloatMatrix]:
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
+def turns_of(length: int, dim: int) -> Turns:
+    """(length, dim / 2) the turns of `rotary` as complex numbers."""
+    cos, sin = rotary(length, dim)
+    return np.asarray(cos + 1j * sin, dtype=np.complex64)
+
+
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    normed = _standard(x)
+    normed *= weight
+    normed += bias
+    return normed
+
+
+def _standard(x: Tensor) -> Tensor:
+    """Rows of mean 0 and variance 1."""
     normed: Tensor = x - x.mean(axis=-1, keepdims=True)
     variance = np.einsum("...d,...d->...", normed, normed)[..., None] / np.float32(x.shape[-1])
     # In place: on a batch of long histories each copy costs as much as a sum.
-    normed /= np.sqrt(variance + np.float32(1e-5))
-    normed *= weight
-    normed += bias
+    normed *= 1 / np.sqrt(variance + np.float32(1e-5))
     return normed
 
 
@@ -173,14 +199,3 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     b, length, d = x.shape
     split: Tensor = x.reshape(b, length, heads, d // heads).swapaxes(1, 2)
     return split
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half:]
-    turned = np.empty(x.shape, dtype=np.float32)
-    np.multiply(first, cos, out=turned[..., :half])
-    turned[..., :half] -= second * sin
-    np.multiply(first, sin, out=turned[..., half:])
-    turned[..., half:] += second * cos
-    return turned

@@ -22,13 +22,13 @@ from langrec import __version__
 from langrec.data.fitting import FitData
 from langrec.errors import UNREADABLE, BundleError, MissingExtra
 from langrec.settings import TowerSettings
-from langrec.towers.forward import Arrays, head_vectors, layer_norm, query_vectors, rotary, unit
+from langrec.towers.forward import Arrays, Turns, head_vectors, layer_norm, query_vectors, turns_of, unit
 from langrec.towers.sequences import gap_buckets, rows_of
 from langrec.towers.shaping import Shaping
 from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 
-# Histories read at once: their hidden states stay within some tens of megabytes.
-READ_AT_ONCE = 128
+# Places of histories that are read at once: the hidden states of more no longer fit the processor's cache.
+PLACES = 4_000
 # A later item's logit above the highest of the training's counts up to so much: exp of more leaves float32.
 HIGHEST = 40.0
 # What fits a tower in place of this process while a run lasts, such as several workers; called as `fit_tower`.
@@ -117,14 +117,14 @@ class Tower(ABC):
         out = np.zeros((len(block), self.items.shape[1]), dtype=np.float32)
         spoken = np.flatnonzero(~silent)
         # Histories of similar length are read together: what is padded is computed for nothing.
-        spoken = spoken[np.argsort((stops - starts)[spoken], kind="stable")]
-        for start in range(0, len(spoken), READ_AT_ONCE):
-            rows = spoken[start : start + READ_AT_ONCE]
-            places, inside = rows_of(starts[rows], stops[rows])
+        lengths = (stops - starts).astype(np.int32)
+        spoken = spoken[np.argsort(-lengths[spoken], kind="stable")]
+        while len(spoken):
+            rows, spoken = np.split(spoken, [max(1, PLACES // int(lengths[spoken[0]]))])
+            # What pads a history stands after its end, where no position looks.
+            places, _ = rows_of(starts[rows], stops[rows])
             inputs = self._inputs[nums[places]]
-            inputs *= inside[:, :, None]
-            lengths = (stops - starts)[rows].astype(np.int32)
-            out[rows] = query_vectors(self.arrays, inputs, gaps[places], lengths, self.heads, self._turns)
+            out[rows] = query_vectors(self.arrays, inputs, gaps[places], lengths[rows], self.heads, self._turns)
         if self.temperature > 0:
             out = unit(out) / np.float32(self.temperature)
         return out, silent
@@ -146,8 +146,8 @@ class Tower(ABC):
         """(n, d) what the blocks read for each item."""
 
     @cached_property
-    def _turns(self) -> tuple[FloatMatrix, FloatMatrix] | None:
-        return rotary(self.length, self.items.shape[1] // self.heads) if self.rotary else None
+    def _turns(self) -> Turns | None:
+        return turns_of(self.length, self.items.shape[1] // self.heads) if self.rotary else None
 
     def neighbours(self, num: int) -> FloatVector:
         """(n,) cosine of each item's vector to that of item `num`; NaN for items without one."""
