@@ -158,14 +158,16 @@ class Gpl:
         self.scale = float(train.margins.std()) / max(spread, 1e-6)
 
     def batches(self, rng: np.random.Generator) -> list[Any]:
-        """Queries in random order, alike in length."""
-        feed, n = self.feeds["train"], len(self.parts["train"].queries)
-        return list(shuffled(feed.lengths[:n], max(2, self.adapted.settings.batch // 2), rng))
+        """Queries in random order, alike in length, and which of its passages each is set against."""
+        part, size = self.parts["train"], max(2, self.adapted.settings.batch // 2)
+        found = shuffled(self.feeds["train"].lengths[: len(part.queries)], size, rng)
+        # Drawn here and not in the loss: processes that train together must set a query against the same passage.
+        return [(rows, rng.integers(part.others.shape[1], size=len(rows))) for rows in found]
 
-    def loss(self, rows: Places) -> Tensor:
+    def loss(self, batch: tuple[Places, Places]) -> Tensor:
         """The mean squared difference of margins, one for each query, over the mean square of the teacher's."""
-        part = self.parts["train"]
-        n, at = len(part.queries), torch.randint(part.others.shape[1], (len(rows),)).numpy()
+        part, (rows, at) = self.parts["train"], batch
+        n = len(part.queries)
         places = np.concatenate([rows, n + part.own[rows], n + part.others[rows, at]])
         texts, back = np.unique(places, return_inverse=True)
         vectors = self.adapted.trained(*self.feeds["train"](texts)).float()
