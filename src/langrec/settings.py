@@ -259,7 +259,15 @@ class TowerSettings:
 
 @dataclass(frozen=True, slots=True)
 class IdTowerSettings(TowerSettings):
-    """The tower that reads item ids; its attributes are those of every tower."""
+    """The tower that reads item ids; beside the attributes of every tower:
+
+    Attributes:
+        fill: text gives items without training an id vector by a map learned from texts; off leaves them unscored.
+        drop_ids: share of the history's id vectors left out in training, so that it expects imprecise ones.
+    """
+
+    fill: Literal["off", "text"] = "off"
+    drop_ids: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

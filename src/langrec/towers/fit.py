@@ -15,6 +15,7 @@ from langrec.errors import BundleError
 from langrec.lm.precision import autocast, faster_precision
 from langrec.lm.ring import Ring
 from langrec.settings import TowerSettings
+from langrec.towers.filling import FilledIdTower, Filling
 from langrec.towers.network import IdNetwork, Network, TextNetwork
 from langrec.towers.sequences import Sequences
 from langrec.towers.shaping import Shaping
@@ -110,8 +111,16 @@ def _id(data: FitData, settings: Any, trained: Mask, before: Any) -> tuple[Netwo
     network = IdNetwork(settings, data.n_items)
     _continued(network, before)
 
-    def finish(network: Network, settings: TowerSettings, epochs: int) -> IdTower:
-        return IdTower.of(network.arrays(), trained, **_rest(settings, epochs))
+    def finish(network: Network, settings: Any, epochs: int) -> IdTower:
+        tower = IdTower.of(network.arrays(), trained, **_rest(settings, epochs))
+        vectors = data.vectors.get("vectors") if settings.fill == "text" else None
+        if vectors is None:
+            return tower
+        said = data.events.items[data.events.gains > 0]
+        filling = Filling.fit(
+            vectors, tower.arrays["table"], np.bincount(said, minlength=data.n_items).astype(np.int32)
+        )
+        return tower if filling is None else FilledIdTower.over(tower, filling, vectors)
 
     return network, finish
 

@@ -139,12 +139,17 @@ class IdNetwork(Network):
     def __init__(self, settings: IdTowerSettings, n_items: int) -> None:
         super().__init__(settings)
         self.table = nn.Parameter(torch.randn(n_items, settings.dim) * 0.02)
+        self.dropped = Dropout(settings.drop_ids)
 
     def item_vectors(self) -> Tensor:
         return self.table
 
     def as_input(self, vectors: Tensor) -> Tensor:
-        return vectors * math.sqrt(self.settings.dim)
+        # A dropped row reads as an item of which nothing is known, which a filled vector is near to.
+        read: Tensor = vectors * math.sqrt(self.settings.dim)
+        if self.training and self.dropped.left_out:
+            read = read * self.dropped(torch.ones((*read.shape[:-1], 1), dtype=read.dtype, device=read.device))
+        return read
 
 
 class TextNetwork(Network):

@@ -210,7 +210,7 @@ class Tower(ABC):
         digest = hashlib.sha256(json.dumps([__version__, dataclasses.asdict(settings), params]).encode())
         for column in (data.events.users, data.events.items, data.events.at, data.events.gains):
             digest.update(np.ascontiguousarray(column).tobytes())
-        if cls is TextTower:
+        if cls is TextTower or getattr(settings, "fill", "off") == "text":
             digest.update(np.ascontiguousarray(data.vectors["vectors"]).tobytes())
         digest.update(f"{data.n_items} {data.judge is not None and 'epochs' not in params}".encode())
         return digest.hexdigest()[:20]
@@ -244,10 +244,15 @@ class Tower(ABC):
             rest = json.loads((folder / "tower.json").read_text("utf-8"))
             tensors = load_file(folder / "tower.safetensors")
             arrays = {name.removeprefix("arrays."): v for name, v in tensors.items() if name.startswith("arrays.")}
-            tower: Self = cls(arrays=arrays, **cls._loaded(tensors), **rest)
+            tower: Self = cls(arrays=arrays, **cls._loaded(tensors), **cls._beside(folder), **rest)
             return tower
         except (*UNREADABLE, SafetensorError) as error:
             raise BundleError(f"{folder}: cannot be read as a tower ({error})") from error
+
+    @classmethod
+    def _beside(cls, folder: Path) -> dict[str, Any]:
+        """What a kind keeps in files of its own."""
+        return {}
 
     @classmethod
     def _loaded(cls, tensors: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -269,6 +274,15 @@ class IdTower(Tower):
     def of(cls, arrays: Arrays, trained: Mask, **rest: Any) -> IdTower:
         items = arrays["table"]
         return cls(arrays, unit(items) if rest["temperature"] > 0 else items, trained, trained, **rest)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The tower of a folder; one that fills ids from texts where it was saved as such."""
+        from langrec.towers.filling import FILE, FilledIdTower
+
+        kind: Any = FilledIdTower if cls is IdTower and (folder / FILE).is_file() else super()
+        tower: Self = kind.load(folder)
+        return tower
 
 
 @dataclass(frozen=True, eq=False)

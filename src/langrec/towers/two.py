@@ -14,6 +14,7 @@ import numpy as np
 from langrec.data.fitting import FitData
 from langrec.errors import UNREADABLE, BundleError
 from langrec.settings import Settings
+from langrec.towers.filling import FilledIdTower
 from langrec.towers.tower import IdTower, TextTower, Tower
 from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 
@@ -100,7 +101,8 @@ class TwoTowers:
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
         """The same towers, in which these items have a text half."""
-        return replace(self, text=self.text.with_items(nums, texts, vectors))
+        filled = self.id.with_items(nums, texts, vectors) if isinstance(self.id, FilledIdTower) else self.id
+        return replace(self, id=filled, text=self.text.with_items(nums, texts, vectors))
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)
