@@ -7,6 +7,7 @@ import { load } from "../core/load.js";
 import { here, link, remember } from "../core/place.js";
 import { say, toast } from "../core/say.js";
 import { t } from "../core/words.js";
+import { listControls } from "../parts/asked.js";
 import { card } from "../parts/card.js";
 import { categoryChoice } from "../parts/categories.js";
 import { dialog } from "../parts/dialog.js";
@@ -16,6 +17,7 @@ import { pageHead } from "../parts/panel.js";
 import { itemPicker, userPicker } from "../parts/people.js";
 import { empty, problem } from "../parts/problem.js";
 import { legend, longestBar } from "../parts/sources.js";
+import { starters } from "../parts/starters.js";
 import { timeline } from "../parts/timeline.js";
 
 const SHOWN = 50; // history events in view
@@ -23,6 +25,7 @@ const VISITOR = "langrec.visitor";
 
 export function page(root) {
 	const whoBox = el("div", { class: "who" });
+	const newBox = el("div"); // what to ask of someone new
 	const historyBox = el("div", { class: "foldable" });
 	const historyHead = el("div", { class: "panel-head" });
 	const historyPanel = el("section", { class: "panel folded", "aria-label": t("history.title") }, historyHead, historyBox); // folded on a phone only
@@ -36,6 +39,7 @@ export function page(root) {
 		root,
 		pageHead("recommend"),
 		whoBox,
+		newBox,
 		el("div", { class: "two" }, historyPanel, el("section", { class: "panel", "aria-label": t("recommend.list") }, listHead, listBox)),
 	);
 
@@ -44,6 +48,7 @@ export function page(root) {
 		state = read(place);
 		drawWho();
 		if (!answer || before.user !== state.user || before.category !== state.category) answer = null;
+		if (before.user !== state.user) fill(newBox);
 		await loadHistory(); // first: what was hidden must not count in the list
 		if (!answer) await loadList();
 		if (state.why && !document.querySelector("dialog[open]")) explain(answer?.items.find((item) => item.id === state.why) || { id: state.why });
@@ -95,6 +100,7 @@ export function page(root) {
 
 	function drawHistory(found) {
 		events = found;
+		drawStarters();
 		const off = new Set(state.without);
 		fill(
 			historyHead,
@@ -111,6 +117,37 @@ export function page(root) {
 				? timeline(events, off, (id, on) => whatIf(on ? state.without.filter((one) => one !== id) : [...state.without, id]))
 				: empty(t("history.empty"), t("history.empty.hint")),
 		);
+	}
+
+	// Someone without a history is asked what they like; what they say counts at once, and is kept when they say so.
+	function drawStarters() {
+		if (events.length) return void fill(newBox);
+		if (newBox.childElementCount) return;
+		const { likes, wish, category } = state;
+		const tell = (change) => {
+			Object.assign(state, change);
+			remember({ like: state.likes, wish: state.wish });
+			loadList({ told: t("starters.told") });
+		};
+		fill(newBox, starters({ likes, wish, category, tell, keep }));
+	}
+
+	async function keep(items) {
+		const user = named();
+		const at = new Date().toISOString();
+		try {
+			await post(
+				"/api/feedback",
+				items.map((item) => ({ FeedbackType: "like", UserId: user, ItemId: item.id, Timestamp: at, Value: 1 })),
+			);
+		} catch (error) {
+			newBox.prepend(problem(error));
+			return;
+		}
+		Object.assign(state, { likes: [], wish: "" });
+		remember({ like: [], wish: "" });
+		await refresh(t("starters.kept", { n: items.length }));
+		listBox.querySelector("[data-row]")?.focus();
 	}
 
 	function foldButton() {
@@ -152,9 +189,14 @@ export function page(root) {
 	}
 
 	function ask() {
+		const fresh = !events.length;
 		return post("/api/recommend", {
 			user: state.user || undefined,
+			history: fresh && state.likes.length ? state.likes : undefined,
+			text: (fresh && state.wish) || undefined,
 			k: state.k,
+			explore: state.explore === "" ? undefined : Number(state.explore),
+			probability: state.chance || undefined,
 			filters: state.category ? { categories: [state.category] } : undefined,
 			without: leftOut(),
 			explain: true,
@@ -190,10 +232,11 @@ export function page(root) {
 				)
 			: null;
 		const longest = longestBar(found.items);
+		const drawn = new Set(found.trace.explored || []);
 		const list = el(
 			"ol",
 			{ class: "list" },
-			found.items.map((item, i) => card(item, i + 1, { longest, step: moves?.steps.get(item.id), act, open })),
+			found.items.map((item, i) => card(item, i + 1, { longest, step: moves?.steps.get(item.id), drawn: drawn.has(item.id), act, open })),
 		);
 		fill(listBox, list, more(found));
 		if (moves) {
@@ -213,7 +256,7 @@ export function page(root) {
 			el("h2", {}, t("recommend.list")),
 			el("span", { class: "muted small", data: { moves: "" } }, why(answer.trace)),
 			el("span", { class: "end" }, categoryChoice({ value: state.category, choose: pickCategory })),
-			el("div", { css: { "flex-basis": "100%" } }, legend(answer.items)),
+			el("div", { class: "under" }, legend(answer.items), listControls({ explore: state.explore, chance: state.chance, change: askOtherwise })),
 		);
 	}
 
@@ -222,6 +265,13 @@ export function page(root) {
 		answer = null;
 		remember({ category }, { step: true });
 		loadList();
+	}
+
+	async function askOtherwise(change) {
+		Object.assign(state, change);
+		remember({ explore: state.explore, chance: state.chance ? "1" : "" });
+		await loadList({ told: t("asked.told") });
+		listHead.querySelector("chance" in change ? "[data-chance]" : ".asked select")?.focus();
 	}
 
 	function more(found) {
@@ -250,13 +300,8 @@ export function page(root) {
 	// Actions
 
 	async function act(type, item) {
-		if (!state.user) {
-			state.user = newVisitor();
-			state.newcomer = true;
-			remember({ user: state.user });
-		}
 		const title = item.title || item.id;
-		const user = state.user;
+		const user = named();
 		try {
 			await post("/api/feedback", [{ FeedbackType: type, UserId: user, ItemId: item.id, Timestamp: new Date().toISOString(), Value: 1 }]);
 		} catch (error) {
@@ -265,6 +310,15 @@ export function page(root) {
 		}
 		toast(t(`act.${type}.done`, { title }), { label: t("undo"), run: () => undo(type, user, item.id, title) });
 		await refresh(t(`act.${type}.done`, { title }));
+	}
+
+	function named() {
+		if (!state.user) {
+			state.user = newVisitor();
+			state.newcomer = true;
+			remember({ user: state.user });
+		}
+		return state.user;
 	}
 
 	async function undo(type, user, id, title) {
@@ -317,6 +371,10 @@ function read(place) {
 		category: place.params.get("category") || "",
 		without: place.params.getAll("without"),
 		k: Number(place.params.get("k")) || 10,
+		likes: place.params.getAll("like"),
+		wish: place.params.get("wish") || "",
+		explore: place.params.get("explore") || "",
+		chance: place.params.get("chance") === "1",
 		why: place.params.get("why") || "",
 	};
 }

@@ -13,8 +13,8 @@ const ACTS = [
 	["hide", "x"],
 ];
 
-/** `step` is how far it moved up, "new", or undefined; `act(type, item)` and `open(item)` are what the buttons do. */
-export function card(item, place, { longest, step, act, open }) {
+/** `drawn` says that it was given an exploring place; `step` is how far it moved up, "new", or undefined; `act(type, item)` and `open(item)` are what the buttons do. */
+export function card(item, place, { longest, step, drawn, act, open }) {
 	return el(
 		"li",
 		{ class: "card", data: { id: item.id, rowBox: "" } },
@@ -25,12 +25,12 @@ export function card(item, place, { longest, step, act, open }) {
 			{},
 			el("button", { class: "title", data: { row: "" }, "aria-haspopup": "dialog", onclick: () => open(item) }, item.title || item.id),
 			el("p", { class: "cats" }, (item.categories || []).join(" · ") || t("item.no_categories")),
-			el("p", { class: "because" }, reason(item.reason)),
+			el("p", { class: "because" }, reason(item.reason), drawn && el("span", { class: "chip accent", title: t("explore.drawn.hint") }, t("explore.drawn"))),
 		),
 		el(
 			"div",
 			{ class: "side" },
-			el("div", { class: "score" }, scoreBar(item.sources || {}, longest), el("span", { class: "value" }, number(item.score, 3))),
+			el("div", { class: "score" }, scoreBar(item.sources || {}, longest), el("span", { class: "value" }, number(item.score, 3)), chance(item)),
 			el(
 				"div",
 				{ class: "acts" },
@@ -38,6 +38,11 @@ export function card(item, place, { longest, step, act, open }) {
 			),
 		),
 	);
+}
+
+function chance(item) {
+	if (item.probability === undefined) return null;
+	return el("span", { class: "chance" }, item.probability === null ? t("chance.unknown") : t("chance.of", { share: number(item.probability, undefined, { style: "percent", maximumSignificantDigits: 2 }) }));
 }
 
 function action(type, key, item, act) {
