@@ -186,11 +186,11 @@ class Readers:
     def __init__(self, encoder: Encoder, cluster: Cluster) -> None:
         import ray
 
-        # Held for as long as the workers are: one that is lost is made anew from it.
-        self._files = {"files": ray.put(_files_of(encoder))}
+        # Named with every block, and read once by each worker: one that was lost and is made anew reads it again.
+        self._held = _Held({"files": ray.put(_files_of(encoder))}, encoder.identity, cluster.cores)
         self._ray, self._encoder = ray, encoder
         actor = ray.remote(max_restarts=2, max_task_retries=2, **cluster.needs)(_Reader)
-        self._actors = [actor.remote(self._files, encoder.identity, cluster.cores) for _ in range(cluster.workers)]
+        self._actors = [actor.remote() for _ in range(cluster.workers)]
 
     @property
     def dim(self) -> int:
@@ -218,7 +218,7 @@ class Readers:
 
         def send(actor: Any, n: int) -> None:
             for name, texts in islice(rest, n):
-                under_way[actor.read.remote(list(texts), role)] = name, actor
+                under_way[actor.read.remote(self._held, list(texts), role)] = name, actor
 
         for _ in range(AHEAD):
             for actor in self._actors:
@@ -252,31 +252,47 @@ class Readers:
             self._ray.kill(actor)
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An encoder as it is handed on: a reference to its files, its identity, and the threads that it may use."""
+
+    files: dict[str, Any]
+    identity: str
+    threads: int
+
+
 class _Reader:
     """What runs in a worker: the encoder, made from the files of the one that was handed on."""
 
-    def __init__(self, held: dict[str, Any], identity: str, threads: int) -> None:
-        import ray
+    def __init__(self) -> None:
+        self._encoder: Encoder | None = None
 
-        files: dict[str, bytes] = ray.get(held["files"])
-        with tempfile.TemporaryDirectory(prefix="langrec-") as name:
-            folder = Path(name)
-            for path, data in files.items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(data)
-            self._encoder = load_saved(folder, threads=threads)
-        self._wrong = None
-        if self._encoder.identity != identity:
-            self._wrong = f"--workers: a worker reads {self._encoder.identity}, not {identity}; install the same there"
-
-    def read(self, texts: list[str], role: Role) -> tuple[FloatMatrix | None, tuple[str, str] | None]:
+    def read(self, held: _Held, texts: list[str], role: Role) -> tuple[FloatMatrix | None, tuple[str, str] | None]:
         """The vectors, or the name and message of an error of ours."""
-        if self._wrong:
-            return None, ("SettingsError", self._wrong)
         try:
+            if self._encoder is None:
+                self._encoder = _loaded(held)
             return self._encoder.encode(texts, role), None
         except LangrecError as error:
             return None, (type(error).__name__, error.message)
+
+
+def _loaded(held: _Held) -> Encoder:
+    import ray
+
+    files: dict[str, bytes] = ray.get(held.files["files"])
+    with tempfile.TemporaryDirectory(prefix="langrec-") as name:
+        folder = Path(name)
+        for path, data in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+        encoder = load_saved(folder, threads=held.threads)
+    if encoder.identity != held.identity:
+        raise SettingsError(
+            f"--workers: a worker reads {encoder.identity}, not {held.identity}; install the same versions there",
+            field="workers",
+        )
+    return encoder
 
 
 class _Alone:
