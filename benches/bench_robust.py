@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def keep(part: str, result: dict, asked: argparse.Namespace) -> None:
-    """Puts a part's result beside those of the others; a part that is not whole says so."""
+    """Puts a part's result beside those of the others; what a part lists is what has been run of it so far."""
     if asked.quick:
         return
     path = common.RESULTS / "robust.json"
