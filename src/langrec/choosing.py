@@ -327,7 +327,7 @@ def _learn(
 ) -> dict[str, Any]:
     """What `fusing.learn` finds, as JSON; trees are kept in a folder of their own."""
     ranking = settings.ranking
-    questions = next_item(split.train, split.valid, len(dataset.users), ranking.questions, ranking.seed)
+    questions = _mix_questions(dataset, split, settings)
     learned = learn(fusion, Facts.of(dataset, split.train), questions, ranking)
     if learned.trees is not None:
         learned.trees.save(_trees_folder(kept, key))
@@ -342,6 +342,15 @@ def _learn(
     }
 
 
+def _mix_questions(dataset: Dataset, split: Split, settings: Settings) -> Targets:
+    """Validation questions that the mix learns from; of many, a fifth is left for the calibration."""
+    ranking, at_most = settings.ranking, settings.ranking.questions
+    if settings.calibration.fit:
+        there = len(next_item(split.train, split.valid, len(dataset.users)))
+        at_most = min(at_most, there if there < 5 * FEWEST_FRESH else there * 4 // 5)
+    return next_item(split.train, split.valid, len(dataset.users), at_most, ranking.seed)
+
+
 def _calibrate(dataset: Dataset, split: Split, fusion: Fusion, chosen: Chosen, settings: Settings) -> dict[str, Any]:
     """The curve from scores to probabilities as JSON, and what it was learned from or why there is none.
 
@@ -352,7 +361,7 @@ def _calibrate(dataset: Dataset, split: Split, fusion: Fusion, chosen: Chosen, s
     second = None if chosen.trees is None else Reranker(chosen.trees, Facts.of(dataset, split.train), ranking.depth)
     fusion = replace(fusion, mix=chosen.mix, reranker=second)
     every = next_item(split.train, split.valid, len(dataset.users))
-    learned = next_item(split.train, split.valid, len(dataset.users), ranking.questions, ranking.seed)
+    learned = _mix_questions(dataset, split, settings)
     fresh = np.flatnonzero(~np.isin(every.events, learned.events))
     what = "questions that the mix did not learn from"
     if len(fresh) < FEWEST_FRESH:

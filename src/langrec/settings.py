@@ -121,7 +121,7 @@ class EncoderSettings:
     runtime: Literal["auto", "onnx-fp32", "onnx-int8", "openvino", "openvino-int8", "torch-fp32", "torch-bf16"] = "auto"
     fields: tuple[str, ...] = ("title", "release_year", "*text", "categories")
     max_tokens: int = 256
-    token_budget: int = 512
+    token_budget: int = 768
     threads: int = 0
     cache: str = ""
     adapt: EncoderAdaptSettings = field(default_factory=EncoderAdaptSettings)
@@ -327,7 +327,7 @@ class RankingSettings:
 
     extra_decays: tuple[float, ...] = (0.03, 1.0)
     tune_questions: int = 4000
-    questions: int = 2000
+    questions: int = 8000
     mix: Literal["auto", "linear", "rrf"] = "auto"
     ranker: Literal["auto", "trees", "none"] = "auto"
     depth: int = 150

@@ -38,7 +38,7 @@ class TransformerEncoder:
         found: Exported,
         runtime: Runtime,
         *,
-        token_budget: int = 512,
+        token_budget: int = 768,
         progress: Progress | None = None,
     ) -> None:
         self.folder = folder

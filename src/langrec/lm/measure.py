@@ -93,7 +93,7 @@ def choose_runtime(
     threads: int,
     *,
     texts: tuple[Sequence[str], Sequence[str]] | None = None,
-    budget: int = 512,
+    budget: int = 768,
     progress: Progress | None = None,
 ) -> Choice:
     """Measures every runtime that is installed, keeps the table in the cache and says which to take.
