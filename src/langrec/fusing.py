@@ -27,7 +27,7 @@ from langrec.types import FloatMatrix, FloatVector, Mask
 
 Gains = npt.NDArray[np.float64]
 # Questions on which rank fusion is compared with the linear mix, about: it sorts whole catalogues.
-JUDGED = 600
+JUDGED = 1000
 # Questions that the weights are learned from, at most: a few dozen numbers need no more, and all candidates of each are
 # read some hundred times. Trees learn from every question.
 WEIGHED = 3000
@@ -76,8 +76,12 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     del samples  # the largest thing in memory; what follows makes its own
     rows = _answer(fusion, facts, questions, halves, odd, settings)
     scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
-    if settings.mix == "auto" and scores["rrf"] > float(rows.linear[~np.isnan(rows.fused)].mean()):
-        return Learned(fusion.mix, None, scores, "rank fusion was better than learned weights")
+    asked = ~np.isnan(rows.fused)
+    pair = np.stack([rows.fused, rows.linear], axis=1)[asked]
+    if settings.mix == "auto" and _compare(pair, questions.block.users[asked], settings.seed)[1] > 0:
+        return Learned(
+            fusion.mix, None, scores, "rank fusion was better than learned weights, with an interval above 0"
+        )
     trees, why = None, "settings.ranking.ranker is none"
     if settings.ranker != "none":
         trees, why = _trees(rows, questions.block.users, fusion.is_rare()[questions.items], settings)
@@ -252,7 +256,7 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSe
 
 
 def _compare(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[str, float, float]:
-    """NDCG@10 with trees and without (q, 2), in words; the lower end of the difference's interval, and its mean."""
+    """NDCG@10 of one way and of another (q, 2), in words; the lower end of the difference's interval, and its mean."""
     ours, theirs = gains.T
     low, high = np.nanpercentile(Resamples(users, 1000, seed).means((ours - theirs)[:, None]), [2.5, 97.5])
     words = f"NDCG@10 {ours.mean():.4f} with trees, {theirs.mean():.4f} without [{low:+.4f}, {high:+.4f}]"

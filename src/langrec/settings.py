@@ -311,7 +311,8 @@ class RankingSettings:
         extra_decays: item-to-item scorers enter the mix at these decays too, beside their own.
         tune_questions: validation events that a scorer's settings are chosen on, at most.
         questions: validation events that the mix learns from, at most.
-        mix: linear (weights learned on validation), rrf (reciprocal rank fusion), or auto (the better on validation).
+        mix: linear (weights learned on validation), rrf (reciprocal rank fusion), or auto (linear, unless rrf is
+            surely better on validation).
         ranker: auto (trees over the mix where validation favours them), trees (always), none.
         depth: the best of the mix that trees look at.
         trees: rounds of boosting at most; validation says how many.
