@@ -210,7 +210,9 @@ class MixSamples:
         first = np.zeros(shape)
         if start is not None:
             first[0] = start.weights
-        found = optimize.minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-6})
+        found = optimize.minimize(
+            loss, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-6}
+        )
         weights = found.x.reshape(shape).astype(np.float32)
         return Mix(self.names, "linear", weights[0], slopes=weights[1:])
 
