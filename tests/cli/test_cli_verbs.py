@@ -276,7 +276,7 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train"], "Missing option '--events'"),
+        (["train"], "--events: name a file or a folder"),
         (["trai"], "Did you mean 'train'"),
         (["train", "--events", "nowhere.csv"], "nowhere.csv: no such file"),
         (["train", "--events", "SHOP", "--set", "split.kindd=time"], "did you mean kind"),

@@ -122,15 +122,22 @@ def test_what_if_they_had_not_seen_this(browser: Any, shop: Shop) -> None:
     browser.open(address)  # the address restores the view
     browser.wait(".timeline li.off")
     browser.quiet()
-    assert scores(browser) == changed
+    assert near(scores(browser), changed)
     browser.wait("[data-all-on]").click()
-    browser.until(lambda: scores(browser) == before, "the first scores")
+    # A weight bends with the seconds since the last event, so the first scores come back nearly.
+    browser.until(lambda: near(scores(browser), before), "the first scores")
     assert "without=" not in browser.address
     clean(browser)
 
 
 def scores(browser: Any) -> list[str]:
     return [one.text for one in browser.all(".card .value")]
+
+
+def near(some: list[str], others: list[str]) -> bool:
+    return len(some) == len(others) and [float(one) for one in some] == pytest.approx(
+        [float(one) for one in others], rel=0.02
+    )
 
 
 def test_a_new_visitor_gets_popular_items_and_is_known_after_one_click(browser: Any, shop: Shop) -> None:

@@ -1,7 +1,7 @@
 // Calls the server's public routes; turns every failure into one ApiError and tells the frame when nobody answers.
 
 const KEY = "langrec.key";
-export const weather = new EventTarget(); // "down" and "up": whether the server answers
+export const weather = new EventTarget(); // "down" and "up": whether the server answers; "key": another key is used from now on
 
 let askForKey = async () => null;
 let asking = null;
@@ -77,6 +77,7 @@ function newKey() {
 	asking ??= askForKey(Boolean(storedKey())).finally(() => (asking = null));
 	return asking.then((key) => {
 		if (key) sessionStorage.setItem(KEY, key);
+		if (key) weather.dispatchEvent(new Event("key"));
 		return key;
 	});
 }

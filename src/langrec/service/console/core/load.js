@@ -1,5 +1,6 @@
 // Waits for an answer in view: a skeleton after 150 ms, the API's error with a way to try again, or the result.
 
+import { weather } from "./api.js";
 import { fill } from "./dom.js";
 import { skeleton } from "../parts/bones.js";
 import { problem } from "../parts/problem.js";
@@ -30,11 +31,12 @@ export async function load(box, { work, draw, bones, keep = false }) {
 		if (done()) draw(value);
 	} catch (error) {
 		if (error.name === "AbortError") return void done();
-		if (done())
-			fill(
-				box,
-				problem(error, () => load(box, { work, draw, bones, keep })),
-			);
+		const again = () => load(box, { work, draw, bones, keep });
+		if (done()) {
+			fill(box, problem(error, again));
+			// One key is asked for once: what else it kept from being shown comes along.
+			if (error.status === 401) weather.addEventListener("key", () => box.isConnected && box.turn === turn && again(), { once: true });
+		}
 		if (!("requestId" in error)) throw error; // a fault of this console, for its log
 	}
 }
