@@ -78,7 +78,7 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
     asked = ~np.isnan(rows.fused)
     pair = np.stack([rows.fused, rows.linear], axis=1)[asked]
-    if settings.mix == "auto" and _compare(pair, questions.block.users[asked], settings.seed)[1] > 0:
+    if settings.mix == "auto" and _difference(pair, questions.block.users[asked], settings.seed)[0] > 0:
         return Learned(
             fusion.mix, None, scores, "rank fusion was better than learned weights, with an interval above 0"
         )
@@ -205,8 +205,8 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSe
     """Trees from all questions, where trees from one half of the users please the other half; and why.
 
     Both halves judge: a quarter of the users says after how many rounds the other half's trees should stop, another
-    quarter compares these with the mix. The trees are taken where they are better with an interval above zero; or where
-    they are no worse on the whole and so better on rare and new items, which is where the mix is weak.
+    quarter compares these with the mix. The trees are taken where they are better with an interval above zero, or where
+    they are no worse on the whole and that much better on rare and new items, where the mix is weak.
 
     Args:
         users: (q,) of the questions.
@@ -256,11 +256,18 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSe
 
 
 def _compare(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[str, float, float]:
-    """NDCG@10 of one way and of another (q, 2), in words; the lower end of the difference's interval, and its mean."""
-    ours, theirs = gains.T
-    low, high = np.nanpercentile(Resamples(users, 1000, seed).means((ours - theirs)[:, None]), [2.5, 97.5])
-    words = f"NDCG@10 {ours.mean():.4f} with trees, {theirs.mean():.4f} without [{low:+.4f}, {high:+.4f}]"
-    return words, float(low), float((ours - theirs).mean())
+    """NDCG@10 with trees and without (q, 2), in words; the lower end of the difference's interval, and its mean."""
+    low, high = _difference(gains, users, seed)
+    ours, theirs = gains.mean(axis=0)
+    words = f"NDCG@10 {ours:.4f} with trees, {theirs:.4f} without [{low:+.4f}, {high:+.4f}]"
+    return words, low, float(ours - theirs)
+
+
+def _difference(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[float, float]:
+    """95 % interval, by user, of the first column of gains (q, 2) less the second."""
+    means = Resamples(users, 1000, seed).means((gains[:, 0] - gains[:, 1])[:, None])
+    low, high = np.nanpercentile(means, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _gains(scores: FloatVector, labels: npt.NDArray[np.int8], groups: npt.NDArray[np.int64]) -> Gains:
