@@ -28,9 +28,6 @@ from langrec.types import FloatMatrix, FloatVector, Mask
 Gains = npt.NDArray[np.float64]
 # Questions on which rank fusion is compared with the linear mix, about: it sorts whole catalogues.
 JUDGED = 1000
-# Questions that the weights are learned from, at most: a few dozen numbers need no more, and all candidates of each are
-# read some hundred times. Trees learn from every question.
-WEIGHED = 3000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,16 +60,15 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     """
     names = [signal.name for signal in fusion.signals]
     samples = MixSamples(names, settings.seed)
-    weighed = questions.take(np.arange(0, len(questions), max(1, -(-len(questions) // WEIGHED))))
-    for part in blocks(weighed, fusion):
+    for part in blocks(questions, fusion):
         seen = [part.block.history(i) for i in range(len(part))]
         samples.add(fusion.signal_scores(part.block), seen, part.items, situations_of(part.block))
-    odd, odd_weighed = questions.block.users % 2 == 1, weighed.block.users % 2 == 1
+    odd = questions.block.users % 2 == 1
     scores = {"rrf": float("nan"), "linear": float("nan")}
-    if settings.mix == "rrf" or not odd_weighed.any() or odd_weighed.all():
+    if settings.mix == "rrf" or not odd.any() or odd.all():
         mix = fusion.mix if settings.mix == "rrf" else samples.fit()
         return Learned(mix, None, scores, "one half of the users has no question, so nothing could be judged")
-    mix, halves = _fit(samples, odd_weighed)
+    mix, halves = _fit(samples, odd)
     del samples  # the largest thing in memory; what follows makes its own
     rows = _answer(fusion, facts, questions, halves, odd, settings)
     scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())

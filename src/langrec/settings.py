@@ -310,7 +310,7 @@ class RankingSettings:
     Attributes:
         extra_decays: item-to-item scorers enter the mix at these decays too, beside their own.
         tune_questions: validation events that a scorer's settings are chosen on, at most.
-        questions: validation events that the trees learn from, at most; the weights take a part of many.
+        questions: validation events that the mix and the trees learn from, at most.
         mix: linear (weights learned on validation), rrf (reciprocal rank fusion), or auto (linear, unless rrf is
             surely better on validation).
         ranker: auto (trees over the mix where validation favours them), trees (always), none.

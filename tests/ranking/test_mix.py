@@ -107,39 +107,43 @@ def test_the_mix_recovers_the_weights_of_two_signals():
     np.testing.assert_allclose(mix.weights, [1.5, 0.7], atol=0.2)
 
 
-def test_the_gradient_is_that_of_the_loss(monkeypatch):
-    caught = []
-    real = mix_module.optimize.minimize
+@pytest.mark.parametrize("k", [1, 3], ids=["straight", "bent"])
+def test_slope_and_curvature_are_those_of_the_loss(k):
+    signals, targets = planted(questions=40, strengths=(1.0, 0.5, -0.5))
+    samples = MixSamples(["a", "b", "c"])
+    situations = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    samples.add(signals, nothing_seen(40), targets, situations)
+    counted, step = np.linspace(0.0, 2, 40), 1e-2
+    at = np.random.default_rng(1).normal(size=(k, 3))
+    moves = step * np.eye(3 * k).reshape(-1, k, 3)
+    there = [(samples._curve(at + move, counted), samples._curve(at - move, counted)) for move in moves]
+    here = samples._curve(at, counted)
+    slope = [(one.value - other.value) / (2 * step) for one, other in there]
+    curvature = [(one.slope - other.slope).ravel() / (2 * step) for one, other in there]
+    np.testing.assert_allclose(here.slope.ravel(), slope, atol=2e-4)
+    np.testing.assert_allclose(here.curvature, curvature, atol=2e-4)
 
-    def minimize(loss, start, **options):
-        caught.append(loss)
-        return real(loss, start, **options)
 
-    monkeypatch.setattr(mix_module.optimize, "minimize", minimize)
-    learned(*planted(questions=30, strengths=(1.0, 0.5, -0.5)), l2=0.05)
-    loss = caught[0]
-    for weights in (np.zeros(3), np.array([0.7, -1.2, 2.0])):
-        _, gradient = loss(weights)
-        step = 5e-3
-        numeric = [(loss(weights + step * e)[0] - loss(weights - step * e)[0]) / (2 * step) for e in np.eye(3)]
-        np.testing.assert_allclose(gradient, numeric, atol=2e-3)
-
-
-def test_the_loss_is_the_mean_negative_log_likelihood(monkeypatch):
-    caught = []
-    real = mix_module.optimize.minimize
-    monkeypatch.setattr(
-        mix_module.optimize, "minimize", lambda loss, start, **o: caught.append(loss) or real(loss, start, **o)
-    )
+def test_the_loss_is_the_mean_negative_log_likelihood():
     signals, targets = planted(questions=20, n=10)
-    learned(signals, targets, l2=0.1)
-    weights = np.array([0.8, -0.3])
-    expected = 0.1 * float(weights @ weights)
+    samples = MixSamples(["a", "b"])
+    samples.add(signals, nothing_seen(20), targets)
+    weights = np.array([0.8, -0.3], dtype=np.float32)
+    expected = 0.0
     for q, target in enumerate(targets):
         features = [slow_log_feature(signals[s, q].tolist()) for s in range(2)]
         logits = [sum(w * f[i] for w, f in zip(weights, features, strict=True)) for i in range(10)]
         expected += (math.log(sum(map(math.exp, logits))) - logits[target]) / len(targets)
-    assert caught[0](weights)[0] == pytest.approx(expected, rel=1e-5)
+    assert samples.loss(Mix(("a", "b"), "linear", weights)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_step_that_overshoots_is_halved():
+    """From far outside, the softmax is flat and a whole Newton step would leap away; the end is the same."""
+    signals, targets = planted()
+    far = Mix(("s0", "s1"), "linear", np.array([-40.0, 60.0], dtype=np.float32))
+    np.testing.assert_allclose(
+        learned(signals, targets, start=far).weights, learned(signals, targets).weights, atol=2e-3
+    )
 
 
 def test_the_learned_weights_are_where_the_loss_is_least():
@@ -165,7 +169,9 @@ def test_only_the_rows_asked_for_are_learned_from():
     samples = MixSamples(["a", "b"])
     samples.add(signals, nothing_seen(60), targets)
     rows = np.arange(0, 60, 2)
-    np.testing.assert_allclose(samples.fit(rows=rows).weights, learned(signals[:, rows], targets[rows]).weights)
+    np.testing.assert_allclose(
+        samples.fit(rows=rows).weights, learned(signals[:, rows], targets[rows]).weights, rtol=1e-4
+    )
 
 
 def test_blocks_add_up():
@@ -245,24 +251,6 @@ def test_weights_bend_with_the_situation_where_the_questions_say_so():
     assert b_short > b_long + 1
     assert np.abs(bent.slopes[1]).max() < 0.2
     assert samples.loss(bent) < samples.loss(straight) - 0.05
-
-
-def test_the_gradient_of_bent_weights_is_that_of_the_loss():
-    from scipy.optimize import check_grad
-
-    signals, targets = planted(questions=40)
-    samples = MixSamples(["a", "b"])
-    situations = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
-    samples.add(signals, nothing_seen(40), targets, situations)
-    chunk, counted = samples._chunks[0], np.linspace(0.5, 2, 40)
-    at = np.random.default_rng(1).normal(size=6)
-    error = check_grad(
-        lambda w: chunk.loss(w.reshape(3, 2), counted)[0],
-        lambda w: chunk.loss(w.reshape(3, 2), counted)[1].ravel(),
-        at,
-        epsilon=1e-3,
-    )
-    assert error < 1e-2 * np.linalg.norm(chunk.loss(at.reshape(3, 2), counted)[1])
 
 
 def test_a_situation_is_the_length_of_the_history_and_the_time_since_its_last_event():

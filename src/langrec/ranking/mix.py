@@ -8,13 +8,14 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
 
 from langrec.ranking.select import top_k
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
 Kind = Literal["linear", "rrf"]
 Signals = npt.NDArray[np.float32]
+FloatMatrix64 = npt.NDArray[np.float64]
+FloatVector64 = npt.NDArray[np.float64]
 
 # Below this many items the softmax of the fit runs over the whole catalogue; above, over a sample with correction.
 WHOLE_CATALOGUE = 1_000
@@ -26,6 +27,8 @@ RANDOM_ITEMS = 500
 SITUATION = ("history", "gap")
 # Ridge of the slopes, above that of the weights: a weight bends only as far as the questions insist.
 SLOPES_L2 = 3e-3
+# Newton's method ends where a step promises less than this, in nats a question; it needs about six.
+NEWTON_STEPS, NEWTON_END = 50, 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,55 +184,79 @@ class MixSamples:
         start: Mix | None = None,
         bent: bool = False,
     ) -> Mix:
-        """The linear mix by listwise softmax regression: minimises -log p(target), L-BFGS, ridge `l2`.
+        """The linear mix by listwise softmax regression: minimises -log p(target) + ridge, by Newton's method.
 
-        The features are read where they lie, chunk by chunk: nothing is copied. Without a question nothing can be
-        learned, and all signals weigh 1.
+        The loss is convex and has few weights, so a handful of steps with its whole curvature end where a method that
+        knows only slopes has not come after a hundred. Without a question nothing can be learned, and all signals
+        weigh 1.
 
         Args:
             rows: questions to learn from; None = all.
             start: weights to begin at; the end is the same, and sooner reached from near it.
             bent: the weights may depend on the situation.
         """
-        parts, total = self._counted(rows)
-        if not total:
+        counted = self._counted(rows)
+        if not counted.any():
             return Mix(self.names, "linear", np.ones(len(self.names), dtype=np.float32))
         shape = (1 + len(SITUATION) if bent else 1, len(self.names))
         ridge = np.full(shape, SLOPES_L2)
         ridge[0] = l2
-
-        def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-            weights = flat.reshape(shape)
-            value, gradient = float((ridge * weights**2).sum()), 2 * ridge * weights
-            for chunk, weight in parts:
-                ours, slope = chunk.loss(weights, weight)
-                value += ours / total
-                gradient = gradient + slope / total
-            return value, gradient.ravel()
-
-        first = np.zeros(shape)
+        weights = np.zeros(shape)
         if start is not None:
-            first[0] = start.weights
-        found = optimize.minimize(
-            loss, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-6}
-        )
-        weights = found.x.reshape(shape).astype(np.float32)
-        return Mix(self.names, "linear", weights[0], slopes=weights[1:])
+            weights[0] = start.weights
+
+        def curve(weights: FloatMatrix64) -> _Curve:
+            found = self._curve(weights, counted)
+            return _Curve(
+                found.value + float((ridge * weights**2).sum()),
+                found.slope + 2 * ridge * weights,
+                found.curvature + 2 * np.diag(ridge.ravel()),
+            )
+
+        here = curve(weights)
+        for _ in range(NEWTON_STEPS):
+            step = np.linalg.solve(here.curvature, here.slope.ravel()).reshape(shape)
+            expected = float((step * here.slope).sum())
+            if expected < NEWTON_END:
+                break
+            there = curve(weights - step)
+            # Far from the end a whole step may overshoot.
+            while there.value > here.value - 1e-4 * expected and expected > NEWTON_END:
+                step, expected = step / 2, expected / 2
+                there = curve(weights - step)
+            weights, here = weights - step, there
+        found = weights.astype(np.float32)
+        return Mix(self.names, "linear", found[0], slopes=found[1:])
 
     def loss(self, mix: Mix, rows: npt.NDArray[np.intp] | None = None) -> float:
         """Mean -log p(target) of these questions by a linear mix."""
-        parts, total = self._counted(rows)
         weights = np.concatenate([mix.weights[None], mix.slopes.reshape(-1, len(self.names))]).astype(np.float64)
-        return sum(chunk.loss(weights, weight)[0] for chunk, weight in parts) / max(total, 1.0)
+        return self._curve(weights, self._counted(rows)).value
 
-    def _counted(self, rows: npt.NDArray[np.intp] | None) -> tuple[list[tuple[_Chunk, npt.NDArray[np.float64]]], float]:
-        """The chunks that hold some of these questions, with how often each question counts, and the sum of these."""
-        counted = np.ones(len(self)) if rows is None else np.bincount(rows, minlength=len(self)).astype(np.float64)
+    def _counted(self, rows: npt.NDArray[np.intp] | None) -> FloatVector64:
+        """(q,) how often each question counts."""
+        counted = np.ones(len(self)) if rows is None else np.bincount(rows, minlength=len(self))
+        return counted.astype(np.float64)
+
+    def _curve(self, weights: FloatMatrix64, counted: FloatVector64) -> _Curve:
+        """Mean -log p(target) over the questions at these weights, its slope and its curvature."""
         bounds = np.cumsum([len(chunk.starts) for chunk in self._chunks])[:-1]
-        split = np.split(counted, bounds)
-        return [(chunk, one) for chunk, one in zip(self._chunks, split, strict=False) if one.any()], float(
-            counted.sum()
+        parts = [chunk.curve(weights, one) for chunk, one in zip(self._chunks, np.split(counted, bounds), strict=True)]
+        total = max(float(counted.sum()), 1.0)
+        return _Curve(
+            sum(one.value for one in parts) / total,
+            np.sum([one.slope for one in parts], axis=0) / total,
+            np.sum([one.curvature for one in parts], axis=0) / total,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Curve:
+    """A loss of weights (k, s): its value, its slope (k, s), and its curvature (k * s, k * s)."""
+
+    value: float
+    slope: FloatMatrix64
+    curvature: FloatMatrix64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,27 +279,35 @@ class _Chunk:
     targets: npt.NDArray[np.int64]
     situations: FloatMatrix
 
-    def loss(
-        self, weights: npt.NDArray[np.float64], counted: npt.NDArray[np.float64]
-    ) -> tuple[float, npt.NDArray[np.float64]]:
-        """Sum over questions of counted * -log p(target), and its gradient.
+    def curve(self, weights: FloatMatrix64, counted: FloatVector64) -> _Curve:
+        """Sum over questions of counted * -log p(target).
 
         Args:
             weights: (1, s), or (1 + len(SITUATION), s) with the slopes.
             counted: (q,).
         """
-        bends = [np.repeat(one, self.lengths) for one in self.situations.T[: len(weights) - 1]]
-        first, *slopes = weights.astype(np.float32)
-        logits = self.features @ first
-        for bend, slope in zip(bends, slopes, strict=True):
-            logits += bend * (self.features @ slope)
-        logits += self.offsets
-        logits -= np.repeat(np.maximum.reduceat(logits, self.starts), self.lengths)
-        right = logits[self.targets]
-        exp = np.exp(logits, out=logits)
-        sums = np.add.reduceat(exp, self.starts)
-        value = float(((np.log(sums) - right) * counted).sum())
-        exp *= np.repeat((counted / sums).astype(np.float32), self.lengths)
-        exp[self.targets] -= counted
-        gradient = [exp @ self.features, *((exp * bend) @ self.features for bend in bends)]
-        return value, np.stack(gradient).astype(np.float64)
+        k, s = weights.shape
+        asked = np.flatnonzero(counted)
+        # What a weight's slope is multiplied by in each question; the weight itself by 1.
+        basis = np.ones((len(asked), k))
+        basis[:, 1:] = self.situations[asked, : k - 1]
+        mine = (basis @ weights).astype(np.float32)
+        value, often = 0.0, counted[asked]
+        slopes = np.empty((len(asked), s))
+        curvatures = np.empty((len(asked), s, s))
+        for i, q in enumerate(asked):
+            rows = slice(self.starts[q], self.starts[q] + self.lengths[q])
+            x = self.features[rows]
+            logits = x @ mine[i] + self.offsets[rows]
+            logits -= logits.max()
+            p = np.exp(logits)
+            total = p.sum()
+            p /= total
+            mean = p @ x
+            value += often[i] * float(np.log(total) - logits[self.targets[q] - self.starts[q]])
+            slopes[i] = mean - self.features[self.targets[q]]
+            curvatures[i] = (x * p[:, None]).T @ x - np.outer(mean, mean)
+        slope = (basis * often[:, None]).T @ slopes
+        pairs = (basis[:, :, None] * basis[:, None, :] * often[:, None, None]).reshape(-1, k * k)
+        curvature = (pairs.T @ curvatures.reshape(-1, s * s)).reshape(k, k, s, s)
+        return _Curve(value, slope, curvature.transpose(0, 2, 1, 3).reshape(k * s, k * s))
