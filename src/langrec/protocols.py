@@ -52,14 +52,49 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
-class Index(Protocol):
-    """Nearest neighbours by inner product, numbers in and out."""
+class Index(Part, Protocol):
+    """Nearest items by inner product, numbers in and out.
 
-    def add(self, nums: IntVector, vectors: FloatMatrix) -> None: ...
+    An index never changes: `with_items`, `without` and `compacted` give a new one that shares what is large with the
+    old, so that a search on the old one is undisturbed. Numbers need not be without gaps.
+    """
 
-    def remove(self, nums: IntVector) -> None: ...
+    @property
+    def dim(self) -> int: ...
 
-    def search(self, vectors: FloatMatrix, k: int) -> tuple[IntMatrix, FloatMatrix]: ...
+    def __len__(self) -> int:
+        """How many items it holds."""
+        ...
+
+    def search(self, vectors: FloatMatrix, k: int, allowed: Mask | None = None) -> tuple[IntMatrix, FloatMatrix]:
+        """Finds the k nearest items of each vector.
+
+        Args:
+            vectors: (q, d) float32; a row that holds NaN finds nothing.
+            k: items per row.
+            allowed: True at the numbers that may be found; numbers beyond its end may not. None allows all. It is
+                looked at during the search: k places are filled as long as so many items are allowed.
+
+        Returns:
+            Numbers (q, k) int32 and scores (q, k) float32, best first, ties by number; -1 and NaN where there are
+            fewer than k items.
+
+        Raises:
+            DataError: the width of `vectors` is not the index's.
+        """
+        ...
+
+    def with_items(self, nums: IntVector, vectors: FloatMatrix) -> Self:
+        """An index that holds these m items too, or instead of their earlier vectors; it takes time by m, not by size."""
+        ...
+
+    def without(self, nums: IntVector) -> Self:
+        """An index that does not hold these items; numbers that it never held are passed over."""
+        ...
+
+    def compacted(self) -> Self:
+        """An index of the same items, with what was changed since it was built worked into its base."""
+        ...
 
 
 @runtime_checkable

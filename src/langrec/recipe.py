@@ -76,6 +76,7 @@ _LEAST = {
     "compress.minutes": 0,
     "retrieval.als_dim": 1,
     "retrieval.userknn_neighbours": 1,
+    "index.exact_below": 0,
     "ranking.candidates": 1,
     "ranking.questions": 1,
     "ranking.tune_questions": 1,

@@ -36,6 +36,10 @@ SCORERS = {
     "two_towers": "langrec.towers.two:TwoTowers",
 }
 
+INDEXES = {
+    "exact": "langrec.retrieval.indexes.exact:ExactIndex",
+}
+
 SOURCES = {
     "table": "langrec.data.sources.tables:read_table",
     "recbole": "langrec.data.sources.recbole:read_atomic",
@@ -43,7 +47,7 @@ SOURCES = {
     "amazon": "langrec.data.sources.amazon:read_amazon",
 }
 
-TABLES = {"encoders": ENCODERS, "scorers": SCORERS, "sources": SOURCES}
+TABLES = {"encoders": ENCODERS, "scorers": SCORERS, "indexes": INDEXES, "sources": SOURCES}
 
 
 def find(table: str, kind: str) -> Any:
@@ -90,4 +94,7 @@ def _unknown(table: str, kind: str, where: str = "") -> SettingsError:
     known = TABLES[table]
     near = difflib.get_close_matches(kind, known, n=1)
     hint = f" (did you mean {near[0]}?)" if near else f" (known: {', '.join(known)})"
-    return SettingsError(f"{where}{': ' if where else ''}unknown {table[:-1]} {kind}{hint}", field=where or table)
+    return SettingsError(
+        f"{where}{': ' if where else ''}unknown {table.removesuffix('es' if table == 'indexes' else 's')} {kind}{hint}",
+        field=where or table,
+    )

@@ -203,6 +203,19 @@ class RetrievalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """How the nearest items of a vector are found.
+
+    Attributes:
+        kind: auto is exact for small catalogues and ivf above; milvus keeps the vectors in a Milvus server.
+        exact_below: up to so many items auto looks at every one.
+    """
+
+    kind: Literal["auto", "exact", "ivf", "milvus"] = "auto"
+    exact_below: int = 50_000
+
+
+@dataclass(frozen=True, slots=True)
 class TowerSettings:
     """What the two towers share.
 
@@ -443,6 +456,7 @@ class Settings:
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     compress: CompressSettings = field(default_factory=CompressSettings)
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
     id_tower: IdTowerSettings = field(default_factory=IdTowerSettings)
     text_tower: TextTowerSettings = field(default_factory=TextTowerSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

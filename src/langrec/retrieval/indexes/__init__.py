@@ -1,0 +1,1 @@
+"""Nearest items by inner product behind one protocol: exact, inverted lists, Milvus."""
