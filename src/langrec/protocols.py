@@ -85,7 +85,7 @@ class Index(Part, Protocol):
         ...
 
     def with_items(self, nums: IntVector, vectors: FloatMatrix) -> Self:
-        """An index that holds these m items too, or instead of their earlier vectors; it takes time by m, not by size."""
+        """An index that holds these m items too, or instead of what it held of them; takes time by m, not by size."""
         ...
 
     def without(self, nums: IntVector) -> Self:
