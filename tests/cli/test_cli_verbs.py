@@ -8,9 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import typer
 
-import langrec.cli
 from langrec.cli import verbs
 from langrec.errors import MissingExtra
 
@@ -34,21 +32,6 @@ def shop(tmp_path_factory):
     from small_shop import write_shop
 
     return write_shop(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture
-def langrec_(monkeypatch, capsys):
-    """Runs a command line in this process; gives its status, output and error."""
-
-    def run(*words):
-        monkeypatch.setattr(langrec.cli, "app", typer.Typer(name="langrec", pretty_exceptions_enable=False))
-        monkeypatch.setattr(sys, "argv", ["langrec", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            langrec.cli.main()
-        out, error = capsys.readouterr()
-        return ended.value.code, out, error.strip()
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +349,7 @@ def test_help_is_status_0(langrec_, verb):
     code, out, error = langrec_(*([verb] if verb else []), "--help")
     assert (code, error) == (0, "")
     assert "Usage" in out
-    if verb not in ("", "data", "bundle"):
+    if verb not in ("", "data", "store", "bundle"):
         assert "Example" in out
 
 

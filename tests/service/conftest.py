@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from live_server import Live, Process, planted, write_planted
+from postgres_server import PostgresServer
 
 from langrec.settings import ServeSettings
 
@@ -29,6 +30,23 @@ def two_releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def releases(two_releases: Path, tmp_path: Path) -> Path:
     """This test's own copy of the releases."""
     return Path(shutil.copytree(two_releases, tmp_path / "releases"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests of this process; those that stop it start it again."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that is not there yet, in each database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 @pytest.fixture

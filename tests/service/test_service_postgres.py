@@ -1,31 +1,19 @@
-"""The same store in PostgreSQL: runs where LANGREC_TEST_POSTGRES holds the URL of a database that may be emptied."""
+"""A server over PostgreSQL answers as one over SQLite, and several stores at once take turns."""
 
 from __future__ import annotations
 
-import os
 import threading
 
 import pytest
-import sqlalchemy as sa
 
-from langrec.service import schema
 from langrec.service.store import Store
 
-URL = os.environ.get("LANGREC_TEST_POSTGRES", "")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not URL, reason="LANGREC_TEST_POSTGRES is not set to a database that may be emptied"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def url():
-    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
-    engine = sa.create_engine(URL)
-    schema.metadata.drop_all(engine)
-    engine.dispose()
-    return URL
+def url(postgres):
+    return postgres.new_database()
 
 
 def test_a_server_over_postgres_answers_like_one_over_sqlite(url, serve):

@@ -21,6 +21,7 @@ VERBS = {
     "recommend": "langrec.cli.recommend:recommend",
     "search": "langrec.cli.search:search",
     "serve": "langrec.cli.serve:serve",
+    "store": "langrec.cli.store:app",
     "bundle": "langrec.cli.bundle:app",
     "doctor": "langrec.cli.doctor:doctor",
 }

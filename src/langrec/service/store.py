@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,18 +20,23 @@ from langrec.service import schema
 
 _POSTGRES_LOCK = 0x6C616E67726563  # "langrec"
 
+# Alembic's own table, under a name that a database shared with others does not have yet.
+version = sa.Table("langrec_revision", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
+
 
 class Store:
     """An open store.
 
     Args:
         url: SQLAlchemy URL, such as sqlite:///langrec.db or postgresql+psycopg://user@host/name.
+        create: make the tables where there are none.
+        any_revision: open a store of another schema too, to migrate it.
 
     Raises:
-        StoreError: the store cannot be opened, or a newer langrec made it.
+        StoreError: the store cannot be opened, or its schema is not of this langrec.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, create: bool = True, any_revision: bool = False) -> None:
         self.url = url
         try:
             parsed = sa.make_url(url)
@@ -48,15 +54,22 @@ class Store:
                 "name a file, such as sqlite:///langrec.db",
                 field="serve.store",
             )
+        if self.is_sqlite and not create and not Path(str(parsed.database)).is_file():
+            raise StoreError(f"{self.shown}: there is no such file; check the path", field="serve.store")
         try:
             self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32)
             self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2)
             if self.is_sqlite:
                 _tune_sqlite(self._reader, "BEGIN")
                 _tune_sqlite(self._writer, "BEGIN IMMEDIATE")
-            with self._writer.begin() as connection:
-                schema.metadata.create_all(connection)
-                self._check_version(connection)
+            with self._reader.connect() as connection:
+                found = revision_of(connection)
+            if found is None and create:
+                with self._writer.begin() as connection:
+                    self._take_turn(connection)
+                    found = revision_of(connection) or _create(connection)
+            if not any_revision:
+                self.check_revision(found)
         except ModuleNotFoundError as error:
             raise MissingExtra("postgres", f"the store {self.shown}") from error
         except SQLAlchemyError as error:
@@ -84,22 +97,53 @@ class Store:
         """A connection in the only write transaction there is; it is durable when the block ends without an error."""
         try:
             with self._writer.begin() as connection:
-                if not self.is_sqlite:
-                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
+                self._take_turn(connection)
                 yield connection
         except SQLAlchemyError as error:
             raise StoreError(f"{self.shown}: writing failed ({_reason(error)})") from error
 
-    def _check_version(self, connection: sa.Connection) -> None:
-        found = get_meta(connection, "schema")
+    def _take_turn(self, connection: sa.Connection) -> None:
+        """Waits until no other process writes; SQLite's BEGIN IMMEDIATE did so already."""
+        if not self.is_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
+
+    def check_revision(self, found: str | None) -> None:
+        """Raises StoreError where a schema is not the one that this langrec reads."""
+        if found == schema.REVISION:
+            return
         if found is None:
-            set_meta(connection, "schema", schema.SCHEMA_VERSION)
-        elif found != schema.SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.shown}: has schema {found}, this langrec reads {schema.SCHEMA_VERSION}; "
-                "serve it with the langrec that made it, or give --store a new file",
-                field="serve.store",
-            )
+            raise StoreError(f"{self.shown}: holds no store of langrec; check the URL", field="serve.store")
+        if found < schema.REVISION:
+            way = f"bring it here with `langrec store migrate {self.shown}`"
+        else:
+            way = "serve it with the langrec that made it, or update this one"
+        raise StoreError(
+            f"{self.shown}: has schema {found}, this langrec reads {schema.REVISION}; {way}", field="serve.store"
+        )
+
+
+def revision_of(connection: sa.Connection) -> str | None:
+    """The revision of a store's schema; None where there is no store."""
+    tables = set(sa.inspect(connection).get_table_names())
+    if version.name in tables:
+        return connection.execute(sa.select(version.c.version_num)).scalar()
+    # Stores of the time before revisions say a number beside.
+    before = get_meta(connection, "schema") if schema.meta.name in tables else None
+    return None if before is None else f"{before:04d}"
+
+
+def note_revision(connection: sa.Connection, revision: str) -> None:
+    """Writes down which schema the store has, also where older releases of langrec look."""
+    version.create(connection, checkfirst=True)
+    connection.execute(version.delete())
+    connection.execute(version.insert().values(version_num=revision))
+    set_meta(connection, "schema", int(revision))
+
+
+def _create(connection: sa.Connection) -> str:
+    schema.metadata.create_all(connection)
+    note_revision(connection, schema.REVISION)
+    return schema.REVISION
 
 
 def upsert(connection: sa.Connection, table: sa.Table) -> Any:
