@@ -41,6 +41,7 @@ FLOORS = {
     "frontier": 6,
     "tuning": 6,
     "scale": 7,
+    "benching": 7,
     "apps": 7,
     "service": 8,
     "cli": 9,

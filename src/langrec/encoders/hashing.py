@@ -14,7 +14,7 @@ import numpy as np
 from langrec.errors import BundleError
 from langrec.lm.exported import CONFIG, FORMAT, read_config
 from langrec.protocols import Role
-from langrec.types import FloatMatrix
+from langrec.types import FloatMatrix, FloatVector
 
 _WORD = re.compile(r"\w+")
 # A whole word says more than a piece of one.
@@ -50,10 +50,7 @@ class HashingEncoder:
         out = np.zeros((len(texts), self._dim), dtype=np.float32)
         for row, text in zip(out, texts, strict=True):
             for word in _WORD.findall(text[:LONGEST].lower()):
-                _add(row, word, WORD_WEIGHT)
-                padded = f"<{word}>"
-                for i in range(len(padded) - 2):
-                    _add(row, padded[i : i + 3], PIECE_WEIGHT)
+                add_word(row, word)
             length = np.linalg.norm(row)
             if length > 0:
                 row /= length
@@ -83,6 +80,14 @@ class HashingEncoder:
         return found
 
 
-def _add(row: FloatMatrix, piece: str, weight: float) -> None:
+def add_word(row: FloatVector, word: str) -> None:
+    """Adds what a word in lower case says to a row, in place."""
+    _add(row, word, WORD_WEIGHT)
+    padded = f"<{word}>"
+    for i in range(len(padded) - 2):
+        _add(row, padded[i : i + 3], PIECE_WEIGHT)
+
+
+def _add(row: FloatVector, piece: str, weight: float) -> None:
     number = zlib.crc32(piece.encode("utf-8", "replace"))
     row[(number >> 1) % len(row)] += weight if number & 1 else -weight

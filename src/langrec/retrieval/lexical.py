@@ -59,6 +59,11 @@ class Lexical:
         return cls._build(vocabulary, counts, None, None, 0.1, (settings.bm25_k1, settings.bm25_b))
 
     @classmethod
+    def of_counts(cls, vocabulary: dict[str, int], counts: sparse.csr_array, k1: float = 1.2, b: float = 0.75) -> Self:
+        """The scorer of (n, v) float32 term counts that were made elsewhere."""
+        return cls._build(vocabulary, counts, None, None, 0.1, (k1, b))
+
+    @classmethod
     def _build(
         cls,
         vocabulary: dict[str, int],

@@ -1,0 +1,1 @@
+"""Worlds and releases of any size, made from distributions, for benches of the serving path."""
