@@ -148,4 +148,5 @@ def _chosen(topics: IntVector, n_topics: int, wanted: npt.NDArray[np.int64], rng
     low[empty], high[empty] = 0.0, popular[-1]
     drawn = low + rng.uniform(size=len(wanted)) * (high - low)
     place = np.minimum(np.searchsorted(popular, drawn, side="right"), len(topics) - 1)
-    return order[place].astype(np.int32)
+    items: IntVector = order[place].astype(np.int32)
+    return items
