@@ -204,6 +204,7 @@ class GorseFeedback(_Gorse):
             "Timestamp": "2024-05-01T12:00:00Z",
             "Value": 1.0,
             "Comment": "from the start page",
+            "EventId": "5f0c9a3e-click-1",
         }
     )
 
@@ -213,6 +214,9 @@ class GorseFeedback(_Gorse):
     Timestamp: Time = Field(default=-1, examples=["2024-05-01T12:00:00Z"])
     Value: Annotated[float | None, AfterValidator(clean_json)] = None
     Comment: LooseText = ""
+    EventId: Annotated[
+        LooseText, Field(max_length=1024, description="an id of the client's own: sent again, the event counts once")
+    ] = ""
 
 
 class SessionFeedback(_Gorse):

@@ -9,13 +9,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from langrec.service.item_rows import add_missing
+from langrec.service.once import new_events
 from langrec.service.schema import events, items, removed_events, users
 from langrec.service.store import next_number, set_number, upsert
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One row of the log; user, item, type and time (epoch milliseconds) are its key."""
+    """One row of the log; user, item, type and time (epoch milliseconds) are its key.
+
+    `once` is the id that a client may give it: an event with an id that was written before is passed over.
+    """
 
     user: str
     item: str
@@ -24,6 +28,7 @@ class Event:
     value: float | None = None
     comment: str = ""
     seq: int = 0
+    once: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -50,6 +55,7 @@ def put_events(connection: sa.Connection, log: Sequence[Event], *, overwrite: bo
     Returns:
         How many rows were written.
     """
+    log = _new_ones(connection, log)
     if not log:
         return 0
     merged: dict[tuple[str, str, str, int], Event] = {}
@@ -240,6 +246,22 @@ def similar_users(
     scored = [(name, float(n_both / (n_mine * max(n_theirs, 1)) ** 0.5)) for name, n_both, n_theirs in found]
     scored.sort(key=lambda pair: (-pair[1], pair[0]))
     return scored[offset : offset + n]
+
+
+def _new_ones(connection: sa.Connection, log: Sequence[Event]) -> Sequence[Event]:
+    """The events without an id of their own, and of each id that is new the first."""
+    named = {event.once for event in log if event.once}
+    if not named:
+        return log
+    new = new_events(connection, named)
+    kept = []
+    for event in log:
+        if not event.once:
+            kept.append(event)
+        elif event.once in new:
+            new.remove(event.once)
+            kept.append(event)
+    return kept
 
 
 def _added(before: Event, event: Event) -> Event:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
@@ -27,6 +27,7 @@ from langrec.service.bodies import (
 )
 from langrec.service.guard import NotFound, needs
 from langrec.service.item_rows import StoredItem
+from langrec.service.once import RequestKey, content_of
 from langrec.service.service import Service
 
 reading = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("read"))])
@@ -34,6 +35,16 @@ writing = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("w
 
 Page = Annotated[int, Query(ge=0, description="rows of a page", examples=[10])]
 After = Annotated[str, Query(description="`Cursor` of the page before; empty for the first", examples=[""])]
+
+RepeatKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=1024,
+        description="an id of this request: sent again with the same body, it counts once",
+        examples=[""],
+    ),
+]
 
 
 def _written(rows: int) -> Answered:
@@ -202,15 +213,15 @@ async def get_items(
 
 
 @writing.post("/feedback", summary="Append events; values of the same event add up", response_model=replies.Affected)
-async def post_feedback(request: Request, body: list[GorseFeedback]) -> Answered:
+async def post_feedback(request: Request, body: list[GorseFeedback], key: RepeatKey = "") -> Answered:
     """User, item, type and time together are the key. Users and items that nobody has described are made."""
-    return _written(await _put_feedback(service_of(request), body, overwrite=False))
+    return _written(await _put_feedback(request, body, key, overwrite=False))
 
 
 @writing.put("/feedback", summary="Write events; the same event is overwritten", response_model=replies.Affected)
-async def put_feedback(request: Request, body: list[GorseFeedback]) -> Answered:
+async def put_feedback(request: Request, body: list[GorseFeedback], key: RepeatKey = "") -> Answered:
     """User, item, type and time together are the key. Users and items that nobody has described are made."""
-    return _written(await _put_feedback(service_of(request), body, overwrite=True))
+    return _written(await _put_feedback(request, body, key, overwrite=True))
 
 
 @reading.get("/feedback", summary="Events in the order of arrival, in pages", response_model=replies.FeedbackPage)
@@ -337,7 +348,7 @@ async def _change_item(request: Request, name: str, change: Callable[[StoredItem
     return _written(1)
 
 
-async def _put_feedback(service: Service, body: list[GorseFeedback], overwrite: bool) -> int:
+async def _put_feedback(request: Request, body: list[GorseFeedback], key: str, *, overwrite: bool) -> int:
     now = now_ms()
     log = [
         event_rows.Event(
@@ -347,10 +358,12 @@ async def _put_feedback(service: Service, body: list[GorseFeedback], overwrite: 
             one.Timestamp if one.Timestamp >= 0 else now,
             one.Value,
             one.Comment,
+            once=one.EventId,
         )
         for one in body
     ]
-    return await service.append(log, overwrite=overwrite)
+    said = RequestKey(key, content_of(request.method, await request.body())) if key else None
+    return await service_of(request).append(log, overwrite=overwrite, request=said)
 
 
 async def _delete_feedback(request: Request, user: str, item: str, type: str | None) -> int:

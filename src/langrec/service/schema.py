@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 # The newest file of `migrations/versions`, whose docstring says how a table or a column is added.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = sa.MetaData()
 _number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -84,6 +84,26 @@ removed_events = sa.Table(
     sa.Column("item_id", sa.Text, primary_key=True),
     sa.Column("type", sa.Text, primary_key=True),
     sa.Column("at", sa.BigInteger, primary_key=True),
+)
+
+# What a client gave an id to, so that a retry counts once: events, and whole requests. Never the id, its hash.
+done_once = sa.Table(
+    "done_once",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),  # hash of the request; empty for an event
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Index("done_once_at", "at"),
+)
+
+# Rows of bulk imports that could not be taken, as they stood in their source.
+refused_rows = sa.Table(
+    "refused_rows",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("row", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
 )
 
 # What was shown: one row per answer; a list's place is the position.

@@ -17,6 +17,7 @@ from langrec.errors import LangrecError
 from langrec.service import event_rows, schema
 from langrec.service.auth import Keys, load_keys
 from langrec.service.batching import Batcher, Busy
+from langrec.service.once import RequestKey
 from langrec.service.snapshot import Releases, Snapshot
 from langrec.service.stats import BUCKET_SECONDS, Stats
 from langrec.service.store import Store
@@ -133,9 +134,11 @@ class Service:
         """The result of a write, after it is durable."""
         return await self.writer.write(work)
 
-    async def append(self, log: Sequence[event_rows.Event], *, overwrite: bool) -> int:
-        """Writes events; the number of them, after they are durable."""
-        return await asyncio.wrap_future(self.writer.append(log, overwrite=overwrite))
+    async def append(
+        self, log: Sequence[event_rows.Event], *, overwrite: bool, request: RequestKey | None = None
+    ) -> int:
+        """Writes events; the number of them, after they are durable; what a request said before counts no more."""
+        return await asyncio.wrap_future(self.writer.append(log, overwrite=overwrite, request=request))
 
     def known_history(self, query: Query, connection: sa.Connection) -> Query:
         """The query with the user's newest events as its history; a user without events is a new visitor."""

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from langrec.errors import StoreError
 from langrec.service.event_rows import Event, put_events
+from langrec.service.once import RequestKey, new_request
 from langrec.service.store import Store
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class _Job:
     work: Callable[[sa.Connection], Any] = _nothing
     log: Sequence[Event] = ()
     overwrite: bool = False
+    request: RequestKey | None = None
     done: Future[Any] = field(default_factory=Future)
 
 
@@ -54,9 +56,15 @@ class Writer:
         """
         return self._put(_Job(work))
 
-    def append(self, log: Sequence[Event], *, overwrite: bool) -> Future[int]:
-        """Writes events (see `put_events`); those of callers that come together are written together."""
-        return self._put(_Job(log=log, overwrite=overwrite))
+    def append(self, log: Sequence[Event], *, overwrite: bool, request: RequestKey | None = None) -> Future[int]:
+        """Writes events (see `put_events`); those of callers that come together are written together.
+
+        Args:
+            log: the events.
+            overwrite: see `put_events`.
+            request: whose events these are; if it was made before, its events count no more.
+        """
+        return self._put(_Job(log=log, overwrite=overwrite, request=request))
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         """`submit`, awaited."""
@@ -126,7 +134,8 @@ def _done(connection: sa.Connection, group: Sequence[_Job]) -> list[tuple[_Job, 
     try:
         with connection.begin_nested():
             if group[0].log:
-                log = [event for job in group for event in job.log]
+                new = [job for job in group if job.request is None or new_request(connection, job.request)]
+                log = [event for job in new for event in job.log]
                 put_events(connection, log, overwrite=group[0].overwrite)
                 return [(job, len(job.log), None) for job in group]
             return [(group[0], group[0].work(connection), None)]
