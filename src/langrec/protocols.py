@@ -12,7 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector, ItemList, Mask, QueryBlock, TimeVector
+from langrec.types import (
+    FloatMatrix,
+    FloatVector,
+    IntMatrix,
+    IntVector,
+    ItemList,
+    Mask,
+    QueryBlock,
+    TimeVector,
+    UserLogs,
+)
 
 Role = Literal["query", "item"]
 
@@ -134,6 +144,30 @@ class EventReader(Protocol):
 
     def with_events(self, items: IntVector, at: TimeVector, gains: FloatVector) -> Self:
         """A scorer that knows these (m,) events too, in any order; items beyond n_items widen it."""
+        ...
+
+
+@runtime_checkable
+class EventRemover(Protocol):
+    """A scorer that can forget events that it was fitted on or has taken in: the twin of `EventReader`."""
+
+    def without_events(self, items: IntVector, at: TimeVector, gains: FloatVector) -> Self:
+        """A scorer that does not know these (m,) events, in any order; those that it never knew are passed over."""
+        ...
+
+
+@runtime_checkable
+class ClosedForm(Protocol):
+    """A scorer that a change of the log changes as a new fit would, up to rounding, without reading the other users."""
+
+    def with_logs(self, before: UserLogs, after: UserLogs) -> Self:
+        """A scorer as if these users' logs had been `after`, where they were `before`; new items widen it.
+
+        Added events are in `after` alone, removed ones in `before` alone; a user who is deleted is in `before` alone.
+
+        Raises:
+            NotTrained: the scorer was fitted, or loaded, without what this needs (`FitData.growing`).
+        """
         ...
 
 

@@ -117,6 +117,26 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class UserLogs:
+    """The whole logs of some users: m events, each user's oldest first, those of one time in the order of the log.
+
+    Attributes:
+        users: (m,) int32 which events are of one user; any numbering.
+        items: (m,) int32 item numbers.
+        at: (m,) int64 epoch milliseconds.
+        gains: (m,) float32 how much each event says.
+    """
+
+    users: IntVector
+    items: IntVector
+    at: TimeVector
+    gains: FloatVector
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class QueryBlock:
     """Numbered queries, as every scorer reads them: one query is a block of one.
 

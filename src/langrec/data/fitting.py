@@ -13,7 +13,7 @@ from scipy import sparse
 from langrec.data.events import Events
 from langrec.protocols import Progress, Scorer
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix
+from langrec.types import FloatMatrix, UserLogs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +31,7 @@ class FitData:
         kept: folder where a long fit keeps its checkpoints and its result; None keeps nothing.
         told: is told how far a long fit is.
         board: takes the scalars of a long fit's steps: the run, values by name, the step.
+        growing: scorers in closed form keep what `with_logs` needs (sums over all users, in memory, never saved).
     """
 
     events: Events
@@ -42,21 +43,24 @@ class FitData:
     kept: Path | None = None
     told: Progress | None = None
     board: Callable[[str, Mapping[str, float], int], None] | None = None
+    growing: bool = False
 
     def matrix(self) -> sparse.csr_array:
         """(n_users, n_items) float32 with the greatest gain of each user and item; a gain of zero is no entry."""
-        events = self.events
-        key = events.users.astype(np.int64) * self.n_items + events.items
-        order = np.lexsort((events.gains, key))
-        last = np.flatnonzero(np.r_[np.diff(key[order]) != 0, True]) if len(order) else order
-        rows = order[last]
-        matrix = sparse.csr_array(
-            (events.gains[rows], (events.users[rows], events.items[rows])),
-            shape=(self.n_users, self.n_items),
-            dtype=np.float32,
-        )
-        matrix.eliminate_zeros()
-        return matrix
+        return greatest_gains(self.events, self.n_users, self.n_items)
+
+
+def greatest_gains(log: Events | UserLogs, n_users: int, n_items: int) -> sparse.csr_array:
+    """(n_users, n_items) float32 with the greatest gain of each user and item; a gain of zero is no entry."""
+    key = log.users.astype(np.int64) * n_items + log.items
+    order = np.lexsort((log.gains, key))
+    last = np.flatnonzero(np.r_[np.diff(key[order]) != 0, True]) if len(order) else order
+    rows = order[last]
+    matrix = sparse.csr_array(
+        (log.gains[rows], (log.users[rows], log.items[rows])), shape=(n_users, n_items), dtype=np.float32
+    )
+    matrix.eliminate_zeros()
+    return matrix
 
 
 class FittableScorer(Scorer, Protocol):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy import linalg, sparse
 
 from langrec.data.fitting import FitData
 from langrec.errors import SettingsError
-from langrec.retrieval.item_item import ItemItem, keep_largest
+from langrec.retrieval.item_item import ItemItem, Weights, keep_largest
+from langrec.retrieval.sums import Gram, rows_of, with_columns
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix
+from langrec.types import FloatMatrix, IntVector, UserLogs
 
 # A dense W of more items than this is cut to its largest entries, so that a bundle stays small enough to serve.
 DENSE_ITEMS = 5_000
 KEPT_PER_ITEM = 300
 NEIGHBOURHOOD = 100
+# A change of rank r costs 2 r n^2 and a new inverse n^3, at about the same speed: measured, even at a third of n.
+WORTH_UPDATING = 1 / 3
 
 
 class EASE(ItemItem):
@@ -30,27 +35,96 @@ class EASE(ItemItem):
 
     @classmethod
     def fit(cls, data: FitData, settings: RetrievalSettings, reg: float = 400.0, **_: Any) -> Self:
-        matrix = data.matrix()
-        gram = sparse.csr_array(matrix.T @ matrix)
-        trained = gram.diagonal() > 0
-        nums = np.flatnonzero(trained)
-        if len(nums) <= settings.ease_dense_limit:
-            solved = _solve_dense(gram[nums][:, nums].toarray(), reg)
-            if data.n_items <= DENSE_ITEMS:
-                weights = np.zeros((data.n_items, data.n_items), dtype=np.float32)
-                weights[np.ix_(nums, nums)] = solved
-                return cls(weights=weights, trained=trained)
-            small = sparse.coo_array(keep_largest_dense(solved, KEPT_PER_ITEM))
+        gram = Gram.of(data.matrix())
+        if not data.growing:
+            return cls(weights=_weights(gram, reg, settings.ease_dense_limit), trained=gram.trained)
+        sums = EaseSums.of(gram, reg, settings.ease_dense_limit)
+        return cls(weights=sums.weights(), trained=gram.trained, sums=sums)
+
+    def with_logs(self, before: UserLogs, after: UserLogs) -> Self:
+        """The scorer fitted with other logs of some users.
+
+        Up to DENSE_ITEMS items the inverse takes the change in, or is made anew where so many users changed that this
+        is cheaper. Above, the columns that the changed items reach are solved anew; where W is cut from a dense one,
+        that is all of it.
+        """
+        old: EaseSums = self._sums()
+        gone, come = rows_of(before, after, self.n_items)
+        if not gone.shape[0]:
+            return self
+        sums = old.changed(gone, come)
+        if sums.inverse is None and sums.by_neighbourhood and old.by_neighbourhood:
+            columns = sums.gram.reached(old.gram, np.unique(np.concatenate([gone.indices, come.indices])))
+            weights: Weights = with_columns(sparse.csr_array(self.weights), columns, sums.columns(columns))
         else:
-            small = sparse.coo_array(_solve_neighbourhoods(gram[nums][:, nums], reg))
-        weights_csr = sparse.csr_array(
-            (small.data, (nums[small.row], nums[small.col])), shape=(data.n_items, data.n_items), dtype=np.float32
-        )
-        return cls(weights=weights_csr, trained=trained)
+            weights = sums.weights()
+        return replace(self, weights=weights, trained=sums.gram.trained, sums=sums)
 
     @classmethod
     def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
         return [{"reg": reg} for reg in settings.ease_reg]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EaseSums:
+    """What EASE is made of.
+
+    Attributes:
+        gram: X'X.
+        reg: the ridge.
+        dense_limit: above so many items columns are solved on neighbourhoods.
+        inverse: (n, n) float64 P, up to DENSE_ITEMS items; None above.
+    """
+
+    gram: Gram
+    reg: float
+    dense_limit: int
+    inverse: npt.NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, gram: Gram, reg: float, dense_limit: int) -> Self:
+        bare = cls(gram, reg, dense_limit, None)
+        if bare.by_neighbourhood or len(gram.users) > DENSE_ITEMS:
+            return bare
+        return replace(bare, inverse=_inverse(gram.matrix.toarray(), reg))
+
+    @property
+    def by_neighbourhood(self) -> bool:
+        """True where there are too many items for one inverse."""
+        return int(self.gram.trained.sum()) > self.dense_limit
+
+    def changed(self, gone: sparse.csr_array, come: sparse.csr_array) -> Self:
+        """The sums with some users' rows of gains in place of others.
+
+        (G + U C U')^-1 = P - P U (C^-1 + U' P U)^-1 U' P   (Woodbury 1950), with a row of U' for each row that comes
+        (C = 1) and each that goes (C = -1); items that are new have reg on the diagonal of G.
+        """
+        gram = self.gram.changed(gone, come)
+        n, rank = len(gram.users), gone.shape[0] + come.shape[0]
+        if self.inverse is None or n > DENSE_ITEMS or rank > WORTH_UPDATING * n:
+            return self.of(gram, self.reg, self.dense_limit)
+        inverse = np.zeros((n, n))
+        inverse[np.diag_indices(n)] = 1.0 / self.reg
+        inverse[: len(self.inverse), : len(self.inverse)] = self.inverse
+        rows = sparse.csr_array(sparse.vstack([come, gone]))
+        signs = np.concatenate([np.ones(come.shape[0]), -np.ones(gone.shape[0])])
+        reached = rows @ inverse
+        inner = np.asarray(rows @ reached.T)
+        inner[np.diag_indices(rank)] += signs
+        inverse -= reached.T @ linalg.solve(inner, reached, assume_a="sym")
+        return replace(self, gram=gram, inverse=inverse)
+
+    def weights(self) -> Weights:
+        """(n, n) B."""
+        if self.inverse is None:
+            return _weights(self.gram, self.reg, self.dense_limit)
+        weights = (self.inverse / -np.diag(self.inverse)).astype(np.float32)
+        weights[np.diag_indices_from(weights)] = 0.0
+        return weights
+
+    def columns(self, nums: IntVector) -> sparse.csr_array:
+        """(n, len(nums)) columns of B, each solved on its neighbourhood."""
+        return _solve_neighbourhoods(self.gram.matrix, self.reg, nums)
 
 
 def keep_largest_dense(weights: FloatMatrix, k: int) -> sparse.csr_array:
@@ -62,16 +136,46 @@ def keep_largest_dense(weights: FloatMatrix, k: int) -> sparse.csr_array:
     return sparse.csr_array(sparse.hstack(blocks))
 
 
+def _weights(gram: Gram, reg: float, dense_limit: int) -> Weights:
+    """(n, n) B of a Gram matrix."""
+    n_items, nums = len(gram.users), np.flatnonzero(gram.trained)
+    if len(nums) > dense_limit:
+        return _solve_neighbourhoods(gram.matrix, reg, np.arange(n_items, dtype=np.int32))
+    solved = _solve_dense(gram.matrix[nums][:, nums].astype(np.float32).toarray(), reg)
+    if n_items <= DENSE_ITEMS:
+        weights = np.zeros((n_items, n_items), dtype=np.float32)
+        weights[np.ix_(nums, nums)] = solved
+        return weights
+    small = sparse.coo_array(keep_largest_dense(solved, KEPT_PER_ITEM))
+    return sparse.csr_array(
+        (small.data, (nums[small.row], nums[small.col])), shape=(n_items, n_items), dtype=np.float32
+    )
+
+
+def _inverse(gram: npt.NDArray[np.float64], reg: float) -> npt.NDArray[np.float64]:
+    """(n, n) float64 (gram + reg I)^-1 by one Cholesky factorisation."""
+    gram[np.diag_indices_from(gram)] += reg
+    factor, failed = linalg.lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
+    if failed:
+        raise _singular(reg)
+    inverse, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+    _mirror(inverse)
+    return np.asarray(inverse)
+
+
+def _singular(reg: float) -> SettingsError:
+    return SettingsError(
+        f"retrieval.ease_reg = {reg:g}: the matrix has no inverse; choose a greater ridge", field="retrieval.ease_reg"
+    )
+
+
 def _solve_dense(gram: FloatMatrix, reg: float) -> FloatMatrix:
     """(n, n) float32 B by one Cholesky factorisation, in the memory of `gram`."""
     gram[np.diag_indices_from(gram)] += np.float32(reg)
     # LAPACK reads by columns: the transpose of a symmetric matrix is the same matrix, and is not copied.
     factor, failed = linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
     if failed:
-        raise SettingsError(
-            f"retrieval.ease_reg = {reg:g}: the matrix has no inverse; choose a greater ridge",
-            field="retrieval.ease_reg",
-        )
+        raise _singular(reg)
     inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
     _mirror(inverse)
     inverse /= -np.diag(inverse)
@@ -79,7 +183,7 @@ def _solve_dense(gram: FloatMatrix, reg: float) -> FloatMatrix:
     return np.asarray(inverse, dtype=np.float32)
 
 
-def _mirror(lower: FloatMatrix, step: int = 1024) -> None:
+def _mirror(lower: npt.NDArray[Any], step: int = 1024) -> None:
     """Writes the lower triangle into the upper one, block by block, so that no second dense copy is made."""
     for start in range(0, len(lower), step):
         stop = start + step
@@ -88,27 +192,29 @@ def _mirror(lower: FloatMatrix, step: int = 1024) -> None:
         block[:] = np.tril(block) + np.tril(block, -1).T
 
 
-def _solve_neighbourhoods(gram: sparse.csr_array, reg: float) -> sparse.csr_array:
-    """Each item's ridge regression on its most co-occurring items alone."""
+def _solve_neighbourhoods(gram: sparse.csr_array, reg: float, columns: IntVector) -> sparse.csr_array:
+    """(n, len(columns)) each item's ridge regression on its most co-occurring items alone."""
     diagonal = gram.diagonal()
-    rows: list[np.ndarray[Any, Any]] = []
-    cols: list[np.ndarray[Any, Any]] = []
-    values: list[np.ndarray[Any, Any]] = []
-    for j in range(gram.shape[0]):
+    rows: list[IntVector] = []
+    cols: list[IntVector] = []
+    values: list[FloatMatrix] = []
+    for place, j in enumerate(columns):
         lo, hi = gram.indptr[j], gram.indptr[j + 1]
         near, strength = gram.indices[lo:hi], gram.data[lo:hi]
         near, strength = near[near != j], strength[near != j]
         if not len(near):
             continue
         if len(near) > NEIGHBOURHOOD:
-            kept = np.argpartition(-strength, NEIGHBOURHOOD)[:NEIGHBOURHOOD]
+            # In float32 equal strengths are equal, whatever the order in which they were summed.
+            kept = np.argpartition(-strength.astype(np.float32), NEIGHBOURHOOD)[:NEIGHBOURHOOD]
             near, strength = near[kept], strength[kept]
         local = gram[near][:, near].toarray()
         local[np.diag_indices_from(local)] = diagonal[near] + reg
         solved = linalg.solve(local, strength, assume_a="pos", overwrite_a=True, check_finite=False)
         rows.append(near)
-        cols.append(np.full(len(near), j))
+        cols.append(np.full(len(near), place))
         values.append(solved.astype(np.float32))
+    shape = (gram.shape[0], len(columns))
     if not rows:
-        return sparse.csr_array(gram.shape, dtype=np.float32)
-    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=gram.shape)
+        return sparse.csr_array(shape, dtype=np.float32)
+    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=shape)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from langrec.types import FloatVector, IntVector, TimeVector
+from langrec.types import FloatVector, IntVector, Mask, TimeVector
 
 State = tuple[npt.NDArray[np.float64], float | None]
 
@@ -47,6 +47,24 @@ class GainLog:
             np.concatenate([self.at, other.at]),
             np.concatenate([self.gains, other.gains]),
         )
+
+    def without(self, items: IntVector, at: TimeVector, gains: FloatVector) -> tuple[GainLog, Mask]:
+        """The log without one row for each of these, and (m,) True where there was one.
+
+        A gain may differ in its last digits, as one that was worked out again does.
+        """
+        found = np.zeros(len(items), dtype=np.bool_)
+        stays = np.ones(len(self), dtype=np.bool_)
+        first, last = np.searchsorted(self.at, at, side="left"), np.searchsorted(self.at, at, side="right")
+        for i, (low, high) in enumerate(zip(first, last, strict=True)):
+            near = stays[low:high] & (self.items[low:high] == items[i])
+            same = near & np.isclose(self.gains[low:high], gains[i], rtol=1e-5, atol=1e-7)
+            if same.any():
+                stays[low + int(np.argmax(same))] = False
+                found[i] = True
+        if not found.any():
+            return self, found
+        return GainLog(self.items[stays], self.at[stays], self.gains[stays]), found
 
     @cached_property
     def total(self) -> npt.NDArray[np.float64]:

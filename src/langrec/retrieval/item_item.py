@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.errors import UNREADABLE, BundleError
+from langrec.errors import UNREADABLE, BundleError, NotTrained
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
 from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
@@ -35,11 +35,13 @@ class ItemItem:
         weights: (n, n) what a history item (row) says for a candidate (column); dense, or CSR where sparse.
         trained: (n,) True for items with training events.
         decay: a history item j steps back weighs exp(-decay * j).
+        sums: what `with_logs` needs, where it was kept; never saved.
     """
 
     weights: Weights
     trained: npt.NDArray[np.bool_]
     decay: float = 0.0
+    sums: Any = None
 
     @property
     def n_items(self) -> int:
@@ -69,6 +71,16 @@ class ItemItem:
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)
+
+    def _sums(self) -> Any:
+        """What `with_logs` needs.
+
+        Raises:
+            NotTrained: it was not kept.
+        """
+        if self.sums is None:
+            raise NotTrained(f"{type(self).__name__}: holds no sums to change; fit it with FitData(growing=True)")
+        return self.sums
 
     @classmethod
     def run_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
@@ -119,7 +131,7 @@ def served(matrix: sparse.csr_array) -> Weights:
     return as_dense(matrix) if size <= SMALL and matrix.nnz > size * WORTH_DENSE else matrix
 
 
-def keep_largest(weights: Weights, k: int) -> sparse.csr_array:
+def keep_largest(weights: Weights | sparse.csc_array, k: int) -> sparse.csr_array:
     """The k entries of greatest size in each column, equal ones by row number; the rest become zero."""
     columns = sparse.csc_array(weights, copy=True)
     columns.sort_indices()

@@ -79,6 +79,18 @@ class Popular:
         width, active = max(self.n_items, int(items.max()) + 1), np.union1d(self.active, at // DAY_MS)
         return replace(self, logs=tuple(logs), n_items=width, active=active)
 
+    def without_events(self, items: IntVector, at: TimeVector, gains: FloatVector) -> Self:
+        """The same scorer not knowing these events, whichever log holds them; the fading time stays as it is."""
+        logs = []
+        for log in reversed(self.logs):
+            left, found = log.without(items, at, gains)
+            items, at, gains = items[~found], at[~found], gains[~found]
+            logs.append(left)
+        kept = (logs[-1], *(log for log in reversed(logs[:-1]) if len(log)))
+        days = [log.at // DAY_MS for log in kept[1:]]
+        active = np.unique(np.concatenate(days)) if days else np.zeros(0, dtype=np.int64)
+        return replace(self, logs=kept, active=active)
+
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) popularity at each query's time; never NaN: every item can be counted."""
         if not self.timed:
