@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
 import sys
 import typing
 from pathlib import Path
@@ -129,6 +130,45 @@ def cell(text):
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def synchronous_client():
+    """src/langrec/client/synchronous.py: the asynchronous client with every wait taken out."""
+    text = (ROOT / "src/langrec/client/asynchronous.py").read_text("utf-8")
+    opening = (
+        '"""The client that waits for each answer; made of `asynchronous.py` by `python tests/test_docs.py --write`."""'
+    )
+    text = re.sub(r'\A""".*?"""', opening, text)
+    for pattern, new in (
+        (r"\bimport asyncio\n", ""),
+        (r"\basyncio\.sleep\b", "time.sleep"),
+        (r"\b(?:async|await) ", ""),
+        (r"\bAsync(Iterator|Client)\b", r"\1"),
+        (r"\b__a(enter|exit)__", r"__\1__"),
+        (r"\baclose\b", "close"),
+        (r"for one in (\w+\.\w+):\n +yield one", r"yield from \1"),
+    ):
+        text = re.sub(pattern, new, text)
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["check", "--select", "I", "--fix-only", "--quiet"], ["format", "--quiet"]):
+        done = subprocess.run(
+            [*ruff, *command, "--stdin-filename", str(ROOT / "src/langrec/client/synchronous.py"), "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        text = done.stdout
+    return text
+
+
+def openapi_document():
+    """docs/openapi.json: what /openapi.json of a server says."""
+    from langrec.service.http import document
+
+    return json.dumps(document(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+WHOLE = {"src/langrec/client/synchronous.py": synchronous_client, "docs/openapi.json": openapi_document}
 MADE = {"docs/settings.md": ("settings", settings_reference), "docs/cli.md": ("cli", cli_reference)}
 
 
@@ -141,6 +181,21 @@ def write():
         if new != text:
             path.write_text(new, "utf-8")
             sys.stdout.write(f"{name}: written\n")
+    for name, made in WHOLE.items():
+        path = ROOT / name
+        new = made()
+        if not path.exists() or path.read_text("utf-8") != new:
+            path.write_text(new, "utf-8")
+            sys.stdout.write(f"{name}: written\n")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_that_is_made_from_another_is_in_step(name):
+    is_there, wanted = (ROOT / name).read_text("utf-8").splitlines(), WHOLE[name]().splitlines()
+    wrong = [i for i, (old, new) in enumerate(zip(is_there, wanted, strict=False), 1) if old != new]
+    assert is_there == wanted, (
+        f"{name}:{wrong[0] if wrong else len(is_there)} is out of step; python tests/test_docs.py --write"
+    )
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -14,6 +14,7 @@ FLOORS = {
     "types": 0,
     "protocols": 0,
     "errors": 0,
+    "client": 1,
     "settings": 1,
     "recipe": 1,
     "registry": 1,

@@ -10,8 +10,10 @@ from importlib.metadata import version
 from typing import Any
 
 _PUBLIC = {
+    "AsyncClient": "langrec.client",
     "Bundle": "langrec.bundle",
     "Catalogue": "langrec.data.catalogue",
+    "Client": "langrec.client",
     "Condition": "langrec.types",
     "DataError": "langrec.errors",
     "Dataset": "langrec.data.dataset",

@@ -7,7 +7,9 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -73,6 +75,22 @@ def create_app(
                 await task
             await service.close()
 
+    app = _described(lifespan)
+    app.state.service = service
+    app.add_middleware(Guard, service=lambda: service)
+    handle_errors(app)
+    app.include_router(api_page.router)
+    app.include_router(pages.router)
+    return app
+
+
+def document() -> dict[str, Any]:
+    """What `/openapi.json` of a server says; needs no release and no store."""
+    return _described(None).openapi()
+
+
+def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None) -> FastAPI:
+    """An application with the routes that the description names."""
     app = FastAPI(
         title="langrec",
         version=langrec.__version__,
@@ -84,9 +102,6 @@ def create_app(
         lifespan=lifespan,
         responses={"4XX": _ERROR},
     )
-    app.state.service = service
-    app.add_middleware(Guard, service=lambda: service)
-    handle_errors(app)
     # Fixed paths come before those with an id in the same place.
     roles: dict[tuple[str, str], str] = {}
     for module in (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data):
@@ -100,8 +115,6 @@ def create_app(
                     if isinstance(r, APIRoute)
                     for method in r.methods or ()
                 }
-    app.include_router(api_page.router)
-    app.include_router(pages.router)
     app.openapi = lambda: described(app, roles)  # type: ignore[method-assign]
     return app
 
