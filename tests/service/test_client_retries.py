@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 from flaky_proxy import FlakyProxy
 
-from langrec.client import AsyncClient, Busy, Client, NotReached, Retries, ServerFailed
+from langrec.client import AsyncClient, Busy, Client, NotReached, Refused, Retries, ServerFailed
 from langrec.client.errors import ServerError, error_of
 from langrec.client.replies import Event
 from langrec.types import Item
@@ -55,6 +55,32 @@ def test_events_of_every_repeat_carry_the_same_key_and_the_same_time(proxy, clie
     keys = [headers["idempotency-key"] for _, _, headers in proxy.seen]
     assert len(keys) == 3 and len(set(keys)) == 1
     assert len(client.user_feedback("ann")) == 2, "an event that happens now happened once"
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "cut", 502])
+def test_events_whose_answer_was_lost_count_once(proxy, client, fault):
+    proxy.plan.extend([fault, fault])
+    events = [Event("ann", f"sea{i:02d}", "buy", AT, 1.5) for i in range(5)]
+    assert client.add_feedback(events, block=2) == 5
+    assert {one.item: one.value for one in client.user_feedback("ann")} == {one.item: 1.5 for one in events}
+    client.add_feedback(events)
+    assert {one.value for one in client.user_feedback("ann")} == {3.0}, "another call adds to the values"
+
+
+def test_a_program_that_sends_everything_again_under_its_key_counts_once(client):
+    events = [Event("ann", f"sea{i:02d}", "buy", AT, 1.0) for i in range(5)]
+    for _ in range(2):
+        assert client.add_feedback(events, key="shop-2024-05-01", block=3) == 5
+    assert {one.value for one in client.user_feedback("ann")} == {1.0}
+    with pytest.raises(Refused, match="another request"):
+        client.add_feedback(events[1:], key="shop-2024-05-01", block=3)
+
+
+def test_an_event_with_an_id_of_its_own_counts_once_in_any_call(client):
+    event = Event("ann", "sea00", "buy", AT, 1.0, once="order-17")
+    client.add_feedback([event])
+    client.add_feedback([event, Event("ann", "sea01", "buy", AT, 1.0)])
+    assert {one.item: one.value for one in client.user_feedback("ann")} == {"sea00": 1.0, "sea01": 1.0}
 
 
 def test_blocks_have_keys_of_their_own_and_a_given_key_gives_the_same_again(proxy, client):

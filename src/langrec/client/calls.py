@@ -142,6 +142,7 @@ def event_body(event: Event, now: datetime) -> dict[str, Any]:
         "Timestamp": shown_time(event.at or now),
         "Value": event.value,
         "Comment": event.comment,
+        **({"EventId": event.once} if event.once else {}),
     }
 
 

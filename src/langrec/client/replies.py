@@ -188,7 +188,11 @@ class StoredItem:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event, as written and as read; written without a time it happens now."""
+    """An event, as written and as read; written without a time it happens now.
+
+    Attributes:
+        once: an id of your own: sent again, by whomever and whenever, the event counts once. Never read back.
+    """
 
     user: str = named("UserId")
     item: str = named("ItemId")
@@ -196,6 +200,7 @@ class Event:
     at: datetime | None = named("Timestamp", default=None)
     value: float | None = named("Value", default=None)
     comment: str = named("Comment", default="")
+    once: str = named("EventId", default="")
 
 
 @dataclass(frozen=True, slots=True)
