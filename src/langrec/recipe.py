@@ -91,6 +91,9 @@ _LEAST = {
     "serve.max_queue": 1,
     "serve.max_body": 1,
     "serve.history": 1,
+    "serve.rate": 0,
+    "serve.burst": 1,
+    "serve.max_rows": 1,
 }
 
 

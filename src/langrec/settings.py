@@ -429,6 +429,12 @@ class ServeSettings:
         max_queue: requests waiting for the scorer before new ones get 503.
         history: how many of a user's newest events form the history.
         popular_seconds: how often popularity counts the events that have arrived.
+        rate: requests a second of one key, whichever workers take them; 0 = no limit. A key may have its own.
+        burst: requests that a key may make at once.
+        max_rows: rows in the body of one write.
+        tls_cert: certificate with its chain, a PEM file; with it the server speaks HTTPS only.
+        tls_key: its private key, a PEM file.
+        tls_min: oldest version of TLS, 1.2 or 1.3.
         probability: replies of `POST /api/recommend` hold probabilities without being asked.
     """
 
@@ -443,6 +449,12 @@ class ServeSettings:
     max_queue: int = 256
     history: int = 200
     popular_seconds: float = 5.0
+    rate: float = 0.0
+    burst: int = 100
+    max_rows: int = 20_000
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_min: str = "1.2"
     probability: bool = False
 
 

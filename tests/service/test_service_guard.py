@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from langrec.errors import SettingsError
-from langrec.service.auth import Keys, is_loopback, load_keys
+from langrec.service.auth import Keys, check_reach, is_loopback, load_keys
 from langrec.settings import ServeSettings
 
 KEYS = "read:reader-key,write:writer-key,admin:admin-key"
@@ -58,7 +58,8 @@ def test_without_keys_only_this_machine_may_listen(tmp_path):
         assert is_loopback(host) and load_keys(ServeSettings(host=host)) == Keys({})
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
         with pytest.raises(SettingsError, match="keys are needed"):
-            load_keys(ServeSettings(host=host))
+            check_reach(ServeSettings(host=host), needed=False)
+        check_reach(ServeSettings(host=host), needed=True)
         assert load_keys(ServeSettings(host=host, keys="read:k")).caller("k").role == "read"
 
 

@@ -25,6 +25,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address; anything but loopback needs keys.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate with its chain (PEM): HTTPS only.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
 ) -> None:
@@ -33,9 +35,12 @@ def serve(
     Example: `langrec serve --releases releases`
 
     Example: `langrec serve --releases releases --store sqlite:///shop.db --port 8080 --workers 2`
+
+    Example: `langrec serve --releases releases --host 0.0.0.0 --tls-cert shop.pem --tls-key shop.key`
     """
     settings = load_settings(recipe, set_ or [])
     given = {"store": store, "host": host, "port": port, "workers": workers}
+    given |= {"tls_cert": tls_cert and str(tls_cert), "tls_key": tls_key and str(tls_key)}
     chosen = dataclasses.replace(settings.serve, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     run(releases, dataclasses.replace(settings, serve=chosen))
 
@@ -59,6 +64,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     chosen = settings.serve
     if chosen.workers < 1:
         raise SettingsError(f"serve.workers: {chosen.workers} must be at least 1", field="serve.workers")
+    tls = tls_of(chosen)
     _check_port(chosen)
     start_log()
     with _progress() as show:
@@ -68,7 +74,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
         else:
             app = _app_of_workers(releases, chosen, show)
     print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
-    with _shared_metrics() if chosen.workers > 1 else contextlib.nullcontext():
+    with _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
         uvicorn.run(
             app,
             factory=isinstance(app, str),
@@ -79,13 +85,52 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=2,
+            **tls,
         )
 
 
 def address(settings: ServeSettings) -> str:
     """The URL at which a browser on this machine finds the console."""
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{shown}:{settings.port}/"
+    return f"{'https' if settings.tls_cert else 'http'}://{shown}:{settings.port}/"
+
+
+def tls_of(settings: ServeSettings) -> dict[str, Any]:
+    """What uvicorn needs to speak HTTPS; nothing where there is no certificate.
+
+    Raises:
+        SettingsError: one of certificate and key is absent, or they cannot be read or do not belong together.
+    """
+    import functools
+    import ssl
+
+    if not settings.tls_cert and not settings.tls_key:
+        return {}
+    if not (settings.tls_cert and settings.tls_key):
+        raise SettingsError("serve.tls_cert and serve.tls_key: give both", field="serve.tls_cert")
+    try:
+        oldest = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[settings.tls_min]
+    except KeyError:
+        raise SettingsError(f"serve.tls_min: {settings.tls_min!r} is not 1.2 or 1.3", field="serve.tls_min") from None
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"serve.tls_cert: {settings.tls_cert} with {settings.tls_key}: cannot be used ({error})",
+            field="serve.tls_cert",
+        ) from error
+    return {
+        "ssl_certfile": settings.tls_cert,
+        "ssl_keyfile": settings.tls_key,
+        "ssl_context_factory": functools.partial(_with_oldest, oldest),
+    }
+
+
+def _with_oldest(oldest: int, _: Any, make: Callable[[], Any]) -> Any:
+    """uvicorn's own TLS context that speaks no version before the oldest; workers make it anew, so it is a function."""
+    context = make()
+    context.minimum_version = oldest
+    return context
 
 
 def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str, int, int], None]) -> str:
@@ -93,14 +138,14 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
 
     Workers are new processes: they read what to serve from their environment.
     """
-    from langrec.service.auth import load_keys
     from langrec.service.http import RELEASES_VARIABLE
+    from langrec.service.key_ring import KeyRing
     from langrec.service.snapshot import Releases
     from langrec.service.store import Store
 
     store = Store(settings.store)
     try:
-        load_keys(settings, store)
+        KeyRing(settings, store).close()
         Releases(releases, store, progress=show)
     finally:
         store.close()
@@ -111,16 +156,17 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
 
 
 @contextlib.contextmanager
-def _shared_metrics() -> Iterator[None]:
-    """A folder in which workers count together, for as long as they run; they find it in their environment."""
-    from langrec.service.gathered import VARIABLE
+def _shared_by_workers() -> Iterator[None]:
+    """Where workers count metrics and requests of keys together, for as long as they run: named in their environment."""
+    from langrec.service import gathered, rate_limits
 
     with tempfile.TemporaryDirectory(prefix="langrec-metrics-", ignore_cleanup_errors=True) as folder:
-        os.environ[VARIABLE] = folder
+        os.environ[gathered.VARIABLE] = folder
+        os.environ[rate_limits.VARIABLE] = str(Path(folder) / "limits")
         try:
             yield
         finally:
-            del os.environ[VARIABLE]
+            del os.environ[gathered.VARIABLE], os.environ[rate_limits.VARIABLE]
 
 
 @contextlib.contextmanager

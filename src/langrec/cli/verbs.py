@@ -23,6 +23,8 @@ VERBS = {
     "serve": "langrec.cli.serve:serve",
     "store": "langrec.cli.store:app",
     "bundle": "langrec.cli.bundle:app",
+    "keys": "langrec.cli.keys:app",
+    "audit": "langrec.cli.audit:app",
     "doctor": "langrec.cli.doctor:doctor",
 }
 

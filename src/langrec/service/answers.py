@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sized
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from langrec.errors import DataError
+from langrec.service.auth import NotAllowed
 from langrec.service.service import Service
 
 
@@ -22,9 +24,23 @@ class Answered(JSONResponse):
 
 
 def service_of(request: Request) -> Service:
-    """The service of this process."""
-    service: Service = request.app.state.service
+    """The service that this request came to.
+
+    Raises:
+        NotAllowed: the caller has none, as nobody has on a server of tenants.
+    """
+    service: Service | None = request.state.service
+    if service is None:
+        raise NotAllowed("this server is for tenants: send the key of one in the header X-API-Key", field="X-API-Key")
     return service
+
+
+def check_batch(service: Service, rows: Sized) -> None:
+    """Raises DataError where a body holds more rows than the settings allow."""
+    if len(rows) > service.settings.max_rows:
+        raise DataError(
+            f"{len(rows)} rows are over serve.max_rows = {service.settings.max_rows}; send them in parts", field="body"
+        )
 
 
 def check_count(service: Service, n: int, field: str) -> int:

@@ -1,4 +1,4 @@
-"""API keys and what their holders may do: read < write < admin."""
+"""Who asks: callers and what they may do, and the keys that the settings give."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from langrec.errors import LangrecError, SettingsError
-from langrec.service import schema
-from langrec.service.store import Store
+from langrec.service.scopes import ACTS
 from langrec.settings import ServeSettings
 
-ROLES = ("read", "write", "admin")
+ROLES = ACTS
 
 
 class NotAllowed(LangrecError):  # noqa: N818 - reads as a sentence where it is raised
-    """A request without the key, or with a key whose role is too low."""
+    """A request without the key, or with a key that may not do this."""
 
     code = "not_allowed"
 
@@ -30,58 +27,75 @@ class Caller:
     """Who asks.
 
     Attributes:
-        role: read, write or admin; empty for nobody.
-        name: start of the key's digest, for the audit; "local" where no keys are needed.
+        role: read, write or admin; "scopes" for a key that may do just what its scopes say; empty for nobody.
+        name: the id of the key, which is the start of its digest; "local" where no keys are needed.
+        scopes: `area:act` of a key with the role "scopes".
+        tenant: whose key it is, where a server has tenants.
+        rate: requests a second; None as the settings say.
+        burst: requests at once; None as the settings say.
     """
 
     role: str
     name: str
+    scopes: frozenset[str] = frozenset()
+    tenant: str = ""
+    rate: float | None = None
+    burst: int | None = None
+
+    def may(self, act: str, area: str) -> bool:
+        """Whether an act in an area is allowed. A role holds the acts below it; a scope is that act alone."""
+        if self.role in ROLES:
+            return ROLES.index(act) <= ROLES.index(self.role)
+        return f"{area}:{act}" in self.scopes
+
+
+NOBODY = Caller("", "")
+LOCAL = Caller("admin", "local")
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Known keys as sha256 digests with their roles; without any, everyone on this machine is admin."""
+    """Keys of the settings as sha256 digests with their roles; without any, everyone on this machine is admin."""
 
-    roles: Mapping[bytes, str]
+    roles: Mapping[bytes, str] = field(default_factory=dict)
 
     def caller(self, key: str | None) -> Caller:
         """Who holds a key. Every known digest is compared, in constant time each."""
         if not self.roles:
-            return Caller("admin", "local")
+            return LOCAL
         if not key:
-            return Caller("", "")
-        digest = _digest(key)
+            return NOBODY
+        digest = digest_of(key)
         role = ""
         for known, its_role in self.roles.items():
             if hmac.compare_digest(known, digest):
                 role = its_role
-        return Caller(role, digest.hex()[:12] if role else "")
+        return Caller(role, digest.hex()[:12]) if role else NOBODY
 
 
-def load_keys(settings: ServeSettings, store: Store | None = None) -> Keys:
-    """The keys of the settings, of the keys file and of the store.
+def load_keys(settings: ServeSettings) -> Keys:
+    """The keys of the settings and of the keys file.
 
     Raises:
-        SettingsError: a key is not `role:key`, the file cannot be read, or the address is not loopback and there is
-            no key at all.
+        SettingsError: a key is not `role:key`, or the file cannot be read.
     """
     roles: dict[bytes, str] = {}
     for place, line in _lines(settings):
         role, colon, key = line.partition(":")
         if not colon or role.strip() not in ROLES or not key.strip():
             raise SettingsError(f"{place}: a key is written as role:key with role read, write or admin", field=place)
-        roles[_digest(key.strip())] = role.strip()
-    if store is not None:
-        with store.read() as connection:
-            for digest, role in connection.execute(sa.select(schema.keys.c.digest, schema.keys.c.role)):
-                roles[bytes.fromhex(digest)] = role
-    if not roles and not is_loopback(settings.host):
+        roles[digest_of(key.strip())] = role.strip()
+    return Keys(roles)
+
+
+def check_reach(settings: ServeSettings, needed: bool) -> None:
+    """Raises SettingsError where others can reach the address and no key is needed."""
+    if not needed and not is_loopback(settings.host):
         raise SettingsError(
-            f"serve.host: {settings.host} can be reached by others, so keys are needed: "
-            "give serve.keys_file, or LANGREC_SERVE_KEYS=admin:<key>",
+            f"serve.host: {settings.host} can be reached by others, so keys are needed: make one with "
+            "`langrec keys add`, give serve.keys_file, or LANGREC_SERVE_KEYS=admin:<key>",
             field="serve.host",
         )
-    return Keys(roles)
 
 
 def is_loopback(host: str) -> bool:
@@ -93,6 +107,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def digest_of(key: str) -> bytes:
+    """The sha256 of a key, which is all that is kept of it.
+
+    A key that `langrec keys add` makes is drawn from 2**256: nobody can try them all, so a slow hash or a salt, which
+    are for secrets that people choose, would add time to every request and nothing else.
+    """
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def _lines(settings: ServeSettings) -> list[tuple[str, str]]:
@@ -109,7 +132,3 @@ def _lines(settings: ServeSettings) -> list[tuple[str, str]]:
             if line.strip() and not line.lstrip().startswith("#"):
                 found.append((f"{path}:{i}", line.strip()))
     return found
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

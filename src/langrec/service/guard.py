@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,23 +19,25 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langrec.errors import LangrecError
-from langrec.service.auth import ROLES, Caller, NotAllowed, is_loopback
+from langrec.service.auth import NOBODY, Caller, NotAllowed
 from langrec.service.bodies import SLASH
-from langrec.service.service import Service
+from langrec.service.doors import Doors
+from langrec.service.headers import foreign, with_safety
+from langrec.service.rate_limits import Buckets
+from langrec.service.scopes import area_of
 
 _log = logging.getLogger("langrec.service")
 
-# Nothing inline, nothing from elsewhere: the console sets styles through the document's objects, which this allows.
-POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-_HEADERS = [
-    (b"content-security-policy", POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
+# Wrong keys from one address, a second and at once: whoever tries keys learns little, who mistyped one does not notice.
+_WRONG_KEYS = (2.0, 40)
 _STATUS = {"busy": 503, "store": 503, "not_found": 404, "bad_bundle": 409, "too_large": 413}
+
+
+_COUNTED = ("/api/", "/metrics", "/rerank")
+_PROBES = ("/api/health/live", "/api/health/ready")
+
+# Status, code, message, field, seconds until it may pass.
+Refusal = tuple[int, str, str, str | None, int | None]
 
 
 class NotFound(LangrecError):  # noqa: N818 - reads as a sentence where it is raised
@@ -47,69 +51,110 @@ class Guard:
 
     Args:
         app: the routes.
-        service: whose keys, settings and statistics count.
+        doors: who may come in, and to which service.
     """
 
-    def __init__(self, app: ASGIApp, service: Callable[[], Service]) -> None:
+    def __init__(self, app: ASGIApp, doors: Doors) -> None:
         self._app = app
-        self._service = service
+        self._doors = doors
+        self._buckets = Buckets.of_environment()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        service = self._service()
         started = time.perf_counter()
         headers = Headers(scope=scope)
         request_id = _request_id(headers.get("x-request-id"))
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state |= {"request_id": request_id, "caller": NOBODY, "service": None}
         status = 500
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *_HEADERS]
+                safe = with_safety([*message["headers"]], scope)
+                message["headers"] = [*safe, (b"x-request-id", request_id.encode())]
             await send(message)
 
-        try:
-            refused = _refused(service, headers)
-            if refused is not None:
-                await error_response(request_id, *refused)(scope, receive, send_on)
-                return
-            scope["state"]["caller"] = service.keys.caller(_key(headers))
-            scope["path"] = _routed_path(scope)
-            if "content-length" not in headers and "transfer-encoding" in headers:
-                body = await _read(receive, service.settings.max_body)
-                if body is None:
-                    response = error_response(request_id, 413, "too_large", _too_large(service.settings.max_body))
-                    await response(scope, receive, send_on)
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                key = _key(headers)
+                state["caller"] = await self._doors.caller(key)
+                refused = _refused(self._doors, scope, headers) or self._limited(scope, state["caller"], key)
+                if refused is not None:
+                    await error_response(request_id, *refused)(scope, receive, send_on)
                     return
-                receive = _replay(body, receive)
-            await self._app(scope, receive, send_on)
-        except Exception:
-            _log.exception("request %s failed", request_id)
-            if status == 500:
-                message = "something went wrong on the server; its log holds the reason under this request id"
-                await error_response(request_id, 500, "internal", message)(scope, receive, send_on)
-        finally:
-            route = scope.get("route")
-            path = getattr(route, "path", None) or "unknown"
-            seconds = time.perf_counter() - started
-            service.stats.record(path, scope["method"] if path != "unknown" else "", status, seconds)
-            _log.info("%s %s %d %.1f ms %s", scope["method"], path, status, seconds * 1000, request_id)
+                state["service"] = await held.enter_async_context(self._doors.entered(state["caller"]))
+                scope["path"] = _routed_path(scope)
+                if "content-length" not in headers and "transfer-encoding" in headers:
+                    limit = self._doors.settings.max_body
+                    body = await _read(receive, limit)
+                    if body is None:
+                        response = error_response(request_id, 413, "too_large", _too_large(limit))
+                        await response(scope, receive, send_on)
+                        return
+                    receive = _replay(body, receive)
+                await self._app(scope, receive, send_on)
+            except LangrecError as error:
+                # Raised before any route was found; those of the routes are answered within.
+                failed = error_response(
+                    request_id, _STATUS.get(error.code, 500), error.code, error.message, error.field
+                )
+                await failed(scope, receive, send_on)
+            except Exception:
+                _log.exception("request %s failed", request_id)
+                if status == 500:
+                    message = "something went wrong on the server; its log holds the reason under this request id"
+                    await error_response(request_id, 500, "internal", message)(scope, receive, send_on)
+            finally:
+                route = scope.get("route")
+                path = getattr(route, "path", None) or "unknown"
+                seconds = time.perf_counter() - started
+                stats = self._doors.stats if state["service"] is None else state["service"].stats
+                stats.record(path, scope["method"] if path != "unknown" else "", status, seconds)
+                _log.info("%s %s %d %.1f ms %s", scope["method"], path, status, seconds * 1000, request_id)
+
+    def _limited(self, scope: Scope, caller: Caller, key: str | None) -> Refusal | None:
+        """Why a caller has to wait; None where there is no need to."""
+        if not str(scope["path"]).startswith(_COUNTED) or str(scope["path"]).startswith(_PROBES):
+            return None
+        if caller.role:
+            rate, burst = self._doors.limits(caller)
+            bucket, said = f"{caller.tenant}/{caller.name}", f"this key may make {rate:g} requests a second"
+        elif key:
+            rate, burst = _WRONG_KEYS
+            bucket, said = f"from {(scope.get('client') or ('',))[0]}", "too many wrong keys came from this address"
+        else:
+            return None
+        seconds = self._buckets.wait(bucket, rate, burst) if rate > 0 else 0.0
+        if not seconds:
+            return None
+        after = math.ceil(seconds)
+        return 429, "rate_limited", f"{said}; try again in {after} s", "X-API-Key", after
 
 
-def needs(role: str) -> Callable[[Request], None]:
-    """A dependency that lets a caller through whose role is at least this one."""
-    wanted = ROLES.index(role)
+def needs(role: str, area: str | None = None) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that lets a caller through who may do an act.
 
-    def check(request: Request) -> None:
+    Args:
+        role: read, write or admin.
+        area: of the API; None = that of the route's path.
+    """
+
+    # Not a plain function: the framework would run that in a thread, which costs more than the whole check.
+    async def check(request: Request) -> None:
         caller: Caller = request.state.caller
         if not caller.role:
             raise NotAllowed("this server wants an API key in the header X-API-Key", field="X-API-Key")
-        if ROLES.index(caller.role) < wanted:
-            raise NotAllowed(f"this needs a key with the role {role}; yours is {caller.role}", field="X-API-Key")
+        where = area or area_of(getattr(request.scope.get("route"), "path", ""))
+        if not caller.may(role, where):
+            mine = ", ".join(sorted(caller.scopes)) or caller.role
+            raise NotAllowed(
+                f"this needs a key with the role {role} or the scope {where}:{role}; yours is {mine}",
+                field="X-API-Key",
+            )
 
     return check
 
@@ -153,28 +198,23 @@ def handle_errors(app: FastAPI) -> None:
         return response
 
 
-def error_response(request_id: str, status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
-    """An error as every client sees it."""
-    headers = {"Retry-After": "1"} if status == 503 else {}
+def error_response(
+    request_id: str, status: int, code: str, message: str, field: str | None = None, retry_after: int | None = None
+) -> JSONResponse:
+    """An error as every client sees it; one that may pass by itself says after how many seconds."""
+    later = 1 if status == 503 and retry_after is None else retry_after
+    headers = {} if later is None else {"Retry-After": str(later)}
     body = {"code": code, "message": message, "field": field, "request_id": request_id}
     return JSONResponse(body, status, headers)
 
 
-def _refused(service: Service, headers: Headers) -> tuple[int, str, str, str | None] | None:
-    limit = service.settings.max_body
+def _refused(doors: Doors, scope: Scope, headers: Headers) -> Refusal | None:
+    limit = doors.settings.max_body
     length = headers.get("content-length", "0")
     if not length.isdigit() or int(length) > limit:
-        return 413, "too_large", _too_large(limit), None
-    # A page of another site could reach a server without keys under a name of its own that resolves to this machine.
-    host = re.sub(r":\d+$", "", headers.get("host", "localhost"))
-    if not service.keys.roles and not is_loopback(host):
-        return (
-            403,
-            "not_allowed",
-            "without keys this server answers to localhost only; the Host header says else",
-            "Host",
-        )
-    return None
+        return 413, "too_large", _too_large(limit), None, None
+    why = None if doors.keys_needed else foreign(scope, headers)
+    return None if why is None else (403, "not_allowed", *why, None)
 
 
 def _too_large(limit: int) -> str:

@@ -26,6 +26,7 @@ from langrec.service import (
     routes_gorse_lists,
     routes_operate,
 )
+from langrec.service.doors import OneDoor
 from langrec.service.guard import Guard, handle_errors
 from langrec.service.openapi import described
 from langrec.service.service import Service
@@ -77,7 +78,7 @@ def create_app(
 
     app = _described(lifespan)
     app.state.service = service
-    app.add_middleware(Guard, service=lambda: service)
+    app.add_middleware(Guard, doors=OneDoor(lambda: service))
     handle_errors(app)
     app.include_router(api_page.router)
     app.include_router(pages.router)

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from langrec.service.scopes import area_of
+
 _SCHEMES = {
     "ApiKey": {
         "type": "apiKey",
@@ -34,7 +36,7 @@ def described(app: FastAPI, roles: Mapping[tuple[str, str], str]) -> dict[str, A
     parts = document.setdefault("components", {})
     parts["securitySchemes"] = _SCHEMES
     for method, path, operation in operations(document):
-        _name_role(operation, roles.get((method, path), ""))
+        _name_role(operation, roles.get((method, path), ""), area_of(path))
         where = f"{method} {path}"
         for parameter in operation.get("parameters", ()):
             schema = parameter["schema"]
@@ -83,10 +85,10 @@ def example_of(schema: Mapping[str, Any], parts: Mapping[str, Any], where: str) 
     raise LookupError(f"{where} has no example")
 
 
-def _name_role(operation: dict[str, Any], role: str) -> None:
-    """Says in words and for programs which role a key needs."""
+def _name_role(operation: dict[str, Any], role: str, area: str) -> None:
+    """Says in words and for programs which role, or which scope, a key needs."""
     if role:
         # For schemes other than OAuth2 the list holds the roles that a caller needs.
         operation["security"] = [{scheme: [role]} for scheme in _SCHEMES]
-    needed = f"Needs a key with the role `{role}`." if role else "Needs no key."
+    needed = f"Needs a key with the role `{role}` or the scope `{area}:{role}`." if role else "Needs no key."
     operation["description"] = f"{operation['description']}\n\n{needed}" if operation.get("description") else needed

@@ -105,6 +105,26 @@ class RollbackReply(BaseModel):
     stamp: Stamp
 
 
+class AuditRow(BaseModel):
+    """What somebody did; `hash` covers the row and the hash of the row before."""
+
+    seq: int = Field(examples=[7])
+    at: Millis
+    actor: str = Field(description="a key's id, local, or cli: and a user", examples=["3fa1b2c3d4e5"])
+    action: str = Field(examples=["delete user"])
+    target: str = Field(examples=["ann"])
+    detail: Any = Field(examples=[{"events": 12}])
+    before: str = Field(examples=["0" * 64])
+    hash: str = Field(examples=["a" * 64])
+
+
+class AuditPage(BaseModel):
+    """A page of the audit; `cursor` is empty on the last."""
+
+    rows: list[AuditRow]
+    cursor: str = Field(examples=["120"])
+
+
 class MeasureReply(BaseModel):
     """What a release was measured to be worth."""
 

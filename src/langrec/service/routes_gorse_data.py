@@ -11,8 +11,8 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
-from langrec.service import event_rows, item_rows, replies, schema, shapes
-from langrec.service.answers import Answered, check_count, service_of
+from langrec.service import audit, event_rows, item_rows, replies, shapes
+from langrec.service.answers import Answered, check_batch, check_count, service_of
 from langrec.service.bodies import (
     GorseFeedback,
     GorseItem,
@@ -63,6 +63,7 @@ async def post_user(request: Request, body: GorseUser) -> Answered:
 @writing.post("/users", summary="Write users", response_model=replies.Affected)
 async def post_users(request: Request, body: list[GorseUser]) -> Answered:
     """All in one transaction; those that are there are overwritten."""
+    check_batch(service_of(request), body)
     new = [event_rows.StoredUser(one.UserId, one.Labels, one.Comment) for one in body]
     return _written(await service_of(request).write(lambda connection: event_rows.put_users(connection, new)))
 
@@ -94,7 +95,7 @@ async def delete_user(request: Request, user: PathUser) -> Answered:
 
     def delete(connection: sa.Connection) -> int:
         n_events = event_rows.delete_user(connection, user)
-        _audit(connection, actor, "delete user", user, {"events": n_events or 0})
+        audit.note(connection, actor, "delete user", user, {"events": n_events or 0})
         return int(n_events is not None)
 
     return _written(await service_of(request).write(delete))
@@ -124,6 +125,7 @@ async def post_item(request: Request, body: GorseItem) -> Answered:
 async def post_items(request: Request, body: list[GorseItem]) -> Answered:
     """All in one transaction; those that are there are overwritten."""
     service = service_of(request)
+    check_batch(service, body)
     text_fields = service.snapshot.recommender.catalogue.text_fields
     return _written(await _put(service, [shapes.item_from(one, text_fields) for one in body]))
 
@@ -149,7 +151,7 @@ async def delete_item(request: Request, item: PathItem) -> Answered:
 
     def delete(connection: sa.Connection) -> int:
         gone = item_rows.delete_item(connection, item)
-        _audit(connection, actor, "delete item", item, None)
+        audit.note(connection, actor, "delete item", item, None)
         return int(gone)
 
     return _written(await service_of(request).write(delete))
@@ -349,6 +351,7 @@ async def _change_item(request: Request, name: str, change: Callable[[StoredItem
 
 
 async def _put_feedback(request: Request, body: list[GorseFeedback], key: str, *, overwrite: bool) -> int:
+    check_batch(service_of(request), body)
     now = now_ms()
     log = [
         event_rows.Event(
@@ -367,7 +370,14 @@ async def _put_feedback(request: Request, body: list[GorseFeedback], key: str, *
 
 
 async def _delete_feedback(request: Request, user: str, item: str, type: str | None) -> int:
-    return await service_of(request).write(lambda c: event_rows.delete_events(c, user, item, type))
+    actor = request.state.caller.name
+
+    def delete(connection: sa.Connection) -> int:
+        gone = event_rows.delete_events(connection, user, item, type)
+        audit.note(connection, actor, "delete events", user, {"item": item, "type": type, "events": gone})
+        return gone
+
+    return await service_of(request).write(delete)
 
 
 def _feedback_page(request: Request, n: int, cursor: str, type: str | None) -> Answered:
@@ -420,9 +430,3 @@ def _user(connection: sa.Connection, name: str) -> event_rows.StoredUser:
     if found is None:
         raise NotFound(f"there is no user {name!r}", field="user")
     return found
-
-
-def _audit(connection: sa.Connection, actor: str, action: str, target: str, detail: Any) -> None:
-    connection.execute(
-        schema.audit.insert().values(at=now_ms(), actor=actor, action=action, target=target, detail=detail)
-    )

@@ -271,7 +271,7 @@ def _shown(request: Request, after: BackgroundTasks, kind: str, user: str, answe
 async def _write_back(request: Request, user: str, items: tuple[str, ...], type: str, delay: str) -> None:
     """Notes shown items as events; a delayed one counts from its time on."""
     try:
-        needs("write")(request)
+        await needs("write", "feedback")(request)
     except NotAllowed as error:
         raise NotAllowed(f"write-back-type: {error.message}", field="write-back-type") from error
     at = now_ms() + (parse_duration(delay) if delay else 0)

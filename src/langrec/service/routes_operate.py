@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import BundleError, DataError
-from langrec.service import browse_rows, measure, replies_operate, schema, shapes
+from langrec.service import audit, browse_rows, measure, replies_operate, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
 from langrec.service.guard import NotFound, needs
@@ -32,6 +33,10 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 Release = Annotated[
     str,
     Param(description="a release's stamp; the one in use where it is absent", examples=["20240501T120000-03d072d1"]),
+]
+
+AuditCursor = Annotated[
+    str, Param(description="`cursor` of the page before; empty for the first", examples=["120"], max_length=40)
 ]
 
 
@@ -158,12 +163,23 @@ async def roll_back(request: Request, body: RollbackBody) -> Answered:
     detail = {"from": before}
 
     def note(connection: sa.Connection) -> None:
-        row = {"at": now_ms(), "actor": actor, "action": "rollback", "target": stamp, "detail": detail}
-        connection.execute(schema.audit.insert().values(row))
+        audit.note(connection, actor, "rollback", stamp, detail)
 
     await service.write(note)
     await service.call(lambda *_: None)  # the next block takes the new snapshot
     return Answered({"stamp": service.snapshot.stamp})
+
+
+@administering.get("/audit", summary="Who did what, newest first, in pages", response_model=replies_operate.AuditPage)
+def audited(request: Request, n: Count = 50, cursor: AuditCursor = "") -> Answered:
+    """Deletes, roll backs, changes of keys and imports. `langrec audit verify` checks the whole chain of hashes."""
+    service = service_of(request)
+    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise DataError("cursor: is not one that this route gave; start again without it", field="cursor")
+    with service.store.read() as connection:
+        acts = audit.page(connection, check_count(service, n, "n"), int(cursor) if cursor else None)
+    rows = [dataclasses.asdict(act) for act in acts]
+    return Answered({"rows": rows, "cursor": str(acts[-1].seq) if acts and acts[-1].seq > 1 else ""})
 
 
 @reading.get("/api/measure", summary="How good a release's models are", response_model=replies_operate.MeasureReply)

@@ -136,25 +136,66 @@ reviews = sa.Table(
     sa.Column("decided_at", sa.BigInteger),
 )
 
-# Who deleted or rolled back what; ids only.
+# Who did what; ids and counts only. Each row holds the hash of the one before (see `audit.py`).
 audit = sa.Table(
     "audit",
     metadata,
-    sa.Column("seq", _number, primary_key=True, autoincrement=True),
+    sa.Column("seq", _number, primary_key=True, autoincrement=False),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("detail", sa.JSON),
+    sa.Column("before", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
 )
 
-# API keys kept in the store, beside those of the settings: never the key, its sha256.
+# Rows of the audit are only ever added. SQLite's REPLACE deletes without asking the trigger for deletes, so a row that
+# is there already is refused too.
+APPEND_ONLY = {
+    "sqlite": (
+        "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+        "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq) "
+        "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
+        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit "
+        "FOR EACH ROW EXECUTE FUNCTION audit_append_only()",
+        "CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only()",
+    ),
+}
+
+
+@sa.event.listens_for(audit, "after_create")
+def guard_audit(_: sa.Table, connection: sa.Connection, **__: object) -> None:
+    """Makes the database refuse to change or delete rows of the audit."""
+    for statement in APPEND_ONLY.get(connection.dialect.name, ()):
+        connection.exec_driver_sql(statement)
+
+
+# API keys, beside those of the settings: never the key, its sha256. Rows stay when a key ends.
 keys = sa.Table(
     "keys",
     metadata,
-    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("key_id", sa.Text, primary_key=True),  # start of the digest
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("rate", sa.Float),
+    sa.Column("burst", sa.Integer),
     sa.Column("made_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.Column("last_used", sa.BigInteger),
+    sa.Column("n_used", sa.BigInteger, nullable=False, default=0),
 )
 
 # Finished statistics buckets, so that any worker can show the sum of all.

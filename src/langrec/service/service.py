@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -15,8 +16,8 @@ import sqlalchemy as sa
 
 from langrec.errors import LangrecError
 from langrec.service import event_rows, schema
-from langrec.service.auth import Keys, load_keys
 from langrec.service.batching import Batcher, Busy
+from langrec.service.key_ring import KeyRing
 from langrec.service.once import RequestKey
 from langrec.service.snapshot import Releases, Snapshot
 from langrec.service.stats import BUCKET_SECONDS, Stats
@@ -74,7 +75,7 @@ class Service:
         self.settings = settings
         self.folder = releases
         self.store = Store(settings.store)
-        self.keys: Keys = load_keys(settings, self.store)
+        self.keys = KeyRing(settings, self.store)
         self.stats = Stats()
         self.releases = Releases(releases, self.store, popular_pause=settings.popular_seconds, progress=progress)
         self.stats.serving(self.snapshot.stamp, len(self.snapshot.overlay))
@@ -186,6 +187,7 @@ class Service:
             await asyncio.sleep(BUCKET_SECONDS - time.time() % BUCKET_SECONDS + 0.1)
             try:
                 await self.writer.write(self.stats.flush)
+                await self.writer.write(self.keys.flush)
             except LangrecError as error:
                 _log.warning("statistics were not written: %s", error.message)
 
@@ -193,7 +195,10 @@ class Service:
         """Finishes what was begun."""
         await self._write_impressions()
         self.batcher.close()
+        with contextlib.suppress(LangrecError):
+            await self.writer.write(self.keys.flush)
         await asyncio.to_thread(self.writer.close)
+        self.keys.close()
         self.store.close()
 
     async def _ask(self, job: _Ask | _Call) -> Any:

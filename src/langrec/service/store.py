@@ -83,6 +83,10 @@ class Store:
         self._reader.dispose()
         self._writer.dispose()
 
+    def driver_connection(self) -> sa.PoolProxiedConnection:
+        """A connection of the database's own driver, outside any transaction; whoever takes it closes it."""
+        return self._reader.raw_connection()
+
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection that sees one state of the store for as long as it is held."""

@@ -7,6 +7,7 @@ import { load } from "../core/load.js";
 import { link } from "../core/place.js";
 import { say, toast } from "../core/say.js";
 import { bytes, date, number, since, t } from "../core/words.js";
+import { acts } from "../parts/audit.js";
 import { confirm } from "../parts/dialog.js";
 import { showRelease } from "../parts/frame.js";
 import { pageHead } from "../parts/panel.js";
@@ -17,10 +18,15 @@ export function page(root) {
 	fill(root, pageHead("releases", "releases.text"), body);
 
 	function show() {
-		return load(body, { work: () => Promise.all([get("/api/releases"), get("/api/release")]), draw, bones: [3, "tall"] });
+		return load(body, { work: seen, draw, bones: [3, "tall"] });
 	}
 
-	function draw([all, now]) {
+	async function seen() {
+		const [all, now] = await Promise.all([get("/api/releases"), get("/api/release")]);
+		return [all, now, await acts(now.console_role)];
+	}
+
+	function draw([all, now, done]) {
 		if (!all.length) {
 			fill(body, empty(t("releases.empty"), t("releases.empty.hint")));
 			return;
@@ -32,6 +38,7 @@ export function page(root) {
 				{ class: "stack" },
 				all.map((one, i) => card(one, all[i + 1], now, back)),
 			),
+			done,
 		);
 	}
 

@@ -1,0 +1,40 @@
+// Who did what: the newest rows of the audit, for those who may see them.
+
+import { get } from "../core/api.js";
+import { el } from "../core/dom.js";
+import { date, since, t } from "../core/words.js";
+import { panel } from "./panel.js";
+
+const SHOWN = 20;
+
+/** The panel of the newest acts; null where this key may not see them. */
+export async function acts(role) {
+	if (role !== "admin") return null;
+	const { rows } = await get("/api/audit", { n: SHOWN });
+	const body = rows.length ? table(rows) : el("p", { class: "muted small" }, t("audit.empty"));
+	return panel(t("audit.title"), null, el("p", { class: "muted small" }, t("audit.text")), body);
+}
+
+function table(rows) {
+	const heads = ["audit.at", "audit.who", "audit.did", "audit.to"];
+	return el(
+		"div",
+		{ class: "table-box", tabindex: "0", role: "region", "aria-label": t("audit.title") },
+		el(
+			"table",
+			{ class: "small" },
+			el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, t(name))))),
+			el("tbody", {}, rows.map(line)),
+		),
+	);
+}
+
+const line = (one) =>
+	el(
+		"tr",
+		{ data: { act: one.action } },
+		el("td", { title: date(one.at) }, since(one.at)),
+		el("td", { class: "mono" }, one.actor),
+		el("td", {}, one.action),
+		el("td", { class: "mono" }, one.target.slice(0, 80)),
+	);
