@@ -89,20 +89,26 @@ def list_(store: StoreUrl = None, recipe: Recipe = None, as_json: AsJson = False
         print(json.dumps(rows))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("key", "name", "tenant", "may", "state", "ends", "requests a second", "uses", "last use")
+    table = Table()
+    table.add_column("key", min_width=12)
+    for name in ("name", "may"):
+        table.add_column(name)
+    table.add_column("state", min_width=7)
+    for name in ("ends", "uses", "last use"):
+        table.add_column(name)
     for row in rows:
+        whose = f"{row['tenant']}: " if row["tenant"] else ""
         may = ", ".join(row["scopes"]) or row["role"]
-        limit = "" if row["rate"] is None else f"{row['rate']:g}"
+        limit = "" if row["rate"] is None else f", {row['rate']:g}/s"
         table.add_row(
             row["id"],
-            row["name"],
-            row["tenant"],
-            may,
+            escape(whose + row["name"]),
+            may + limit,
             row["state"],
             _shown(row["expires_at"]),
-            limit,
             str(row["n_used"]),
             _shown(row["last_used"]),
         )

@@ -39,9 +39,9 @@ def serve(
     Example: `langrec serve --releases releases --host 0.0.0.0 --tls-cert shop.pem --tls-key shop.key`
     """
     settings = load_settings(recipe, set_ or [])
-    given = {"store": store, "host": host, "port": port, "workers": workers}
+    given: dict[str, Any] = {"store": store, "host": host, "port": port, "workers": workers}
     given |= {"tls_cert": tls_cert and str(tls_cert), "tls_key": tls_key and str(tls_key)}
-    chosen = dataclasses.replace(settings.serve, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    chosen = dataclasses.replace(settings.serve, **{k: v for k, v in given.items() if v is not None})
     run(releases, dataclasses.replace(settings, serve=chosen))
 
 
@@ -157,7 +157,7 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
 
 @contextlib.contextmanager
 def _shared_by_workers() -> Iterator[None]:
-    """Where workers count metrics and requests of keys together, for as long as they run: named in their environment."""
+    """Where workers count metrics and requests of keys together while they run; their environment names it."""
     from langrec.service import gathered, rate_limits
 
     with tempfile.TemporaryDirectory(prefix="langrec-metrics-", ignore_cleanup_errors=True) as folder:

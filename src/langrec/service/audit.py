@@ -11,7 +11,7 @@ import getpass
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,11 +129,6 @@ def verify(connection: sa.Connection, head: str | None = None) -> Checked:
     if not found:
         return Checked(seq, before, seq + 1, f"no row has the hash {head}: the chain was written anew or cut")
     return Checked(seq, before)
-
-
-def chained(row: Mapping[str, Any], before: str) -> str:
-    """The hash of a row whose place in the chain is known; for rows that were written before there was a chain."""
-    return _hash(row["seq"], row["at"], row["actor"], row["action"], row["target"], row["detail"], before)
 
 
 def _all(connection: sa.Connection) -> Iterator[Act]:

@@ -54,7 +54,7 @@ def foreign(scope: Scope, headers: Headers) -> tuple[str, str] | None:
 
     With keys there is nothing to forge: a key travels in a header that a page of another site does not know, and there
     are no cookies. Without keys being on this machine is what counts, so a browser that shows another site's page must
-    not carry that page's wishes here: neither under a name of that site that resolves to this machine, nor to localhost.
+    not carry that page's wishes here: neither under a name of that site that resolves to this machine nor to localhost.
     """
     host = headers.get("host", "localhost")
     if not is_loopback(re.sub(r":\d+$", "", host)):

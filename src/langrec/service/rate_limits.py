@@ -3,7 +3,8 @@
 A bucket is one number, the time at which it will be full again (the generic cell rate algorithm, which counts as a
 bucket of tokens does): a request moves it by 1/rate, and is refused where that would lie more than burst/rate ahead.
 The numbers lie in a memory map; workers share its file, so a key's limit holds for the server however its connections
-spread over the workers. Two servers on one store count apart: behind a balancer over two servers a key may make twice as many.
+spread over the workers. Two servers on one store count apart: behind a balancer over two servers a key may
+make twice as many.
 """
 
 from __future__ import annotations

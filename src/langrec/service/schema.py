@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 # The newest file of `migrations/versions`, whose docstring says how a table or a column is added.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = sa.MetaData()
 _number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
