@@ -19,6 +19,7 @@ FLOORS = {
     "recipe": 1,
     "registry": 1,
     "steps": 1,
+    "bounded": 1,
     "data": 2,
     "evaluation.metrics": 2,
     "lm": 3,

@@ -426,7 +426,10 @@ class ServeSettings:
         keys: API keys `role:key`, comma separated (from LANGREC_SERVE_KEYS; never logged).
         max_body: largest request body in bytes.
         max_k: longest list that may be asked for.
-        max_queue: requests waiting for the scorer before new ones get 503.
+        max_queue: requests waiting for the scorer before new ones are shed: 429 with Retry-After.
+        max_block: requests that are scored together at most.
+        deadline_ms: a request that has waited so long for the scorer is shed, not computed; 0 = waits for ever.
+        stop_seconds: how long a stopping server lets requests finish.
         history: how many of a user's newest events form the history.
         popular_seconds: how often popularity counts the events that have arrived.
         rate: requests a second of one key, whichever workers take them; 0 = no limit. A key may have its own.
@@ -436,6 +439,11 @@ class ServeSettings:
         tls_key: its private key, a PEM file.
         tls_min: oldest version of TLS, 1.2 or 1.3.
         probability: replies of `POST /api/recommend` hold probabilities without being asked.
+        max_impressions: shown lists waiting to be written before further ones are dropped and counted as lost.
+        lists_mb: memory of computed lists, in megabytes as all caches' of a worker; 0 keeps none.
+        max_age: seconds that a user's list may be old where the request does not say (`max-age`); 0 = of now.
+        ready_mb: memory of lists as ready bytes, for pages that may be seconds old.
+        texts_mb: memory of the vectors of texts that were asked.
     """
 
     host: str = "127.0.0.1"
@@ -447,6 +455,9 @@ class ServeSettings:
     max_body: int = 8_000_000
     max_k: int = 1000
     max_queue: int = 256
+    max_block: int = 64
+    deadline_ms: float = 2000.0
+    stop_seconds: int = 10
     history: int = 200
     popular_seconds: float = 5.0
     rate: float = 0.0
@@ -456,6 +467,11 @@ class ServeSettings:
     tls_key: str = ""
     tls_min: str = "1.2"
     probability: bool = False
+    max_impressions: int = 20_000
+    lists_mb: float = 32.0
+    max_age: float = 0.0
+    ready_mb: float = 32.0
+    texts_mb: float = 16.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,9 @@ def test_metrics_count_the_requests_of_all_workers_whichever_answers(start_proce
     count = 'langrec_request_seconds_count{method="GET",route="/api/recommend/{user}",status="200"}'
     scrapes = [metrics(server.url) for _ in range(12)]
     assert {found[count] for found in scrapes} == {30}
-    assert {found["langrec_cache_hits_total"] + found["langrec_cache_misses_total"] for found in scrapes} == {30}
+    looked = [f'langrec_cache_{name}_total{{cache="lists"}}' for name in ("hits", "misses")]
+    assert {sum(found.get(name, 0) for name in looked) for found in scrapes} == {30}
+    assert {found['langrec_cache_bound_bytes{cache="lists"}'] for found in scrapes} == {2 * 32e6}
     assert {found["langrec_impressions_total"] for found in scrapes[2:]} == {30}
     cache = [httpx.get(f"{server.url}/api/health/stats").json()["cache"] for _ in range(8)]
     assert {one["hits"] + one["misses"] for one in cache} == {30}
@@ -158,3 +160,46 @@ def test_a_folder_without_releases_is_one_line_and_status_2(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1 and "langrec train" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stopped_server_finishes_what_it_accepted_logs_it_and_ends_with_0(start_process, tmp_path, workers):
+    server = start_process("--workers", workers).wait()
+    shown: list[str] = []
+    written: list[str] = []
+    failed: list[int] = []
+    enough = threading.Event()
+
+    def load(thread: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=20) as client:
+            for i in range(100_000):
+                try:
+                    user = f"t{thread}-{i}"
+                    event = {"FeedbackType": "click", "UserId": user, "ItemId": "sea00", "Timestamp": AT}
+                    wrote = client.post("/api/feedback", json=[event])
+                    if wrote.status_code == 200:
+                        written.append(user)
+                    answer = client.get(f"/api/recommend/{user}?n=3")
+                except httpx.HTTPError:
+                    return  # it accepts nothing any more
+                if answer.status_code == 200:
+                    shown.append(answer.headers["x-request-id"])
+                failed.extend(one.status_code for one in (wrote, answer) if one.status_code != 200)
+                if len(shown) > 200:
+                    enough.set()
+
+    threads = [threading.Thread(target=load, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(60)
+    server.process.terminate()
+    assert server.process.wait(30) == 0
+    for thread in threads:
+        thread.join()
+    assert failed == [], "nothing that was accepted was refused or cut"
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        logged = {row[0] for row in connection.execute("SELECT request_id FROM impressions")}
+        users = {row[0] for row in connection.execute("SELECT user_id FROM events")}
+    assert set(shown) <= logged, "every list that was shown is in the log"
+    assert set(written) <= users

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -74,7 +76,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
         else:
             app = _app_of_workers(releases, chosen, show)
     print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
-    with _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
+    with _ending_well(), _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
         uvicorn.run(
             app,
             factory=isinstance(app, str),
@@ -84,7 +86,8 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
             log_level="warning",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=chosen.stop_seconds,
+            timeout_worker_healthcheck=60,
             **tls,
         )
 
@@ -153,6 +156,26 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
     for field in dataclasses.fields(ServeSettings):
         os.environ[f"{ENV_PREFIX}SERVE_{field.name}".upper()] = str(getattr(settings, field.name))
     return "langrec.service.http:app_from_environment"
+
+
+@contextlib.contextmanager
+def _ending_well() -> Iterator[None]:
+    """Makes SIGTERM an ordinary end, with status 0, once the server has finished what it had accepted.
+
+    The server takes the signal while it runs, stops, and then raises it again for whoever stood there before: this.
+    """
+
+    def leave(*_: Any) -> None:
+        raise SystemExit(0)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

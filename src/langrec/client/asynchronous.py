@@ -168,6 +168,7 @@ class AsyncClient:
         categories: Sequence[str] = (),
         write_back: str = "",
         write_back_delay: str = "",
+        max_age: float = 0.0,
     ) -> tuple[replies.Scored, ...]:
         """The best items for a user as ids with scores: the shortest answer.
 
@@ -178,9 +179,10 @@ class AsyncClient:
             categories: an item needs one of them.
             write_back: note the shown items as events of this type; needs a key that may write.
             write_back_delay: these events count from then on, such as 1h30m.
+            max_age: seconds that the list may be old; the server then sends one that it has at hand.
         """
         params: dict[str, Any] = {"n": k, "offset": offset, "category": listed(categories)}
-        params |= {"write-back-type": write_back, "write-back-delay": write_back_delay}
+        params |= {"write-back-type": write_back, "write-back-delay": write_back_delay, "max-age": max_age or None}
         where = path("api", "recommend", user)
         kind = tuple[replies.Scored, ...]
         headers = {"X-API-Version": "2"}

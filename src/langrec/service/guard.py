@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langrec.errors import LangrecError
 from langrec.service.auth import NOBODY, Caller, NotAllowed
+from langrec.service.batching import Busy
 from langrec.service.bodies import SLASH
 from langrec.service.doors import Doors
 from langrec.service.headers import foreign, with_safety
@@ -30,7 +31,7 @@ _log = logging.getLogger("langrec.service")
 
 # Wrong keys from one address, a second and at once: whoever tries keys learns little, who mistyped one does not notice.
 _WRONG_KEYS = (2.0, 40)
-_STATUS = {"busy": 503, "store": 503, "not_found": 404, "bad_bundle": 409, "too_large": 413}
+_STATUS = {"busy": 429, "store": 503, "not_found": 404, "bad_bundle": 409, "too_large": 413}
 
 
 _COUNTED = ("/api/", "/metrics", "/rerank")
@@ -169,7 +170,8 @@ def handle_errors(app: FastAPI) -> None:
             status = 403 if request.state.caller.role else 401
         if status == 503:
             _log.warning("request %s: %s", request.state.request_id, error.message)
-        return error_response(request.state.request_id, status, error.code, error.message, error.field)
+        later = error.retry_after if isinstance(error, Busy) else None
+        return error_response(request.state.request_id, status, error.code, error.message, error.field, later)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -29,6 +29,7 @@ from langrec.service import (
 from langrec.service.doors import OneDoor
 from langrec.service.guard import Guard, handle_errors
 from langrec.service.openapi import described
+from langrec.service.ready import Shortcut
 from langrec.service.service import Service
 from langrec.settings import ServeSettings
 
@@ -67,17 +68,18 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(service.run())
+        tasks = [asyncio.create_task(service.run()), asyncio.create_task(service.warm_up())]
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await service.close()
 
     app = _described(lifespan)
     app.state.service = service
+    app.add_middleware(Shortcut)
     app.add_middleware(Guard, doors=OneDoor(lambda: service))
     handle_errors(app)
     app.include_router(api_page.router)

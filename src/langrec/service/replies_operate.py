@@ -33,10 +33,21 @@ class Step(BaseModel):
 
 
 class CacheCounts(BaseModel):
-    """Lists that came from the cache of this worker, and those that did not."""
+    """Lists that came from the caches of all workers, and those that were computed."""
 
     hits: int = Field(examples=[120])
     misses: int = Field(examples=[180])
+
+
+class CacheState(BaseModel):
+    """One cache of all workers."""
+
+    hits: int = Field(examples=[120])
+    misses: int = Field(examples=[180])
+    evictions: int = Field(description="entries that left to keep the bound", examples=[0])
+    entries: int = Field(examples=[175])
+    bytes: int = Field(examples=[612500])
+    bound_bytes: int = Field(examples=[32000000])
 
 
 class Freshness(BaseModel):
@@ -53,7 +64,23 @@ class StatsReply(BaseModel):
     series: list[Step]
     queue: int = Field(description="requests that wait for a scorer", examples=[0])
     shed: int = Field(description="requests that were refused because too many waited", examples=[0])
+    late: int = Field(description="those of them that waited until their deadline had passed", examples=[0])
+    impressions_lost: int = Field(description="shown lists that were not logged", examples=[0])
     cache: CacheCounts
+    caches: dict[str, CacheState] = Field(
+        examples=[
+            {
+                "lists": {
+                    "hits": 120,
+                    "misses": 180,
+                    "evictions": 0,
+                    "entries": 175,
+                    "bytes": 612500,
+                    "bound_bytes": 32000000,
+                }
+            }
+        ]
+    )
     freshness: Freshness
     worker: str = Field(examples=["27151-18eb076d339312ab"])
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Request, Response
 from fastapi import Query as Param
 from pydantic import AfterValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from langrec.service import event_rows, replies, shapes
+from langrec.service import event_rows, ready, replies, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.auth import NotAllowed
 from langrec.service.bodies import SLASH, Count, Offset, PathItem, PathUser, SessionFeedback, now_ms, parse_duration
@@ -61,7 +62,6 @@ NEIGHBOURS = ("neighbors", "similar", "default")
 )
 async def recommend(
     request: Request,
-    after: BackgroundTasks,
     user: PathUser,
     n: Count = 10,
     offset: Offset = 0,
@@ -73,17 +73,31 @@ async def recommend(
     write_back_delay: Annotated[
         str, Param(alias="write-back-delay", description="these events count from then on", examples=["1h30m"])
     ] = "",
+    max_age: Annotated[
+        float,
+        Param(alias="max-age", ge=0, le=ready.LONGEST, description="seconds that the list may be old", examples=[5]),
+    ] = 0,
     version: Annotated[str, Header(alias="X-API-Version", description="2 for items with scores", examples=["1"])] = "1",
-) -> Answered:
-    """Ids, best first; `[{"Id", "Score"}]` with the header `X-API-Version: 2`. Writing back needs the role `write`."""
+) -> Response:
+    """Ids, best first; `[{"Id", "Score"}]` with the header `X-API-Version: 2`. Writing back needs the role `write`.
+    With `max-age` the list may be so many seconds old: it is kept, and sent again without being computed.
+    """
     service = service_of(request)
     filters = Filters(categories=_categories(request, category))
     query = Query(user=user, k=check_count(service, n, "n"), offset=offset, filters=filters)
+    asked_at = time.monotonic()
     answer = await service.recommend(query)
     if write_back_type:
         await _write_back(request, user, answer.list.ids, write_back_type, write_back_delay)
-    after.add_task(service.log_impression, request.state.request_id, "recommend", user, answer)
-    return Answered(shapes.scores(answer.list) if version == "2" else list(answer.list.ids), background=after)
+    body = ready.body_of(shapes.scores(answer.list) if version == "2" else answer.list.ids)
+    shown = service.record("recommend", user, answer)
+    service.note_shown(shown, request.state.request_id)
+    response = Response(body, media_type="application/json")
+    question = ready.question_of(request.scope)
+    if (max_age or service.settings.max_age) and (age := service.ready.age_of(question)):
+        service.ready.put(user, question, ready.Ready(body, asked_at, shown))
+        response.raw_headers.extend(ready.age_headers(age, 0))
+    return response
 
 
 @reading.post("/session/recommend", summary="The best items for a session", response_model=list[replies.Scored])

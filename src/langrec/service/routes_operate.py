@@ -27,7 +27,10 @@ _METRICS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"example": "# TYPE langrec_queue gauge\nlangrec_queue 0.0\n"}}}
 }
 _NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": replies_operate.Health, "description": "The store does not answer"}
+    503: {
+        "model": replies_operate.Health,
+        "description": "The store does not answer, or the first queries have not been through",
+    }
 }
 
 Release = Annotated[
@@ -45,20 +48,23 @@ AuditCursor = Annotated[
     "/api/health/ready", summary="The process can serve", responses=_NOT_READY, response_model=replies_operate.Health
 )
 async def health(request: Request) -> Answered:
-    """Gorse's health. `ready` has status 503 where the store does not answer; `live` never has."""
+    """Gorse's health. `ready` has status 503 until a query has been through every stage, and where the store does not
+    answer; `live` never has."""
     service = service_of(request)
     error = await run_in_threadpool(_store_error, service)
+    ready = error is None and service.is_warm
+    problem = service.releases.problem or service.cold or (None if service.is_warm else "the first queries are run")
     return Answered(
         {
-            "Ready": error is None,
+            "Ready": ready,
             "DataStoreError": error,
             "CacheStoreError": None,
             "DataStoreConnected": error is None,
             "CacheStoreConnected": True,
             "Release": service.snapshot.stamp,
-            "Problem": service.releases.problem,
+            "Problem": problem,
         },
-        200 if error is None or request.url.path.endswith("live") else 503,
+        200 if ready or request.url.path.endswith("live") else 503,
     )
 
 
@@ -75,15 +81,19 @@ def stats(request: Request) -> Answered:
         series = service.stats.series(connection)
         event_at, item_at = browse_rows.newest(connection)
     service.stats.queue.set(service.batcher.queue)
-    queue, shed, hits, misses = service.stats.totals(
-        "langrec_queue", "langrec_shed_total", "langrec_cache_hits_total", "langrec_cache_misses_total"
+    queue, shed, late, lost = service.stats.totals(
+        "langrec_queue", "langrec_shed_total", "langrec_shed_late_total", "langrec_impressions_lost_total"
     )
+    caches = service.stats.caches()
     return Answered(
         {
             "series": series,
             "queue": queue,
             "shed": shed,
-            "cache": {"hits": hits, "misses": misses},
+            "late": late,
+            "impressions_lost": lost,
+            "cache": {"hits": caches["lists"]["hits"], "misses": caches["lists"]["misses"]},
+            "caches": caches,
             "freshness": {"event_at": event_at, "item_at": item_at, "release_at": _made_at(_manifest(snapshot.folder))},
             "worker": service.stats.worker,
         }

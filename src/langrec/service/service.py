@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
+from langrec.bounded import Bounded
+from langrec.encoders.remembered import Held
 from langrec.errors import LangrecError
-from langrec.service import event_rows, schema
+from langrec.service import event_rows
 from langrec.service.batching import Batcher, Busy
+from langrec.service.impressions import ImpressionLog, Shown
 from langrec.service.key_ring import KeyRing
 from langrec.service.once import RequestKey
+from langrec.service.ready import ReadyLists
 from langrec.service.snapshot import Releases, Snapshot
 from langrec.service.stats import BUCKET_SECONDS, Stats
 from langrec.service.store import Store
+from langrec.service.warming import warm
 from langrec.service.writer import Writer
 from langrec.settings import ServeSettings
 from langrec.types import Query, Recommendation
@@ -31,8 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _log = logging.getLogger("langrec.service")
-_CACHE_SIZE = 1024
 _CACHE_SECONDS = 30.0
+_MB = 1_000_000
 
 # What a request asks for in place of the release's settings: (name, value) of `diversity` and `explore`.
 Changes = tuple[tuple[str, Any], ...]
@@ -77,13 +81,25 @@ class Service:
         self.store = Store(settings.store)
         self.keys = KeyRing(settings, self.store)
         self.stats = Stats()
-        self.releases = Releases(releases, self.store, popular_pause=settings.popular_seconds, progress=progress)
+        self.lists: Bounded[tuple[Any, ...], Recommendation] = Bounded(int(settings.lists_mb * _MB), _CACHE_SECONDS)
+        texts: Held = Bounded(int(settings.texts_mb * _MB))
+        self.ready = ReadyLists(int(settings.ready_mb * _MB), settings.max_age)
+        for name, cache in (("lists", self.lists), ("ready", self.ready), ("texts", texts)):
+            self.stats.watch(name, cache)
+        self.releases = Releases(
+            releases, self.store, popular_pause=settings.popular_seconds, texts=texts, progress=progress
+        )
         self.stats.serving(self.snapshot.stamp, len(self.snapshot.overlay))
         self.writer = Writer(self.store)
-        self.batcher = Batcher(self._work, most_waiting=settings.max_queue)
-        self._cache: OrderedDict[tuple[Any, ...], tuple[float, Recommendation]] = OrderedDict()
-        self._shown: list[dict[str, Any]] = []
-        self._background: set[asyncio.Task[None]] = set()
+        self.shown = ImpressionLog(self.writer, self.stats, settings.max_impressions, self.stats.look_at_caches)
+        self.batcher = Batcher(
+            self._work,
+            most_waiting=settings.max_queue,
+            most_together=settings.max_block,
+            seconds=settings.deadline_ms / 1000,
+        )
+        self.is_warm = False
+        self.cold: str | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -139,7 +155,10 @@ class Service:
         self, log: Sequence[event_rows.Event], *, overwrite: bool, request: RequestKey | None = None
     ) -> int:
         """Writes events; the number of them, after they are durable; what a request said before counts no more."""
-        return await asyncio.wrap_future(self.writer.append(log, overwrite=overwrite, request=request))
+        n = await asyncio.wrap_future(self.writer.append(log, overwrite=overwrite, request=request))
+        for user in {event.user for event in log}:
+            self.ready.forget(user)
+        return n
 
     def known_history(self, query: Query, connection: sa.Connection) -> Query:
         """The query with the user's newest events as its history; a user without events is a new visitor."""
@@ -161,25 +180,29 @@ class Service:
             history_types=tuple(row[1] for row in rows),
         )
 
+    async def warm_up(self) -> None:
+        """Runs a query through every stage; `is_warm` is true from then on, `cold` says what stood in the way."""
+        try:
+            await self.call(lambda snapshot, _: warm(snapshot.recommender))
+        except Exception as error:
+            self.cold = f"a query of the warm-up failed ({type(error).__name__}); the log says more"
+            _log.exception("the warm-up failed")
+        else:
+            self.is_warm, self.cold = True, None
+
     async def log_impression(self, request_id: str, kind: str, user: str | None, answer: Answer) -> None:
         """Notes a shown list; it is written after the reply, together with others."""
-        if not answer.list.ids:
-            return
-        self._shown.append(
-            {
-                "request_id": request_id,
-                "kind": kind,
-                "user_id": user,
-                "at": int(time.time() * 1000),
-                "release": answer.snapshot.stamp,
-                "offset": answer.query.offset,
-                "items": list(answer.list.ids),
-                "scores": [_number(score) for score in answer.list.items.scores],
-                "propensities": _propensities(answer.list),
-            }
-        )
-        if not self._background:
-            self._spawn(self._write_impressions())
+        if answer.list.ids:
+            self.shown.note(self.record(kind, user, answer), request_id)
+
+    def record(self, kind: str, user: str | None, answer: Answer) -> Shown:
+        """What the log says of an answer."""
+        return Shown.of(kind, user, answer.snapshot.stamp, answer.query.offset, answer.list)
+
+    def note_shown(self, shown: Shown, request_id: str) -> None:
+        """Notes that a kept list is shown again."""
+        if shown.items != "[]":
+            self.shown.note(shown, request_id)
 
     async def run(self) -> None:
         """Shares the statistics until it is cancelled."""
@@ -193,7 +216,7 @@ class Service:
 
     async def close(self) -> None:
         """Finishes what was begun."""
-        await self._write_impressions()
+        await self.shown.close()
         self.batcher.close()
         with contextlib.suppress(LangrecError):
             await self.writer.write(self.keys.flush)
@@ -204,8 +227,10 @@ class Service:
     async def _ask(self, job: _Ask | _Call) -> Any:
         try:
             return await self.batcher.ask(job)
-        except Busy:
+        except Busy as busy:
             self.stats.shed.inc()
+            if busy.late:
+                self.stats.late.inc()
             raise
         finally:
             self.stats.queue.set(self.batcher.queue)
@@ -229,6 +254,7 @@ class Service:
         for (kind, changed), asked in asks.items():
             self.stats.block.observe(len(asked))
             self._answer(kind, changed, asked, snapshot, results)
+        self.stats.look_at_caches()
         return results
 
     def _answer(
@@ -263,41 +289,14 @@ class Service:
             return
         for (i, query), found in zip(missing, lists, strict=True):
             results[i] = Answer(query, found, snapshot)
-            self._remember(_key(kind, changed, query, snapshot), found)
+            self._remember(_key(kind, changed, query, snapshot), query, found)
 
     def _cached(self, key: tuple[Any, ...] | None) -> Recommendation | None:
-        entry = self._cache.get(key) if key else None
-        if key is None or entry is None or time.monotonic() - entry[0] > _CACHE_SECONDS:
-            self.stats.misses.inc()
-            return None
-        self._cache.move_to_end(key)
-        self.stats.hits.inc()
-        return entry[1]
+        return None if key is None else self.lists.get(key)
 
-    def _remember(self, key: tuple[Any, ...] | None, found: Recommendation) -> None:
+    def _remember(self, key: tuple[Any, ...] | None, query: Query, found: Recommendation) -> None:
         if key is not None:
-            self._cache[key] = (time.monotonic(), found)
-            while len(self._cache) > _CACHE_SIZE:
-                self._cache.popitem(last=False)
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _write_impressions(self) -> None:
-        while self._shown:
-            rows, self._shown = self._shown, []
-            try:
-                await self.writer.write(lambda connection, rows=rows: _insert(connection, rows))  # type: ignore[misc]
-                self.stats.impressions.inc(len(rows))
-            except LangrecError as error:
-                self.stats.lost.inc(len(rows))
-                _log.warning("%d impressions were not written: %s", len(rows), error.message)
-
-
-def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
-    connection.execute(schema.impressions.insert(), rows)
+            self.lists.put(key, found, _size(query, found))
 
 
 def _changed(recommender: Recommender, changed: Changes) -> Recommender:
@@ -308,13 +307,6 @@ def _changed(recommender: Recommender, changed: Changes) -> Recommender:
         else:
             recommender = replace(recommender, ranking=replace(recommender.ranking, **{name: value}))
     return recommender
-
-
-def _propensities(shown: Recommendation) -> list[float]:
-    """The chance of each item to be in the list; without exploration a list is deterministic."""
-    if shown.propensities is None:
-        return [1.0] * len(shown)
-    return [round(float(chance), 6) for chance in shown.propensities]
 
 
 def _key(kind: str, changed: Changes, query: Query, snapshot: Snapshot) -> tuple[Any, ...] | None:
@@ -330,6 +322,11 @@ def _key(kind: str, changed: Changes, query: Query, snapshot: Snapshot) -> tuple
     return key
 
 
-def _number(score: Any) -> float | None:
-    value = float(score)
-    return None if value != value else round(value, 6)
+def _size(query: Query, found: Recommendation) -> int:
+    """About how many bytes a kept list takes, its query included."""
+    words = sum(map(len, query.history)) + sum(map(len, query.filters.exclude)) + sum(map(len, found.ids))
+    # A string of Python has about 50 bytes beside its letters, a time 32, an array 110, the objects around 1,500.
+    objects = 50 * (len(query.history_types) + len(query.filters.exclude) + len(found.ids)) + 90 * len(query.history)
+    arrays = found.items.nums.nbytes + found.items.scores.nbytes
+    arrays += sum(column.nbytes + 110 for column in found.items.columns.values())
+    return words + objects + arrays + 2 * len(query.text or "") + 1_500

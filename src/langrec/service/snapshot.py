@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
 from langrec.service import item_rows
 from langrec.service.counting import Weights, count_all, count_new
 from langrec.service.importing import catalogue_items, import_release
 from langrec.service.store import Store, number
+from langrec.service.warming import warm
 from langrec.types import FloatMatrix, Item
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Releases:
         store: where changes come from.
         pause: seconds between looks at CURRENT.
         popular_pause: seconds between looks for new events, which popularity counts.
+        texts: holds the vectors of texts that were asked; None = every text is read again.
         progress: called while a release is imported into the store (see `import_release`).
 
     Raises:
@@ -71,12 +74,14 @@ class Releases:
         *,
         pause: float = 1.0,
         popular_pause: float = 5.0,
+        texts: Held | None = None,
         progress: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.folder = folder
         self._store = store
         self._pause = pause
         self._popular_pause = popular_pause
+        self._texts = texts
         self._progress = progress
         self._looked = time.monotonic()
         self._loading: threading.Thread | None = None
@@ -142,7 +147,9 @@ class Releases:
             self.problem = None
             return
         try:
-            self._next = self._load(stamp)
+            found = self._load(stamp)
+            warm(found.recommender)
+            self._next = found
             self.problem = None
             _log.info("release %s takes over from %s", stamp, served)
         except LangrecError as error:
@@ -177,7 +184,7 @@ class Releases:
         from langrec.bundle import Bundle
 
         bundle = Bundle.open(self.folder / stamp, verify=True)
-        recommender = bundle.recommender()
+        recommender = _remembering(bundle.recommender(), self._texts)
         import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue, progress=self._progress)
         own = {item.id: item_rows.content_hash(item) for item in catalogue_items(recommender.catalogue)}
         with self._store.read() as connection:
@@ -194,6 +201,14 @@ class Releases:
             snapshot = replace(_with(bare, changes), revision=revision)
             counting = count_all(connection, snapshot.recommender, weights, bundle.folder, bundle.stamp)
         return replace(snapshot, recommender=counting[0], counted=counting[1])
+
+
+def _remembering(recommender: Recommender, texts: Held | None) -> Recommender:
+    """The recommender whose encoders remember the texts asked last."""
+    if texts is None:
+        return recommender
+    encoders = {space: Remembered(encoder, texts) for space, encoder in recommender.encoders.items()}
+    return replace(recommender, encoders=encoders)
 
 
 def _with(snapshot: Snapshot, changes: Sequence[item_rows.Change]) -> Snapshot:

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from langrec.bounded import Counts
 from langrec.service import schema
 from langrec.service.gathered import gathered, shared_folder
 from langrec.service.store import upsert
@@ -41,6 +42,15 @@ class Bucket:
     memory_mb: float = 0.0
 
 
+class Cache(Protocol):
+    """Something bounded in bytes that counts what it does."""
+
+    @property
+    def most_bytes(self) -> int: ...
+
+    def counts(self) -> Counts: ...
+
+
 class Stats:
     """Of one worker process."""
 
@@ -60,11 +70,32 @@ class Stats:
             registry=self.registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )
-        self.shed = Counter("langrec_shed", "Requests refused because the queue was full", registry=self.registry)
+        self.shed = Counter(
+            "langrec_shed", "Requests refused: the queue was full, or their time in it was over", registry=self.registry
+        )
+        self.late = Counter(
+            "langrec_shed_late", "Requests given up because their deadline passed in the queue", registry=self.registry
+        )
         self.impressions = Counter("langrec_impressions", "Lists shown and logged", registry=self.registry)
         self.lost = Counter("langrec_impressions_lost", "Lists shown that could not be logged", registry=self.registry)
-        self.hits = Counter("langrec_cache_hits", "Answers taken from the cache", registry=self.registry)
-        self.misses = Counter("langrec_cache_misses", "Answers that were computed", registry=self.registry)
+        self._caches: dict[str, Cache] = {}
+        self._told: dict[str, Counts] = {}
+        self._hits, self._misses, self._evictions = (
+            Counter(f"langrec_cache_{name}", text, ["cache"], registry=self.registry)
+            for name, text in (
+                ("hits", "Look-ups that a cache answered"),
+                ("misses", "Look-ups that a cache could not answer"),
+                ("evictions", "Entries that left a cache to keep its bound"),
+            )
+        )
+        self._bytes, self._entries, self._bound = (
+            Gauge(f"langrec_cache_{name}", text, ["cache"], registry=self.registry, multiprocess_mode="livesum")
+            for name, text in (
+                ("bytes", "Memory that a cache holds"),
+                ("entries", "Entries that a cache holds"),
+                ("bound_bytes", "Memory that a cache may hold"),
+            )
+        )
         self.queue = Gauge(
             "langrec_queue", "Requests that wait for the scorer", registry=self.registry, multiprocess_mode="livesum"
         )
@@ -89,6 +120,26 @@ class Stats:
         )
         self._stamp = ""
 
+    def watch(self, name: str, cache: Cache) -> None:
+        """Counts what a cache does from now on, under a name."""
+        self._caches[name] = cache
+        self._told[name] = cache.counts()
+        self._bound.labels(name).set(cache.most_bytes)
+
+    def look_at_caches(self) -> None:
+        """Brings the metrics of the caches up to now, for all workers to see; once a block, not once a request."""
+        for name, cache in self._caches.items():
+            with self._lock:
+                before, now = self._told[name], cache.counts()
+                self._told[name] = now
+            if now == before:
+                continue
+            self._hits.labels(name).inc(now.hits - before.hits)
+            self._misses.labels(name).inc(now.misses - before.misses)
+            self._evictions.labels(name).inc(now.evictions - before.evictions)
+            self._bytes.labels(name).set(now.bytes)
+            self._entries.labels(name).set(now.entries)
+
     def serving(self, stamp: str, n_overlay: int) -> None:
         """Notes the release in use, and how many items differ from it; call it from one thread only."""
         if stamp != self._stamp:
@@ -110,12 +161,30 @@ class Stats:
 
     def prometheus(self) -> bytes:
         """The metrics of all workers in the Prometheus text format."""
+        self.look_at_caches()
         return generate_latest(self._gathered())
 
     def totals(self, *names: str) -> list[int]:
         """Samples of metrics without labels, of all workers; 0 where nothing was counted yet."""
         registry = self._gathered()
         return [int(registry.get_sample_value(name) or 0) for name in names]
+
+    def caches(self) -> dict[str, dict[str, int]]:
+        """By cache: hits, misses, evictions, entries, bytes and their bound, of all workers."""
+        self.look_at_caches()
+        registry = self._gathered()
+        samples = {
+            "hits": "langrec_cache_hits_total",
+            "misses": "langrec_cache_misses_total",
+            "evictions": "langrec_cache_evictions_total",
+            "entries": "langrec_cache_entries",
+            "bytes": "langrec_cache_bytes",
+            "bound_bytes": "langrec_cache_bound_bytes",
+        }
+        return {
+            name: {key: int(registry.get_sample_value(sample, {"cache": name}) or 0) for key, sample in samples.items()}
+            for name in self._caches
+        }
 
     def flush(self, connection: sa.Connection) -> None:
         """Moves finished buckets into the store and forgets those older than an hour."""

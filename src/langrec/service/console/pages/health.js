@@ -76,6 +76,8 @@ export function page(root) {
 			figure("health.cache", looked ? `${number((100 * stats.cache.hits) / looked, 0)} %` : "–"),
 			figure("health.queue", number(stats.queue)),
 			figure("health.shed", number(stats.shed)),
+			figure("health.late", number(stats.late)),
+			figure("health.memory", memoryOf(stats.caches)),
 		);
 		fill(
 			freshness,
@@ -83,6 +85,12 @@ export function page(root) {
 			figure("health.item", age(fresh.item_at)),
 			figure("health.release", age(fresh.release_at)),
 		);
+	}
+
+	function memoryOf(caches) {
+		const all = Object.values(caches || {});
+		const sum = (name) => all.reduce((total, one) => total + one[name] / 1e6, 0);
+		return all.length ? `${number(sum("bytes"), 1)} / ${number(sum("bound_bytes"), 0)} MB` : "–";
 	}
 
 	function lines(title, series) {

@@ -1,0 +1,38 @@
+"""The first queries of a release, asked by nobody: they load what is loaded late, so that no visitor waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from langrec.errors import DataError
+from langrec.types import Query
+
+if TYPE_CHECKING:
+    from langrec.recommender import Recommender
+
+_HISTORY = 5
+
+
+def warm(recommender: Recommender) -> None:
+    """Runs a query through every stage: history, wish in words, popularity, filters, diversity, reasons.
+
+    What a release does not offer (words without a reader of words) is no failure; anything else is raised.
+    """
+    some = recommender.items.ids.take(np.arange(min(_HISTORY, recommender.n_items)))
+    title = next((item.title for name in some if (item := recommender.view(name)) is not None and item.title), "text")
+    diverse = replace(recommender, ranking=replace(recommender.ranking, diversity=0.3))
+    by_history = Query(history=some)
+    answer = recommender.recommend([by_history])[0]
+    recommender.reasons(by_history, answer)
+    for asking, query in (
+        (diverse.recommend, by_history),
+        (recommender.recommend, Query()),
+        (recommender.search, Query(text=title)),
+    ):
+        try:
+            asking([query])
+        except DataError:
+            continue
