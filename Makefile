@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino,tune,wandb,mlflow,scale,postgres,test,check]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino,tune,wandb,mlflow,scale,index,postgres,test,check]'
 	touch $@
 
 demo: $(VENV)/.ready          ## install, fetch MovieLens-100K, train, measure, serve (ARGS=--no-serve ends after the table)

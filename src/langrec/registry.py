@@ -38,6 +38,7 @@ SCORERS = {
 
 INDEXES = {
     "exact": "langrec.retrieval.indexes.exact:ExactIndex",
+    "ivf": "langrec.retrieval.indexes.ivf:IVFIndex",
 }
 
 SOURCES = {

@@ -208,11 +208,23 @@ class IndexSettings:
 
     Attributes:
         kind: auto is exact for small catalogues and ivf above; milvus keeps the vectors in a Milvus server.
-        exact_below: up to so many items auto looks at every one.
+        exact_below: below so many items auto looks at every one.
+        nlist: inverted lists; 0 = four times the square root of the number of items.
+        nprobe: lists that a search looks into; 0 = as few as `recall` takes, measured when the index is built.
+        refine: so many times the wanted items are looked at again with their float32 vectors.
+        recall: share of the exact answer that is to be found, at 10, 100 and 1,000 items.
+        threads: threads that build; 0 = all cores. A search takes one.
+        seed: of grouping and of the queries that the recall is measured with.
     """
 
     kind: Literal["auto", "exact", "ivf", "milvus"] = "auto"
     exact_below: int = 50_000
+    nlist: int = 0
+    nprobe: int = 0
+    refine: float = 2.0
+    recall: float = 0.97
+    threads: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

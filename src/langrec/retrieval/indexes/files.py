@@ -18,10 +18,20 @@ ROWS = 65_536
 
 def put(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Writes a file beside `path` and moves it there; who has the old one mapped keeps it."""
+
+    def whole(half: Path) -> None:
+        with half.open("wb") as file:
+            write(file)
+
+    put_in_place(path, whole)
+
+
+def put_in_place(path: Path, write: Callable[[Path], Any]) -> int:
+    """The same where the writer wants a name; the size of what was written."""
     half = path.with_name(f"{path.name}.{os.getpid()}.half")
-    with half.open("wb") as file:
-        write(file)
+    write(half)
     half.replace(path)
+    return path.stat().st_size
 
 
 def put_json(path: Path, value: Any) -> None:
