@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +24,12 @@ class Base:
     Attributes:
         vectors: (n, d) float32.
         nums: (n,) int32, rising; None = 0 to n - 1.
+        source: which file the vectors are mapped from; None = none.
     """
 
     vectors: FloatMatrix
     nums: IntVector | None = None
+    source: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, vectors: FloatMatrix, nums: IntVector | None) -> Base:
@@ -41,13 +45,14 @@ class Base:
             wrong = ~np.isfinite(vectors[start : start + ROWS]).all(axis=1)
             if wrong.any():
                 raise DataError(f"index: the vector in row {start + int(np.argmax(wrong))} holds NaN or infinity")
+        source = _source(vectors)
         if nums is None:
-            return cls(vectors)
+            return cls(vectors, None, source)
         nums = np.asarray(nums, dtype=np.int32)
         if len(nums) != len(vectors) or (len(nums) and (nums[0] < 0 or (np.diff(nums) <= 0).any())):
             raise DataError(f"index: {len(nums)} numbers for {len(vectors)} vectors; they must rise, one for each")
         dense = len(nums) == 0 or nums[-1] == len(nums) - 1
-        return cls(vectors, None if dense else nums)
+        return cls(vectors, None if dense else nums, source)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -104,7 +109,9 @@ class Base:
     def save(self, folder: Path) -> None:
         """Writes vectors.npy, and nums.npy where the numbers have gaps."""
         folder.mkdir(parents=True, exist_ok=True)
-        put_vectors(folder / "vectors.npy", self.vectors)
+        file = folder / "vectors.npy"
+        if self.source is None or self.source != _place(file):  # it may be larger than is worth a second copy
+            put_vectors(file, self.vectors)
         if self.nums is not None:
             nums = self.nums
             put(folder / "nums.npy", lambda file: np.save(file, nums, allow_pickle=False))
@@ -113,8 +120,25 @@ class Base:
     def load(cls, folder: Path) -> Base:
         vectors = map_vectors(folder / "vectors.npy")
         if not (folder / "nums.npy").exists():
-            return cls(vectors)
+            return cls(vectors, None, _source(vectors))
         nums = np.load(folder / "nums.npy", allow_pickle=False)
         if nums.dtype != np.int32 or nums.shape != (len(vectors),):
             raise ValueError(f"nums.npy holds {nums.dtype} of shape {nums.shape} for {len(vectors)} vectors")
-        return cls(vectors, nums)
+        return cls(vectors, nums, _source(vectors))
+
+
+def _source(vectors: FloatMatrix) -> tuple[int, ...] | None:
+    """The file that an array is the whole of."""
+    owner: Any = vectors.base
+    if isinstance(vectors, np.memmap) and isinstance(owner, mmap.mmap) and vectors.filename is not None:
+        return _place(Path(vectors.filename))
+    return None
+
+
+def _place(file: Path) -> tuple[int, ...] | None:
+    """Tells a file from every other, and from itself after a change."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
