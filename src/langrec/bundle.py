@@ -59,9 +59,10 @@ class ReleaseInfo:
 class Bundle:
     """A release folder that has been opened: its manifest was read and, unless told not to, its files were checked."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], verified: bool = False) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.verified = verified
 
     @property
     def stamp(self) -> str:
@@ -95,7 +96,7 @@ class Bundle:
         problem = _problem(folder, manifest) if verify else None
         if problem:
             raise BundleError(problem)
-        return cls(folder, manifest)
+        return cls(folder, manifest, verify)
 
     def catalogue(self) -> Catalogue:
         """The items."""
@@ -112,8 +113,6 @@ class Bundle:
         Raises:
             BundleError: a part cannot be read.
         """
-        from langrec.encoders import load_saved
-
         models = self.manifest["models"]
         scorers = {
             name: find("scorers", model["kind"]).load(self.folder / "retrieval" / name)
@@ -127,7 +126,7 @@ class Bundle:
         curve = self.folder / "ranking" / "calibration.json"
         items = Items(self.catalogue())
         encoders: dict[str, Encoder] = {
-            space: load_saved(self.folder / "encoder" / space) for space in self.manifest["encoders"]
+            space: self._encoder(space) for space in self.manifest["encoders"]
         }
         return Recommender(
             items=items,
@@ -141,6 +140,19 @@ class Bundle:
             release=self.stamp,
             unsaying=frozenset(name for name, weight in self.settings.data.type_weights.items() if weight <= 0),
         )
+
+    def _encoder(self, space: str) -> Encoder:
+        """The encoder of a space; where its files were checked, the one that other releases with the same files use."""
+        from langrec.encoders import load_saved
+        from langrec.encoders.shared import load_shared
+
+        folder = self.folder / "encoder" / space
+        if not self.verified:
+            return load_saved(folder)
+        start = f"encoder/{space}/"
+        files = self.manifest["files"]
+        content = ((name.removeprefix(start), files[name]["sha256"]) for name in sorted(files) if name.startswith(start))
+        return load_shared(folder, tuple(content))
 
 
 def write_release(
