@@ -125,9 +125,7 @@ class Bundle:
         reranker = Reranker.load(second, depth) if second.is_dir() else None
         curve = self.folder / "ranking" / "calibration.json"
         items = Items(self.catalogue())
-        encoders: dict[str, Encoder] = {
-            space: self._encoder(space) for space in self.manifest["encoders"]
-        }
+        encoders: dict[str, Encoder] = {space: self._encoder(space) for space in self.manifest["encoders"]}
         return Recommender(
             items=items,
             users=self.users(),
@@ -151,7 +149,9 @@ class Bundle:
             return load_saved(folder)
         start = f"encoder/{space}/"
         files = self.manifest["files"]
-        content = ((name.removeprefix(start), files[name]["sha256"]) for name in sorted(files) if name.startswith(start))
+        content = (
+            (name.removeprefix(start), files[name]["sha256"]) for name in sorted(files) if name.startswith(start)
+        )
         return load_shared(folder, tuple(content))
 
 

@@ -102,6 +102,8 @@ _LEAST = {
     "serve.rate": 0,
     "serve.burst": 1,
     "serve.max_rows": 1,
+    "serve.max_tenants": 1,
+    "serve.tenant_share": 1,
 }
 
 

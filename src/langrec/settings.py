@@ -447,6 +447,9 @@ class ServeSettings:
         rate: requests a second of one key, whichever workers take them; 0 = no limit. A key may have its own.
         burst: requests that a key may make at once.
         max_rows: rows in the body of one write.
+        tenants: folder of tenants, each with releases, a store and keys of its own; empty = one shop.
+        max_tenants: tenants that a worker keeps open; the one that was not asked for longest gives way.
+        tenant_share: requests of one tenant that a worker works on at once.
         tls_cert: certificate with its chain, a PEM file; with it the server speaks HTTPS only.
         tls_key: its private key, a PEM file.
         tls_min: oldest version of TLS, 1.2 or 1.3.
@@ -481,6 +484,9 @@ class ServeSettings:
     rate: float = 0.0
     burst: int = 100
     max_rows: int = 20_000
+    tenants: str = ""
+    max_tenants: int = 8
+    tenant_share: int = 64
     tls_cert: str = ""
     tls_key: str = ""
     tls_min: str = "1.2"

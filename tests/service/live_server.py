@@ -164,11 +164,14 @@ def wait_until(ready: Callable[[], Any], seconds: float = 30) -> Any:
 class Process:
     """`langrec serve` as a process of its own."""
 
-    def __init__(self, releases: Path, store: str, *arguments: str, port: int | None = None) -> None:
+    def __init__(
+        self, releases: Path, store: str, *arguments: str, port: int | None = None, without_releases: bool = False
+    ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "langrec", "serve"]
-        command += ["--releases", str(releases), "--store", store, "--port", str(self.port), *arguments]
+        command += [] if without_releases else ["--releases", str(releases)]
+        command += ["--store", store, "--port", str(self.port), *arguments]
         # A killed server leaves its temporary files: here they are the test's.
         self.process = subprocess.Popen(
             command,

@@ -22,7 +22,12 @@ from langrec.settings import ServeSettings, Settings
 
 
 def serve(
-    releases: Annotated[Path, typer.Option(help="Folder of releases; its file CURRENT names the one in use.")],
+    releases: Annotated[
+        Path | None, typer.Option(help="Folder of releases; its file CURRENT names the one in use.")
+    ] = None,
+    tenants: Annotated[
+        Path | None, typer.Option(help="Folder of tenants, in place of --releases: see `langrec tenants`.")
+    ] = None,
     store: Annotated[str | None, typer.Option(help="Database URL, such as sqlite:///langrec.db.")] = None,
     host: Annotated[str | None, typer.Option(help="Address; anything but loopback needs keys.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
@@ -38,13 +43,22 @@ def serve(
 
     Example: `langrec serve --releases releases --store sqlite:///shop.db --port 8080 --workers 2`
 
+    Example: `langrec serve --tenants tenants --workers 2`
+
     Example: `langrec serve --releases releases --host 0.0.0.0 --tls-cert shop.pem --tls-key shop.key`
     """
     settings = load_settings(recipe, set_ or [])
     given: dict[str, Any] = {"store": store, "host": host, "port": port, "workers": workers}
     given |= {"tls_cert": tls_cert and str(tls_cert), "tls_key": tls_key and str(tls_key)}
     chosen = dataclasses.replace(settings.serve, **{k: v for k, v in given.items() if v is not None})
-    run(releases, dataclasses.replace(settings, serve=chosen))
+    if tenants is not None:
+        from langrec.service.tenants import control_url
+
+        kept = control_url(tenants) if chosen.store == ServeSettings().store else chosen.store
+        chosen = dataclasses.replace(chosen, tenants=str(tenants), store=kept)
+    if (releases is None) == (not chosen.tenants):
+        raise SettingsError("--releases: name a folder of releases, or with --tenants one of tenants", field="releases")
+    run(releases or Path(chosen.tenants), dataclasses.replace(settings, serve=chosen))
 
 
 def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> None:
@@ -61,7 +75,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     """
     import uvicorn
 
-    from langrec.service.http import calm_threads, create_app, start_log
+    from langrec.service.http import calm_threads_of, create_app, start_log
 
     chosen = settings.serve
     if chosen.workers < 1:
@@ -72,7 +86,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     with _progress() as show:
         if chosen.workers == 1:
             app: Any = create_app(releases, chosen, progress=show)
-            calm_threads(app.state.service.snapshot.recommender.n_items)
+            calm_threads_of(app)
         else:
             app = _app_of_workers(releases, chosen, show)
     print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
@@ -148,8 +162,9 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
 
     store = Store(settings.store)
     try:
-        KeyRing(settings, store).close()
-        Releases(releases, store, progress=show)
+        KeyRing(settings, store, always=bool(settings.tenants)).close()
+        if not settings.tenants:
+            Releases(releases, store, progress=show)
     finally:
         store.close()
     os.environ[RELEASES_VARIABLE] = str(releases.resolve())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,9 @@ from langrec.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Add and list the shops of one server.", rich_markup_mode="markdown")
 
-Folder = Annotated[Path, typer.Option("--tenants", help="Folder of all tenants, as `langrec serve --tenants` takes it.")]
+Folder = Annotated[
+    Path, typer.Option("--tenants", help="Folder of all tenants, as `langrec serve --tenants` takes it.")
+]
 
 
 @app.command()
@@ -22,7 +25,8 @@ def add(
     name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens.")],
     tenants: Folder = Path("tenants"),
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the tenant, such as rate=50 or store=URL; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="A setting of the tenant, such as rate=50 or store=URL; repeatable."),
     ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -48,12 +52,19 @@ def add(
         tenant_settings(folder, ServeSettings())
     except SettingsError:
         path.unlink()
+        with contextlib.suppress(OSError):  # what held something before stays
+            (folder / "releases").rmdir()
+            folder.rmdir()
         raise
     control = store or control_url(tenants)
     with opened(control, None) as found, found.write() as connection:
-        audit.note(connection, audit.cli_actor(), "add tenant", name, {"settings": [one.split(" =")[0] for one in lines]})
+        audit.note(
+            connection, audit.cli_actor(), "add tenant", name, {"settings": [one.split(" =")[0] for one in lines]}
+        )
     if as_json:
-        print(json.dumps({"tenant": name, "folder": str(folder), "releases": str(folder / "releases"), "keys": control}))
+        print(
+            json.dumps({"tenant": name, "folder": str(folder), "releases": str(folder / "releases"), "keys": control})
+        )
         return
     print(f"{folder}: train with `langrec train --out {folder / 'releases'}`, and make a key with")
     print(f"`langrec keys add 'web shop' --role read --tenant {name} --store {control}`")

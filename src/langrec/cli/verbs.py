@@ -24,6 +24,7 @@ VERBS = {
     "store": "langrec.cli.store:app",
     "bench": "langrec.cli.bench:app",
     "bundle": "langrec.cli.bundle:app",
+    "tenants": "langrec.cli.tenants:app",
     "keys": "langrec.cli.keys:app",
     "audit": "langrec.cli.audit:app",
     "doctor": "langrec.cli.doctor:doctor",

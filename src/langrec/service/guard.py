@@ -100,9 +100,9 @@ class Guard:
                 await self._app(scope, receive, send_on)
             except LangrecError as error:
                 # Raised before any route was found; those of the routes are answered within.
-                failed = error_response(
-                    request_id, _STATUS.get(error.code, 500), error.code, error.message, error.field
-                )
+                later = error.retry_after if isinstance(error, Busy) else None
+                known = _STATUS.get(error.code, 400)
+                failed = error_response(request_id, known, error.code, error.message, error.field, later)
                 await failed(scope, receive, send_on)
             except Exception:
                 _log.exception("request %s failed", request_id)

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
@@ -26,11 +27,12 @@ from langrec.service import (
     routes_gorse_lists,
     routes_operate,
 )
-from langrec.service.doors import OneDoor
+from langrec.service.doors import Doors, OneDoor
 from langrec.service.guard import Guard, handle_errors
 from langrec.service.openapi import described
 from langrec.service.ready import Shortcut
 from langrec.service.service import Service
+from langrec.service.tenants import Tenants
 from langrec.settings import ServeSettings
 
 RELEASES_VARIABLE = "LANGREC_RELEASES"
@@ -64,6 +66,8 @@ def create_app(
         StoreError: the store cannot be opened.
         SettingsError: others can reach the address and there are no keys.
     """
+    if settings.tenants:
+        return _app_of_tenants(settings)
     service = Service(Path(releases), settings, progress=progress)
 
     @contextlib.asynccontextmanager
@@ -79,8 +83,35 @@ def create_app(
 
     app = _described(lifespan)
     app.state.service = service
+    return _guarded(app, OneDoor(lambda: service))
+
+
+def _app_of_tenants(settings: ServeSettings) -> FastAPI:
+    """The application over a folder of tenants; each is opened when it is first asked."""
+    tenants = Tenants(Path(settings.tenants), settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # No tenant's requests may take the threads that another's need.
+        threads = anyio.to_thread.current_default_thread_limiter()
+        threads.total_tokens += settings.tenant_share * settings.max_tenants
+        task = asyncio.create_task(tenants.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await tenants.close()
+
+    app = _described(lifespan)
+    app.state.tenants = tenants
+    return _guarded(app, tenants)
+
+
+def _guarded(app: FastAPI, doors: Doors) -> FastAPI:
+    """The application with what stands around its routes."""
     app.add_middleware(Shortcut)
-    app.add_middleware(Guard, doors=OneDoor(lambda: service))
+    app.add_middleware(Guard, doors=doors)
     handle_errors(app)
     app.include_router(api_page.router)
     app.include_router(pages.router)
@@ -134,6 +165,12 @@ def calm_threads(n_items: int) -> None:
         threadpool_limits(1, user_api="blas")
 
 
+def calm_threads_of(app: FastAPI) -> None:
+    """`calm_threads` by what an application serves; many tenants share the processor better with one thread each."""
+    service: Service | None = getattr(app.state, "service", None)
+    calm_threads(0 if service is None else service.snapshot.recommender.n_items)
+
+
 def start_log() -> None:
     """Writes the log to standard error, from the level in LANGREC_LOG on (warning where it is absent)."""
     level = os.environ.get("LANGREC_LOG", "warning").upper()
@@ -145,5 +182,5 @@ def app_from_environment() -> FastAPI:
     """The application of a worker process: its releases folder and settings come from LANGREC_ variables."""
     start_log()
     app = create_app(Path(os.environ[RELEASES_VARIABLE]), load_settings().serve)
-    calm_threads(app.state.service.snapshot.recommender.n_items)
+    calm_threads_of(app)
     return app

@@ -18,6 +18,7 @@ from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
 from langrec.service.guard import NotFound, needs
 from langrec.service.service import Service
+from langrec.service.store import Store
 
 open_to_all = APIRouter(tags=["health"])
 reading = APIRouter(tags=["operate"], dependencies=[Depends(needs("read"))])
@@ -50,8 +51,10 @@ AuditCursor = Annotated[
 async def health(request: Request) -> Answered:
     """Gorse's health. `ready` has status 503 until a query has been through every stage, and where the store does not
     answer; `live` never has."""
-    service = service_of(request)
-    error = await run_in_threadpool(_store_error, service)
+    service: Service | None = request.state.service
+    if service is None:
+        return await _health_of_tenants(request)
+    error = await run_in_threadpool(_store_error, service.store)
     ready = error is None and service.is_warm
     problem = service.releases.problem or service.cold or (None if service.is_warm else "the first queries are run")
     return Answered(
@@ -108,9 +111,13 @@ def stats(request: Request) -> Answered:
 )
 async def metrics(request: Request) -> Response:
     """Requests, their times, the cache, the queue, the release; of all workers together, and each one's process."""
-    service = service_of(request)
-    service.stats.queue.set(service.batcher.queue)
-    found = await run_in_threadpool(service.stats.prometheus)
+    if request.state.service is None and not request.state.caller.tenant:
+        # Whoever runs a server of tenants sees all of them; a tenant sees its own.
+        found = await run_in_threadpool(request.app.state.tenants.prometheus)
+    else:
+        service = service_of(request)
+        service.stats.queue.set(service.batcher.queue)
+        found = await run_in_threadpool(service.stats.prometheus)
     return Response(found, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -231,9 +238,17 @@ def measured_lists(
     return Answered({"user": user, "lists": lists, "models": known})
 
 
-def _store_error(service: Service) -> str | None:
+async def _health_of_tenants(request: Request) -> Answered:
+    """Health of a server of tenants, asked without the key of one: whether keys can be looked up."""
+    error = await run_in_threadpool(_store_error, request.app.state.tenants.store)
+    shown = {"Ready": error is None, "DataStoreError": error, "CacheStoreError": None}
+    shown |= {"DataStoreConnected": error is None, "CacheStoreConnected": True, "Release": "", "Problem": None}
+    return Answered(shown, 200 if error is None or request.url.path.endswith("live") else 503)
+
+
+def _store_error(store: Store) -> str | None:
     try:
-        with service.store.read() as connection:
+        with store.read() as connection:
             connection.execute(sa.select(1))
     except Exception as error:
         return str(error)

@@ -72,16 +72,22 @@ class Service:
         releases: the releases folder.
         settings: of the service.
         progress: called while a release is imported into the store.
+        tenant: whose service this is, on a server of tenants.
     """
 
     def __init__(
-        self, releases: Path, settings: ServeSettings, *, progress: Callable[[str, int, int], None] = lambda *_: None
+        self,
+        releases: Path,
+        settings: ServeSettings,
+        *,
+        progress: Callable[[str, int, int], None] = lambda *_: None,
+        tenant: str = "",
     ) -> None:
         self.settings = settings
         self.folder = releases
         self.store = Store(settings.store)
         self.keys = KeyRing(settings, self.store)
-        self.stats = Stats()
+        self.stats = Stats(tenant)
         self.lists: Bounded[tuple[Any, ...], Recommendation] = Bounded(int(settings.lists_mb * _MB), _CACHE_SECONDS)
         texts: Held = Bounded(int(settings.texts_mb * _MB))
         self.ready = ReadyLists(int(settings.ready_mb * _MB), settings.max_age)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from langrec.bounded import Counts
 from langrec.service import schema
 from langrec.service.gathered import gathered, shared_folder
+from langrec.service.labels import LABEL, kinds_of, only
 from langrec.service.store import upsert
 
 BUCKET_SECONDS = 15
@@ -52,16 +53,22 @@ class Cache(Protocol):
 
 
 class Stats:
-    """Of one worker process."""
+    """Of one worker process.
 
-    def __init__(self) -> None:
+    Args:
+        tenant: whose metrics these are, on a server of tenants: they carry its name as a label.
+    """
+
+    def __init__(self, tenant: str = "") -> None:
+        Counter, Gauge, Histogram = kinds_of(tenant)
+        self._tenant = tenant
         self.worker = f"{os.getpid()}-{time.time_ns():x}"
         self._lock = threading.Lock()
         self._now = Bucket(_start(time.time()))
         self._finished: list[Bucket] = []
         self.registry = CollectorRegistry()
         self._folder = shared_folder()
-        if self._folder is None:
+        if self._folder is None and not tenant:
             ProcessCollector(registry=self.registry)
         self._seconds = Histogram(
             "langrec_request_seconds",
@@ -178,8 +185,8 @@ class Stats:
 
     def totals(self, *names: str) -> list[int]:
         """Samples of metrics without labels, of all workers; 0 where nothing was counted yet."""
-        registry = self._gathered()
-        return [int(registry.get_sample_value(name) or 0) for name in names]
+        registry, labels = self._gathered(), self._labels()
+        return [int(registry.get_sample_value(name, labels) or 0) for name in names]
 
     def caches(self) -> dict[str, dict[str, int]]:
         """By cache: hits, misses, evictions, entries, bytes and their bound, of all workers."""
@@ -194,7 +201,10 @@ class Stats:
             "bound_bytes": "langrec_cache_bound_bytes",
         }
         return {
-            name: {key: int(registry.get_sample_value(sample, {"cache": name}) or 0) for key, sample in samples.items()}
+            name: {
+                key: int(registry.get_sample_value(sample, {"cache": name, **self._labels()}) or 0)
+                for key, sample in samples.items()
+            }
             for name in self._caches
         }
 
@@ -225,7 +235,13 @@ class Stats:
         return [_summed(by_time[at]) for at in sorted(by_time)]
 
     def _gathered(self) -> CollectorRegistry:
-        return self.registry if self._folder is None else gathered(self._folder)
+        if self._folder is None:
+            return self.registry
+        # Of all tenants' metrics in the folder a tenant sees its own.
+        return only(gathered(self._folder), self._tenant) if self._tenant else gathered(self._folder)
+
+    def _labels(self) -> dict[str, str]:
+        return {LABEL: self._tenant} if self._tenant else {}
 
     def _current(self) -> Bucket:
         start = _start(time.time())

@@ -1,8 +1,9 @@
-"""Many shops on one server: each tenant has releases, a store, caches, limits and metrics of its own; encoders are shared.
+"""Many shops on one server: each tenant has releases, a store, caches, limits and metrics of its own.
 
-A tenant is a folder with `releases/` and, where anything differs from the server's settings, a `tenant.toml`. The key says
-the tenant, so no request can name another's. Keys lie in one store beside (the control store): a key that opens nothing
-costs the same look-up whatever tenants there are.
+A tenant is a folder with `releases/` and, where anything differs from the server's settings, a `tenant.toml`. The key
+says the tenant, so no request can name another's. Keys lie in one store beside (the control store): a key that opens
+nothing costs the same look-up whatever tenants there are. Encoders of the same files are in memory once
+(`encoders/shared.py`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import generate_latest
+
 from langrec.errors import DataError, LangrecError, SettingsError
 from langrec.recipe import from_dict
 from langrec.service.auth import Caller
 from langrec.service.batching import Busy
 from langrec.service.doors import limits_of
+from langrec.service.gathered import gathered, shared_folder
 from langrec.service.key_ring import KeyRing
+from langrec.service.labels import together
 from langrec.service.service import Service
 from langrec.service.stats import Stats
 from langrec.service.store import Store
@@ -37,9 +42,9 @@ _log = logging.getLogger("langrec.service")
 CONTROL = "control.db"
 FILE = "tenant.toml"
 # What belongs to the process, and so is the same for all tenants.
-SERVERS = frozenset(
-    "host port workers keys_file keys max_body tls_cert tls_key tls_min tenants max_tenants tenant_share".split()
-)
+_TLS = ("tls_cert", "tls_key", "tls_min")
+_PROCESS = ("host", "port", "workers", "keys_file", "keys", "max_body", "stop_seconds")
+SERVERS = frozenset((*_PROCESS, *_TLS, "tenants", "max_tenants", "tenant_share"))
 _OPENERS = 2  # tenants that are loaded at the same time
 _AGAIN = 5.0  # seconds after which a tenant that could not be opened is tried again
 
@@ -127,9 +132,9 @@ class _Tenant:
 class Tenants:
     """Brings requests to their tenant's service, which is opened when it is first asked.
 
-    At most `serve.max_tenants` stay open: the one that was not asked for longest is closed for the next, unless it is in
-    use. Of one tenant at most `serve.tenant_share` requests are worked on at once, so that its crowd fills its own line and
-    no thread that others need.
+    At most `serve.max_tenants` stay open: the one that was not asked for longest is closed for the next, unless it is
+    in use. Of one tenant at most `serve.tenant_share` requests are worked on at once, so that its crowd fills its own
+    line and no thread that others need.
 
     Args:
         folder: of all tenants.
@@ -179,7 +184,7 @@ class Tenants:
         try:
             service = await asyncio.shield(tenant.opening)
             if tenant.places.locked() and tenant.waiting >= tenant.settings.max_queue:
-                raise Busy("too many requests of this tenant wait for an answer; try again in a second", field=None)
+                raise Busy("too many requests of this tenant wait for an answer; try again in a second")
             tenant.waiting += 1
             try:
                 await tenant.places.acquire()
@@ -208,6 +213,15 @@ class Tenants:
         self._openers.shutdown()
         self.keys.close()
         self.store.close()
+
+    def prometheus(self) -> bytes:
+        """The metrics of all tenants and of the server, for whoever runs it."""
+        for _, service in self.services():
+            service.stats.look_at_caches()
+        folder = shared_folder()
+        if folder is not None:
+            return generate_latest(gathered(folder))
+        return generate_latest(together([self.stats.registry, *(one.stats.registry for _, one in self.services())]))
 
     def services(self) -> list[tuple[str, Service]]:
         """Open tenants with their services."""
@@ -275,7 +289,8 @@ def _note_end(tenant: _Tenant, done: asyncio.Task[Service]) -> None:
         if not done.cancelled():
             _log.error("tenant %s cannot be opened: %s", tenant.name, done.exception())
         return
-    tenant.tasks.append(asyncio.get_running_loop().create_task(done.result().run()))
+    loop, service = asyncio.get_running_loop(), done.result()
+    tenant.tasks += [loop.create_task(service.run()), loop.create_task(service.warm_up())]
 
 
 async def _closed(tenant: _Tenant, before: asyncio.Task[None] | None) -> None:
