@@ -44,6 +44,7 @@ FLOORS = {
     "tuning": 6,
     "scale": 7,
     "benching": 7,
+    "benching.serving": 9,
     "apps": 7,
     "service": 8,
     "cli": 9,

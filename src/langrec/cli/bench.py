@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langrec.cli.bench_serve import serve
 from langrec.cli.options import Bar, Overrides, Recipe, bar, check_out, check_out_file, settings_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+app.command("serve")(serve)
 
 # Made-up texts that stand in for a catalogue where none is named.
 TEXTS = 3000

@@ -1,0 +1,96 @@
+"""A large world ready to be served: a drawn release and a store filled from it, kept in the cache folder.
+
+The distributions are those of `benching.shop`: how often an item is chosen is log-normal (spread 1.6 in the logarithm)
+and so is how much a user does (spread 1.1), as in logs of shops and of films; users keep to a few topics; texts mix
+words of their topic with common ones by a Zipf law. Events are in the store in the order of time, so that one user's
+rows lie scattered as they do where visitors come in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from langrec.data.cache import cache_folder
+from langrec.protocols import Progress
+
+# A change of what is drawn or stored: worlds of another format are made anew.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What can be served.
+
+    Attributes:
+        folder: of everything.
+        releases: the releases folder.
+        store: an SQLite file that holds the release, as a server leaves it.
+        items: how many.
+        users: how many; their ids are u0, u1, ...
+        events: how many.
+        fill_s: seconds that the making took.
+    """
+
+    folder: Path
+    releases: Path
+    store: Path
+    items: int
+    users: int
+    events: int
+    fill_s: float
+
+
+def world(
+    items: int,
+    users: int,
+    events: int,
+    seed: int = 0,
+    told: Progress = lambda *_: None,
+) -> World:
+    """The world of these sizes: found in the cache, else made; equal arguments give equal worlds.
+
+    Args:
+        told: is told what is being made, how much is done, and of how much.
+    """
+    folder = cache_folder() / "bench-serve" / f"{items}-{users}-{events}-{seed}-f{FORMAT}"
+    done = folder / "done.json"
+    if not done.exists():
+        started = time.perf_counter()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _make(folder, items, users, events, seed, told)
+        done.write_text(json.dumps({"fill_s": round(time.perf_counter() - started, 1)}), "utf-8")
+    fill_s = float(json.loads(done.read_text("utf-8"))["fill_s"])
+    return World(folder, folder / "releases", folder / "store.db", items, users, events, fill_s)
+
+
+def _make(folder: Path, items: int, users: int, events: int, seed: int, told: Progress) -> None:
+    from langrec.benching.release import write_large_release
+    from langrec.service.snapshot import Releases
+    from langrec.service.store import Store
+
+    write_large_release(folder / "releases", items, users, events, seed, told=told)
+    store = Store(f"sqlite:///{folder / 'store.db'}")
+    try:
+        # What the server does at its start: imports, and notes in which items the store differs.
+        Releases(folder / "releases", store, progress=told)
+        with store.write() as connection:
+            connection.exec_driver_sql("ANALYZE")
+    finally:
+        store.close()
+    _merge_log(folder / "store.db")
+
+
+def _merge_log(file: Path) -> None:
+    """Brings what SQLite keeps beside the file into it, so that the file alone can be copied."""
+    import sqlite3
+
+    connection = sqlite3.connect(file)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.close()
