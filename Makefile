@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino,tune,wandb,mlflow,scale,index,postgres,test,check]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino,tune,wandb,mlflow,scale,index,postgres,client,otel,test,check]'
 	touch $@
 
 demo: $(VENV)/.ready          ## install, fetch MovieLens-100K, train, measure, serve (ARGS=--no-serve ends after the table)
@@ -29,14 +29,14 @@ fast: $(VENV)/.ready-test     ## the tests that take under a minute together
 	$(PYTEST) -m 'not slow and not browser' $(TESTS)
 
 check: $(VENV)/.ready-test    ## format, lint, types, docs in step
-	$(BIN)/ruff format --check src tests benches
-	$(BIN)/ruff check src tests benches
+	$(BIN)/ruff format --check src tests benches deploy
+	$(BIN)/ruff check src tests benches deploy
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_layers.py
 
 format: $(VENV)/.ready-test   ## apply the formatter and the safe lint fixes
-	$(BIN)/ruff format src tests benches
-	$(BIN)/ruff check --fix src tests benches
+	$(BIN)/ruff format src tests benches deploy
+	$(BIN)/ruff check --fix src tests benches deploy
 
 bench: $(VENV)/.ready-test    ## every bench; results go to benches/results/
 	for bench in benches/bench_*.py; do $(BIN)/python $$bench || exit 1; done

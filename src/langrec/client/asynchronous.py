@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -597,6 +598,9 @@ class AsyncClient:
 
     async def _try(self, call: Call[T], request_id: str) -> T:
         headers = {"X-Request-Id": request_id, **call.headers}
+        if "opentelemetry.propagate" in sys.modules:
+            # A program that traces itself sees the server's part of its trace.
+            sys.modules["opentelemetry.propagate"].inject(headers)
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         lost = self._failures

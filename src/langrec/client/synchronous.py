@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -592,6 +593,9 @@ class Client:
 
     def _try(self, call: Call[T], request_id: str) -> T:
         headers = {"X-Request-Id": request_id, **call.headers}
+        if "opentelemetry.propagate" in sys.modules:
+            # A program that traces itself sees the server's part of its trace.
+            sys.modules["opentelemetry.propagate"].inject(headers)
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         lost = self._failures

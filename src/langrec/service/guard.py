@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langrec.errors import LangrecError
+from langrec.service import tracing
 from langrec.service.auth import NOBODY, Caller, NotAllowed
 from langrec.service.batching import Busy
 from langrec.service.bodies import SLASH
@@ -80,6 +81,7 @@ class Guard:
             await send(message)
 
         async with contextlib.AsyncExitStack() as held:
+            span = held.enter_context(tracing.of_process().request(scope["method"], headers))
             try:
                 key = _key(headers)
                 state["caller"] = await self._doors.caller(key)
@@ -115,6 +117,8 @@ class Guard:
                 seconds = time.perf_counter() - started
                 stats = self._doors.stats if state["service"] is None else state["service"].stats
                 stats.record(path, scope["method"] if path != "unknown" else "", status, seconds)
+                if span is not None:
+                    span.answered(scope["method"], path, status, request_id)
                 _log.info("%s %s %d %.1f ms %s", scope["method"], path, status, seconds * 1000, request_id)
 
     def _limited(self, scope: Scope, caller: Caller, key: str | None) -> Refusal | None:

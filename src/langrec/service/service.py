@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from langrec.bounded import Bounded
 from langrec.encoders.remembered import Held
 from langrec.errors import LangrecError
-from langrec.service import event_rows
+from langrec.service import event_rows, tracing
 from langrec.service.batching import Batcher, Busy
 from langrec.service.impressions import ImpressionLog, Shown
 from langrec.service.key_ring import KeyRing
@@ -57,11 +57,13 @@ class _Ask:
     query: Query
     known: bool  # the history comes from the store
     changed: Changes = ()
+    traced: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
     work: Callable[[Snapshot, sa.Connection], Any]
+    traced: Any = None
 
 
 class Service:
@@ -87,6 +89,7 @@ class Service:
         self.store = Store(settings.store)
         self.keys = KeyRing(settings, self.store)
         self.stats = Stats(tenant)
+        self.tracing = tracing.of_process()
         self.lists: Bounded[tuple[Any, ...], Recommendation] = Bounded(int(settings.lists_mb * _MB), _CACHE_SECONDS)
         texts: Held = Bounded(int(settings.texts_mb * _MB))
         self.ready = ReadyLists(int(settings.ready_mb * _MB), settings.max_age)
@@ -155,13 +158,15 @@ class Service:
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         """The result of a write, after it is durable."""
-        return await self.writer.write(work)
+        with self.tracing.span("store.write"):
+            return await self.writer.write(work)
 
     async def append(
         self, log: Sequence[event_rows.Event], *, overwrite: bool, request: RequestKey | None = None
     ) -> int:
         """Writes events; the number of them, after they are durable; what a request said before counts no more."""
-        n = await asyncio.wrap_future(self.writer.append(log, overwrite=overwrite, request=request))
+        with self.tracing.span("store.write"):
+            n = await asyncio.wrap_future(self.writer.append(log, overwrite=overwrite, request=request))
         for user in {event.user for event in log}:
             self.ready.forget(user)
         return n
@@ -232,7 +237,7 @@ class Service:
 
     async def _ask(self, job: _Ask | _Call) -> Any:
         try:
-            return await self.batcher.ask(job)
+            return await self.batcher.ask(replace(job, traced=self.tracing.here()))
         except Busy as busy:
             self.stats.shed.inc()
             if busy.late:
@@ -243,6 +248,7 @@ class Service:
 
     def _work(self, jobs: Sequence[_Ask | _Call]) -> list[Any]:
         """Runs in the scorer's thread: one result or exception per job."""
+        started = time.time_ns()
         snapshot = self.releases.fresh()
         self.stats.serving(snapshot.stamp, len(snapshot.overlay))
         results: list[Any] = [None] * len(jobs)
@@ -257,10 +263,12 @@ class Service:
                         asks.setdefault((job.kind, job.changed), []).append((i, query))
                 except Exception as error:
                     results[i] = error
+        read = time.time_ns()
         for (kind, changed), asked in asks.items():
             self.stats.block.observe(len(asked))
             self._answer(kind, changed, asked, snapshot, results)
         self.stats.look_at_caches()
+        self.tracing.block([job.traced for job in jobs], results, started, read, time.time_ns())
         return results
 
     def _answer(
