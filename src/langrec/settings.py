@@ -453,6 +453,12 @@ class ServeSettings:
         tls_cert: certificate with its chain, a PEM file; with it the server speaks HTTPS only.
         tls_key: its private key, a PEM file.
         tls_min: oldest version of TLS, 1.2 or 1.3.
+        update: auto works changed events into the linear models between trainings (EASE, ItemKNN, transitions), exactly
+            as a new fit would; off leaves them as trained.
+        update_seconds: how often they are looked for.
+        update_users: users whose changes are worked in at once.
+        update_pairs: pairs of items that stand together in histories, up to which this is done; a worker keeps up to 24
+            bytes for each, and where EASE holds its inverse 8 bytes for each pair of the catalogue.
         probability: replies of `POST /api/recommend` hold probabilities without being asked.
         max_impressions: shown lists waiting to be written before further ones are dropped and counted as lost.
         lists_mb: memory of computed lists, in megabytes as all caches' of a worker; 0 keeps none.
@@ -484,6 +490,10 @@ class ServeSettings:
     tls_cert: str = ""
     tls_key: str = ""
     tls_min: str = "1.2"
+    update: Literal["auto", "off"] = "auto"
+    update_seconds: float = 10.0
+    update_users: int = 200
+    update_pairs: int = 20_000_000
     probability: bool = False
     max_impressions: int = 20_000
     lists_mb: float = 32.0

@@ -9,7 +9,7 @@ from typing import Self
 from langrec.data.catalogue import Catalogue
 from langrec.data.ids import Ids
 from langrec.data.items import Items, item_text
-from langrec.protocols import Encoder
+from langrec.protocols import Encoder, Scorer
 from langrec.ranking.calibration import Calibration
 from langrec.ranking.fusion import Fusion
 from langrec.settings import ExploreSettings, RankingSettings
@@ -94,6 +94,22 @@ class State:
         if deleted:
             items = items.without(deleted)
         return replace(self, items=items, fusion=fusion)
+
+    def with_scorers(self, scorers: Mapping[str, Scorer]) -> Self:
+        """The next state: these scorers in place of those of their names; they number the same items."""
+        return replace(self, fusion=self.fusion.with_scorers({**self.fusion.scorers, **scorers}, self.fusion.n_items))
+
+    def without_events(self, item_ids: Sequence[str], at: TimeVector, gains: FloatVector) -> Self:
+        """The next state: popularity does not know these events, which it was trained on or has counted since.
+
+        Args:
+            item_ids: m items; unknown ones are passed over.
+            at: (m,) int64 epoch milliseconds, in any order.
+            gains: (m,) float32 how much each event said.
+        """
+        nums = self.items.ids.numbers(item_ids)
+        known = nums >= 0
+        return replace(self, fusion=self.fusion.without_events(nums[known], at[known], gains[known]))
 
     def with_events(self, item_ids: Sequence[str], at: TimeVector, gains: FloatVector) -> Self:
         """The next state: popularity counts these events too; other scorers stay as they were trained.

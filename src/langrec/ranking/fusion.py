@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from langrec.protocols import EventReader, ItemReader, Scorer
+from langrec.protocols import EventReader, EventRemover, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features, situations_of
 from langrec.ranking.repeats import neutral
 from langrec.ranking.rerank import Reranker
@@ -211,6 +211,14 @@ class Fusion:
         """The same mix, in which the scorers that read events know these too: (m,) items, times and gains."""
         scorers = {
             name: scorer.with_events(nums, at, gains) if isinstance(scorer, EventReader) else scorer
+            for name, scorer in self.scorers.items()
+        }
+        return self.with_scorers(scorers, self.n_items)
+
+    def without_events(self, nums: IntVector, at: TimeVector, gains: FloatVector) -> Self:
+        """The same mix, in which the scorers that can forget events do not know these: (m,) items, times and gains."""
+        scorers = {
+            name: scorer.without_events(nums, at, gains) if isinstance(scorer, EventRemover) else scorer
             for name, scorer in self.scorers.items()
         }
         return self.with_scorers(scorers, self.n_items)

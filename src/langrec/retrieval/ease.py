@@ -61,6 +61,11 @@ class EASE(ItemItem):
         return replace(self, weights=weights, trained=sums.gram.trained, sums=sums)
 
     @classmethod
+    def grows(cls, n_items: int, settings: RetrievalSettings) -> bool:
+        """True where the inverse is kept, or columns are solved one by one."""
+        return n_items <= DENSE_ITEMS or n_items > settings.ease_dense_limit
+
+    @classmethod
     def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
         return [{"reg": reg} for reg in settings.ease_reg]
 

@@ -51,16 +51,16 @@ class GainLog:
     def without(self, items: IntVector, at: TimeVector, gains: FloatVector) -> tuple[GainLog, Mask]:
         """The log without one row for each of these, and (m,) True where there was one.
 
-        A gain may differ in its last digits, as one that was worked out again does.
+        A row is of the same item and time; of several it is that of the nearest gain, which may differ in its last
+        digits, or by rules of weighing that have changed since.
         """
         found = np.zeros(len(items), dtype=np.bool_)
         stays = np.ones(len(self), dtype=np.bool_)
         first, last = np.searchsorted(self.at, at, side="left"), np.searchsorted(self.at, at, side="right")
         for i, (low, high) in enumerate(zip(first, last, strict=True)):
-            near = stays[low:high] & (self.items[low:high] == items[i])
-            same = near & np.isclose(self.gains[low:high], gains[i], rtol=1e-5, atol=1e-7)
-            if same.any():
-                stays[low + int(np.argmax(same))] = False
+            same = np.flatnonzero(stays[low:high] & (self.items[low:high] == items[i]))
+            if len(same):
+                stays[low + same[np.argmin(np.abs(self.gains[low + same] - gains[i]))]] = False
                 found[i] = True
         if not found.any():
             return self, found

@@ -83,6 +83,11 @@ class ItemItem:
         return self.sums
 
     @classmethod
+    def grows(cls, n_items: int, settings: RetrievalSettings) -> bool:
+        """True where a change costs less than a fit at this size of the catalogue."""
+        return True
+
+    @classmethod
     def run_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]:
         return [{"decay": decay} for decay in settings.decay]
 

@@ -4,7 +4,8 @@ The store also holds the events that the release was trained on. A release count
 event, or that arrived after its import: neither kind can be among its own. An event that had arrived before and is not
 later was in reach of the training, which used it or left it out.
 
-What somebody deletes after it was counted stays counted until the next release is loaded: a gain holds no user.
+What somebody deleted is taken out again: that of the release when it is loaded, and all of it within seconds
+(`growing`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import polars as pl
 import sqlalchemy as sa
 
 from langrec.errors import BundleError
+from langrec.protocols import EventRemover
+from langrec.registry import find
 from langrec.service.importing import imported_up_to
-from langrec.service.schema import events
+from langrec.service.schema import events, removed_events, users
 
 if TYPE_CHECKING:
     from langrec.recommender import Recommender
+    from langrec.service.snapshot import Snapshot
     from langrec.settings import DataSettings
 
 # Events that one request counts at most, so that it does not wait for a long import of somebody's log.
@@ -97,6 +101,55 @@ def count_all(
         if place == upto:
             return recommender, place
         upto = place
+
+
+def without_forgotten(
+    connection: sa.Connection, recommender: Recommender, weights: Weights, folder: Path
+) -> Recommender:
+    """A release's recommender that does not count what the release was trained on and somebody has deleted since.
+
+    Raises:
+        BundleError: the release's events cannot be read.
+    """
+    gone = list(connection.execute(sa.select(users.c.user_id).where(users.c.deleted == sa.true())).scalars())
+    keys = connection.execute(sa.select(removed_events)).all()
+    if not gone and not keys:
+        return recommender
+    path = folder / "catalog" / "events.parquet"
+    names = ("user_id", "item_id", "type", "at")
+    removed = pl.DataFrame(
+        [tuple(key) for key in keys],
+        schema={"user_id": pl.String, "item_id": pl.String, "type": pl.String, "at": pl.Int64},
+        orient="row",
+    )
+    try:
+        log = pl.scan_parquet(path)
+        of_users = log.filter(pl.col("user_id").is_in(gone))
+        single = log.filter(~pl.col("user_id").is_in(gone)).join(removed.lazy(), on=names, how="semi")
+        rows = pl.concat([of_users, single]).collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    gains = np.array(
+        [weights.gain(kind, value) for kind, value in zip(rows["type"], rows["value"], strict=True)], dtype=np.float32
+    )
+    return recommender.without_events(rows["item_id"].to_list(), rows["at"].to_numpy().astype(np.int64), gains)
+
+
+def recounted(connection: sa.Connection, snapshot: Snapshot) -> tuple[dict[str, Any], int]:
+    """The popularity scorers of a snapshot's release, counted anew as the store is now, and the place in the log.
+
+    Raises:
+        BundleError: the release cannot be read.
+    """
+    from langrec.bundle import Bundle
+
+    folder, weights = snapshot.folder, snapshot.weights
+    manifest = Bundle.open(folder, verify=False).manifest
+    names = [name for name, one in snapshot.recommender.fusion.scorers.items() if isinstance(one, EventRemover)]
+    bare = {name: find("scorers", manifest["models"][name]["kind"]).load(folder / "retrieval" / name) for name in names}
+    left = without_forgotten(connection, snapshot.recommender.with_scorers(bare), weights, folder)
+    counting, place = count_all(connection, left, weights, folder, snapshot.stamp)
+    return {name: counting.fusion.scorers[name] for name in names}, place
 
 
 def _chunks(connection: sa.Connection, upto: int, last: int) -> Iterator[list[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,7 @@ def put_events(connection: sa.Connection, log: Sequence[Event], *, overwrite: bo
     known = [event for key, event in merged.items() if key not in fresh]
     if known:
         connection.execute(_overwrite if overwrite else _add, [_change_of(event, revision) for event in known])
+        touch(connection, {event.user for event in known}, revision)
     _count(connection, users, users.c.user_id, [user for user, *_ in fresh], +1)
     _count(connection, items, items.c.item_id, [item for _, item, *_ in fresh], +1)
     set_number(connection, "events", revision)
@@ -147,7 +148,10 @@ def delete_events(connection: sa.Connection, user: str, item: str, type: str | N
     )
     _count(connection, users, users.c.user_id, [user] * len(gone), -1)
     _count(connection, items, items.c.item_id, [item] * len(gone), -1)
-    set_number(connection, "events", next_number(connection))
+    revision = next_number(connection)
+    touch(connection, [user], revision)
+    set_number(connection, "events", revision)
+    set_number(connection, "removals", revision)
     return len(gone)
 
 
@@ -162,6 +166,12 @@ def add_users(connection: sa.Connection, new: Sequence[StoredUser], revision: in
         ),
         [_user_row(one, revision) for one in new],
     )
+
+
+def touch(connection: sa.Connection, names: Iterable[str], revision: int) -> None:
+    """Notes that events of users changed in another way than by new ones, which the log shows itself."""
+    statement = users.update().where(users.c.user_id == sa.bindparam("one")).values(revision=revision)
+    connection.execute(statement, [{"one": name} for name in sorted(names)])
 
 
 def put_users(connection: sa.Connection, new: Sequence[StoredUser]) -> int:
@@ -202,6 +212,7 @@ def delete_user(connection: sa.Connection, user: str) -> int | None:
         .values(labels=None, comment="", n_events=0, deleted=True, revision=revision)
     )
     set_number(connection, "events", revision)
+    set_number(connection, "removals", revision)
     return gone if known or gone else None
 
 

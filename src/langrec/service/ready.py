@@ -63,6 +63,10 @@ class ReadyLists:
     def most_bytes(self) -> int:
         return self._held.most_bytes
 
+    def clear(self) -> None:
+        """Forgets every list."""
+        self._held.clear()
+
     def counts(self) -> Counts:
         """What the cache has done and holds; an entry is a user."""
         return self._held.counts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 # The newest file of `migrations/versions`, whose docstring says how a table or a column is added.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = sa.MetaData()
 _number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -56,6 +56,7 @@ users = sa.Table(
     sa.Column("n_events", sa.Integer, nullable=False, default=0),
     sa.Column("deleted", sa.Boolean, nullable=False, default=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Index("users_revision", "revision"),
 )
 
 # The log. `seq` is the order of arrival, which listings page through.
@@ -220,4 +221,50 @@ counters = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+# What a deletion of a user removed, said and proved later; the audit's row of the deletion holds the hash of `said`.
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("seq", _number, primary_key=True, autoincrement=True),
+    sa.Column("receipt_id", sa.Text, nullable=False, unique=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("said", sa.JSON, nullable=False),
+    sa.Column("audit_seq", sa.BigInteger, nullable=False),
+    sa.Column("retrained_in", sa.Text),  # the release that was trained without the user
+    sa.Column("retrained_at", sa.BigInteger),
+    sa.Index("receipts_user", "user_id"),
+    sqlite_autoincrement=True,
+)
+
+# What one process at a time may do, such as retraining: who does it, and until when without a word from them.
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+)
+
+# Every retraining, and what became of it.
+retrainings = sa.Table(
+    "retrainings",
+    metadata,
+    sa.Column("seq", _number, primary_key=True, autoincrement=True),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Column("state", sa.Text, nullable=False),  # running, promoted, kept, failed or stopped
+    sa.Column("release", sa.Text),
+    sa.Column("detail", sa.JSON, nullable=False),
+)
+
+# How well lists do and how far the data drifted, as computed from the log now and then.
+quality = sa.Table(
+    "quality",
+    metadata,
+    sa.Column("at", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("report", sa.JSON, nullable=False),
 )

@@ -18,6 +18,7 @@ from langrec.encoders.remembered import Held
 from langrec.errors import LangrecError
 from langrec.service import event_rows, tracing
 from langrec.service.batching import Batcher, Busy
+from langrec.service.growing import Growth
 from langrec.service.impressions import ImpressionLog, Shown
 from langrec.service.key_ring import KeyRing
 from langrec.service.once import RequestKey
@@ -99,6 +100,8 @@ class Service:
             releases, self.store, popular_pause=settings.popular_seconds, texts=texts, progress=progress
         )
         self.stats.serving(self.snapshot.stamp, len(self.snapshot.overlay))
+        self.growth = Growth(self.releases, self.store, settings, self.stats)
+        self._removals = self.snapshot.removals
         self.writer = Writer(self.store)
         self.shown = ImpressionLog(self.writer, self.stats, settings.max_impressions, self.stats.look_at_caches)
         self.batcher = Batcher(
@@ -216,7 +219,8 @@ class Service:
             self.shown.note(shown, request_id)
 
     async def run(self) -> None:
-        """Shares the statistics until it is cancelled."""
+        """Shares the statistics and keeps the linear models in step until it is cancelled."""
+        self.growth.start()
         while True:
             await asyncio.sleep(BUCKET_SECONDS - time.time() % BUCKET_SECONDS + 0.1)
             try:
@@ -231,6 +235,7 @@ class Service:
         self.batcher.close()
         with contextlib.suppress(LangrecError):
             await self.writer.write(self.keys.flush)
+        await asyncio.to_thread(self.growth.close)
         await asyncio.to_thread(self.writer.close)
         self.keys.close()
         self.store.close()
@@ -251,6 +256,11 @@ class Service:
         started = time.time_ns()
         snapshot = self.releases.fresh()
         self.stats.serving(snapshot.stamp, len(snapshot.overlay))
+        if snapshot.removals != self._removals:
+            # What is kept may be of somebody who has been deleted.
+            self.lists.clear()
+            self.ready.clear()
+            self._removals = snapshot.removals
         results: list[Any] = [None] * len(jobs)
         asks: dict[tuple[str, Changes], list[tuple[int, Query]]] = {}
         with self.store.read() as connection:
@@ -329,7 +339,16 @@ def _key(kind: str, changed: Changes, query: Query, snapshot: Snapshot) -> tuple
     if query.vector is not None or query.at is not None or explores:
         return None
     try:
-        key = (kind, changed, snapshot.stamp, snapshot.loaded_at, snapshot.revision, snapshot.counted, query)
+        key = (
+            kind,
+            changed,
+            snapshot.stamp,
+            snapshot.loaded_at,
+            snapshot.revision,
+            snapshot.counted,
+            snapshot.grown,
+            query,
+        )
         hash(key)
     except TypeError:
         return None

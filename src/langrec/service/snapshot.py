@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
 from langrec.service import item_rows
-from langrec.service.counting import Weights, count_all, count_new
+from langrec.service.counting import Weights, count_all, count_new, without_forgotten
 from langrec.service.importing import catalogue_items, import_release
 from langrec.service.store import Store, number
 from langrec.service.warming import warm
@@ -40,6 +40,8 @@ class Snapshot:
         loaded_at: seconds since 1970 when the release was loaded.
         counted: events up to this place in the log count in the popularity.
         weights: how much an event says.
+        removals: what users had deleted up to this revision is out of its popularity.
+        grown: how often changed scorers have been taken in since the release was loaded.
     """
 
     stamp: str
@@ -50,6 +52,31 @@ class Snapshot:
     loaded_at: float
     counted: int
     weights: Weights
+    removals: int = 0
+    grown: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """Scorers of a release that know what has changed since (see `growing`).
+
+    Attributes:
+        stamp: the release that they are of.
+        loaded_at: when it was loaded.
+        scorers: by name.
+        popular: popularity counted anew, by name; empty = as it is.
+        counted: the place in the log where that stands.
+        removals: what users had deleted up to this revision is out of it.
+        number: the how many-th change of the scorers of this process.
+    """
+
+    stamp: str
+    loaded_at: float
+    scorers: Mapping[str, Any]
+    popular: Mapping[str, Any]
+    counted: int
+    removals: int
+    number: int
 
 
 class Releases:
@@ -86,6 +113,7 @@ class Releases:
         self._looked = time.monotonic()
         self._loading: threading.Thread | None = None
         self._next: Snapshot | None = None
+        self._grown: Grown | None = None
         self.problem: str | None = None
         self._lock = threading.Lock()
         self._seen = self._pointer()
@@ -100,6 +128,10 @@ class Releases:
         self._look()
         if self._next is not None:
             self.snapshot, self._next = self._next, None
+        if self._grown is not None:
+            with self._lock:
+                grown, self._grown = self._grown, None
+            self.snapshot = _with_grown(self.snapshot, grown)
         with self._store.read() as connection:
             if number(connection, "items") > self.snapshot.revision:
                 changes = item_rows.changes_since(connection, self.snapshot.revision)
@@ -111,6 +143,22 @@ class Releases:
                     self.snapshot = replace(self.snapshot, recommender=recommender, counted=counted)
                 self._counted = time.monotonic()
         return self.snapshot
+
+    def offer(self, grown: Grown) -> None:
+        """Has the next call of `fresh` take these scorers in; any thread may call it."""
+        with self._lock:
+            before = self._grown
+            if (
+                before is not None
+                and not grown.popular
+                and (before.stamp, before.loaded_at)
+                == (
+                    grown.stamp,
+                    grown.loaded_at,
+                )
+            ):
+                grown = replace(grown, popular=before.popular, counted=before.counted, removals=before.removals)
+            self._grown = grown
 
     def switch(self) -> None:
         """Loads what CURRENT names, if it names something else than before; any thread may call it."""
@@ -197,9 +245,13 @@ class Releases:
             ]
             changes = item_rows.changes_of(connection, differ)
             weights = Weights.of(bundle.settings.data, bundle.folder)
-            bare = Snapshot(bundle.stamp, bundle.folder, recommender, revision, frozenset(), time.time(), 0, weights)
+            removals = number(connection, "removals")
+            bare = Snapshot(
+                bundle.stamp, bundle.folder, recommender, revision, frozenset(), time.time(), 0, weights, removals
+            )
             snapshot = replace(_with(bare, changes), revision=revision)
-            counting = count_all(connection, snapshot.recommender, weights, bundle.folder, bundle.stamp)
+            left = without_forgotten(connection, snapshot.recommender, weights, bundle.folder)
+            counting = count_all(connection, left, weights, bundle.folder, bundle.stamp)
         return replace(snapshot, recommender=counting[0], counted=counting[1])
 
 
@@ -209,6 +261,15 @@ def _remembering(recommender: Recommender, texts: Held | None) -> Recommender:
         return recommender
     encoders = {space: Remembered(encoder, texts) for space, encoder in recommender.encoders.items()}
     return replace(recommender, encoders=encoders)
+
+
+def _with_grown(snapshot: Snapshot, grown: Grown | None) -> Snapshot:
+    """The snapshot with changed scorers; those of another release, or of another loading, are passed over."""
+    if grown is None or (grown.stamp, grown.loaded_at) != (snapshot.stamp, snapshot.loaded_at):
+        return snapshot
+    recommender = snapshot.recommender.with_scorers({**grown.scorers, **grown.popular})
+    snapshot = replace(snapshot, recommender=recommender, grown=grown.number)
+    return replace(snapshot, counted=grown.counted, removals=grown.removals) if grown.popular else snapshot
 
 
 def _with(snapshot: Snapshot, changes: Sequence[item_rows.Change]) -> Snapshot:

@@ -125,6 +125,18 @@ class Stats:
             registry=self.registry,
             multiprocess_mode="livemax",
         )
+        self.grown = Gauge(
+            "langrec_update_events",
+            "Events in the linear models beyond those that they began with",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self.behind = Gauge(
+            "langrec_update_users_waiting",
+            "Users whose changes are not in the linear models yet",
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
         self._stamp = ""
 
     def watch(self, name: str, cache: Cache) -> None:
