@@ -55,7 +55,7 @@ def put_events(connection: sa.Connection, log: Sequence[Event], *, overwrite: bo
     Returns:
         How many rows were written.
     """
-    log = _new_ones(connection, log)
+    log = new_ones(connection, log)
     if not log:
         return 0
     merged: dict[tuple[str, str, str, int], Event] = {}
@@ -259,7 +259,7 @@ def similar_users(
     return scored[offset : offset + n]
 
 
-def _new_ones(connection: sa.Connection, log: Sequence[Event]) -> Sequence[Event]:
+def new_ones(connection: sa.Connection, log: Sequence[Event]) -> Sequence[Event]:
     """The events without an id of their own, and of each id that is new the first."""
     named = {event.once for event in log if event.once}
     if not named:

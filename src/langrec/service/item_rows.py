@@ -109,7 +109,12 @@ def add_missing(connection: sa.Connection, item_ids: Iterable[str], revision: in
     """Makes items that an event names and nobody has described: they have only an id."""
     wanted = set(item_ids)
     known = set(connection.execute(sa.select(items.c.item_id).where(items.c.item_id.in_(wanted))).scalars())
-    new = [StoredItem(Item(name)) for name in sorted(wanted - known)]
+    add_bare(connection, sorted(wanted - known), revision)
+
+
+def add_bare(connection: sa.Connection, item_ids: Sequence[str], revision: int) -> None:
+    """Makes items that the store does not know; they have only an id."""
+    new = [StoredItem(Item(name)) for name in item_ids]
     if new:
         connection.execute(
             upsert(connection, items).on_conflict_do_nothing(),

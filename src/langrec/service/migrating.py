@@ -24,7 +24,7 @@ def migrate(url: str) -> tuple[str, str]:
     """
     from alembic import command
 
-    store = Store(url, create=False, any_revision=True)
+    store = Store(url, create=False, any_state=True)
     try:
         with store.write() as connection:
             before = revision_of(connection)

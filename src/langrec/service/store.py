@@ -20,6 +20,9 @@ from langrec.service import schema
 
 _POSTGRES_LOCK = 0x6C616E67726563  # "langrec"
 
+# What `filling.py` remembers from its first to its last transaction.
+FILLING = "filling"
+
 # Alembic's own table, under a name that a database shared with others does not have yet.
 version = sa.Table("langrec_revision", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
@@ -30,13 +33,13 @@ class Store:
     Args:
         url: SQLAlchemy URL, such as sqlite:///langrec.db or postgresql+psycopg://user@host/name.
         create: make the tables where there are none.
-        any_revision: open a store of another schema too, to migrate it.
+        any_state: open a store of another schema too, to migrate it, or one whose filling was cut off.
 
     Raises:
         StoreError: the store cannot be opened, or its schema is not of this langrec.
     """
 
-    def __init__(self, url: str, *, create: bool = True, any_revision: bool = False) -> None:
+    def __init__(self, url: str, *, create: bool = True, any_state: bool = False) -> None:
         self.url = url
         try:
             parsed = sa.make_url(url)
@@ -68,8 +71,9 @@ class Store:
                 with self._writer.begin() as connection:
                     self._take_turn(connection)
                     found = revision_of(connection) or _create(connection)
-            if not any_revision:
+            if not any_state:
                 self.check_revision(found)
+                self._check_filled()
         except ModuleNotFoundError as error:
             raise MissingExtra("postgres", f"the store {self.shown}") from error
         except SQLAlchemyError as error:
@@ -124,6 +128,14 @@ class Store:
         raise StoreError(
             f"{self.shown}: has schema {found}, this langrec reads {schema.REVISION}; {way}", field="serve.store"
         )
+
+    def _check_filled(self) -> None:
+        with self._reader.connect() as connection:
+            if get_meta(connection, FILLING):
+                raise StoreError(
+                    f"{self.shown}: filling it with events was cut off; fill it again, or name a new store",
+                    field="serve.store",
+                )
 
 
 def revision_of(connection: sa.Connection) -> str | None:

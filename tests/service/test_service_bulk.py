@@ -1,0 +1,255 @@
+"""Bulk import and export: what comes in is what single requests would have made, also after an interruption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import datetime
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+
+from langrec.errors import DataError, StoreError
+from langrec.service import bulk, event_rows, item_rows, schema
+from langrec.service.bulk import export_file, import_file, refused_of
+from langrec.service.bulk_rows import put_many_events
+from langrec.service.event_rows import Event
+from langrec.service.filling import fill_events
+from langrec.service.store import Store
+
+# Texts that SQL, COPY and JSON each have words for.
+HOSTILE = ["tab\there", "line\nfeed", "back\\slash", "\\N", "quote'\"; DROP TABLE events; --", "日本 🍵", "{}", " "]
+
+
+@pytest.fixture
+def store(store_url):
+    opened = Store(store_url)
+    yield opened
+    opened.close()
+
+
+def content(store: Store, *, arrival: bool = True) -> dict[str, list[tuple]]:
+    """All that the rows say, but the revisions."""
+    e, u, i = schema.events.c, schema.users.c, schema.items.c
+    queries = {
+        "events": sa.select(e.user_id, e.item_id, e.type, e.at, e.value, e.comment).order_by(
+            *([e.seq] if arrival else [e.user_id, e.at, e.item_id, e.type])
+        ),
+        "users": sa.select(u.user_id, u.n_events, u.deleted, u.comment, u.labels).order_by(u.user_id),
+        "items": sa.select(i.item_id, i.n_events, i.deleted, i.title, i.content).order_by(i.item_id),
+    }
+    with store.read() as connection:
+        return {name: [tuple(row) for row in connection.execute(query)] for name, query in queries.items()}
+
+
+def some_events(n: int = 60) -> list[Event]:
+    rows = [Event(f"u{i % 7}", f"i{i % 5}", "click", i // 2, float(i) if i % 3 else None) for i in range(n)]
+    rows += [Event(text, text, text, 5, 1.0, text) for text in HOSTILE]
+    return [*rows, Event("u0", "i0", "click", 0, 9.0, "last"), Event("gone", "i0", "click", 1, 1.0)]
+
+
+def test_many_events_at_once_are_as_one_by_one(store, tmp_path):
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    for one in (store, other):
+        with one.write() as connection:
+            event_rows.put_events(
+                connection, [Event("u0", "i1", "view", 1), Event("gone", "i9", "a", 1)], overwrite=True
+            )
+            event_rows.delete_user(connection, "gone")
+    for start in (0, 20, 40):
+        with store.write() as connection:
+            put_many_events(connection, some_events()[start : start + 40])
+        with other.write() as connection:
+            event_rows.put_events(connection, some_events()[start : start + 40], overwrite=True)
+    with store.write() as connection:
+        assert put_many_events(connection, []) == 0
+    assert content(store) == content(other)
+    other.close()
+
+
+def test_an_id_of_an_event_counts_in_bulk_too(store):
+    with store.write() as connection:
+        put_many_events(connection, [Event("u", "i", "t", 1, 1.0, once="a"), Event("u", "i", "t", 2, 1.0, once="a")])
+    with store.write() as connection:
+        assert put_many_events(connection, [Event("u", "i", "t", 3, 1.0, once="a")]) == 0
+    assert [row[3] for row in content(store)["events"]] == [1]
+
+
+def write_lines(path, rows):
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_bad_rows_are_refused_with_place_and_reason_and_the_others_taken(store, tmp_path):
+    rows = [
+        {"UserId": "u", "ItemId": "i", "FeedbackType": "click", "Timestamp": "2024-05-01T12:00:00Z"},
+        "{not json",
+        "",
+        {"UserId": "u", "FeedbackType": "click"},
+        '["a", "list"]',
+        {"user_id": "v", "item_id": 7, "type": "buy", "at": 1714564800000, "rating": 3},
+        {"user_id": "v", "item_id": "x" * 2000, "type": "buy"},
+        {"user_id": "v", "item_id": "late", "type": "buy", "at": 1e30},
+        {"user_id": "v", "item_id": "when", "type": "buy", "at": "yesterday"},
+        "[" * 5000,
+    ]
+    done = import_file(store, write_lines(tmp_path / "e.jsonl", rows), "events", block=3)
+    assert (done.rows, done.refused) == (10, 7)
+    with store.read() as connection:
+        found = refused_of(connection, done.source)
+    assert [one.row for one in found] == [2, 4, 5, 7, 8, 9, 10]
+    assert "not JSON" in found[0].reason and found[0].data == "{not json"
+    assert found[1].reason.startswith("ItemId: ") and found[2].reason == "is not an object"
+    assert [row[:4] for row in content(store)["events"]] == [
+        ("u", "i", "click", 1714564800000),
+        ("v", "7", "buy", 1714564800000),
+    ]
+
+
+def test_a_file_is_imported_once_and_again_where_asked(store, tmp_path):
+    path = write_lines(tmp_path / "u.jsonl", [{"UserId": "a", "Labels": {"x": 1}}, {"user": "b", "age": 3}])
+    assert import_file(store, path, "users").again
+    with store.write() as connection:
+        event_rows.delete_user(connection, "a")
+    assert not import_file(store, path, "users").again
+    assert [row[2] for row in content(store)["users"]] == [True, False]
+    assert import_file(store, path, "users", repeat=True).rows == 2
+    assert [(row[0], row[2], row[4]) for row in content(store)["users"]] == [
+        ("a", False, {"x": 1}),
+        ("b", False, {"age": 3}),
+    ]
+    path.write_text(path.read_text("utf-8") + '{"UserId": "c"}\n', "utf-8")
+    assert import_file(store, path, "users").rows == 3
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_what_is_exported_and_imported_is_the_same(store, tmp_path, suffix):
+    from langrec.service.bodies import GorseItem
+    from langrec.service.shapes import item_from
+
+    bodies = [
+        GorseItem(ItemId=text, Comment=text, Labels={"description": text, "n": i, "l": [text]}, Categories=[text])
+        for i, text in enumerate(HOSTILE)
+    ]
+    bodies.append(
+        GorseItem(ItemId="plain", Title="T", Texts={"body": "b"}, Fields={"p": 1.5}, IsHidden=True, Timestamp=7)
+    )
+    with store.write() as connection:
+        item_rows.put_items(connection, [item_from(body, ()) for body in bodies])
+        put_many_events(connection, some_events())
+        event_rows.put_users(connection, [event_rows.StoredUser("u1", {"a": HOSTILE}, HOSTILE[0])])
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    for kind in bulk.KINDS:
+        path = tmp_path / f"{kind}{suffix}"
+        n = export_file(store, path, kind, block=10)
+        assert import_file(other, path, kind, block=7).rows == n
+    assert content(other) == content(store)
+    assert sorted(
+        path.name for path in tmp_path.iterdir() if "other" not in path.name and "store" not in path.name
+    ) == [
+        f"events{suffix}",
+        f"items{suffix}",
+        f"users{suffix}",
+    ]
+    other.close()
+
+
+def test_a_plain_parquet_file_with_times_and_numbers_is_taken(store, tmp_path):
+    frame = pl.DataFrame(
+        {
+            "user_id": [1, 2],
+            "item_id": ["a", "b"],
+            "event_type": ["x", None],
+            "timestamp": [datetime(2024, 5, 1, 12), datetime(2024, 5, 2)],
+            "value": [float("nan"), 2.0],
+        }
+    ).rename({"event_type": "type"})
+    frame.write_parquet(tmp_path / "e.parquet")
+    done = import_file(store, tmp_path / "e.parquet", "events")
+    assert (done.rows, done.refused) == (2, 1)
+    assert content(store)["events"] == [("1", "a", "x", 1714564800000, None, "")]
+
+
+def test_an_import_that_is_killed_goes_on_and_no_row_comes_twice(store, store_url, tmp_path):
+    """The place is in the transaction of the rows: whatever the moment of death, they agree."""
+    n = 400
+    rows = [{"user_id": f"u{i}", "item_id": "i", "type": "t", "at": i + 1} for i in range(n)]
+    rows[5] = {"user_id": ""}
+    path = write_lines(tmp_path / "e.jsonl", rows)
+    script = (
+        "import sys, os\nfrom pathlib import Path\nfrom langrec.service.store import Store\n"
+        "from langrec.service.bulk import import_file\n"
+        "def show(what, done, total):\n    print(done, flush=True)\n"
+        "import_file(Store(sys.argv[1]), Path(sys.argv[2]), 'events', block=10, progress=show)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, store_url, str(path)], stdout=subprocess.PIPE, text=True)
+    for _ in range(7):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = len(content(store)["events"])
+    assert 69 <= before < n - 1
+    steps = []
+    done = import_file(store, path, "events", block=10, progress=lambda *step: steps.append(step))
+    assert (done.rows, done.refused) == (n, 1)
+    assert len(steps) == (n - before - 1) // 10
+    assert [row[0] for row in content(store)["events"]] == [f"u{i}" for i in range(n) if i != 5]
+    assert {row[1] for row in content(store)["users"]} == {1}
+    assert [row[1] for row in content(store)["items"]] == [n - 1]
+
+
+def test_filling_an_empty_store_is_as_one_by_one(store, tmp_path):
+    rows = sorted({event.key: event for event in some_events()}.values(), key=lambda one: (one.user, one.at, one.item))
+    frame = pl.DataFrame(
+        {
+            "user_id": [one.user for one in rows],
+            "item_id": [one.item for one in rows],
+            "type": [one.type for one in rows],
+            "at": [one.at for one in rows],
+            "value": [one.value for one in rows],
+        }
+    )
+    steps = []
+    assert fill_events(store, (frame[i : i + 20] for i in range(0, len(rows), 20)), progress=steps.append) == len(rows)
+    assert steps[-1] == len(rows)
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    with other.write() as connection:
+        event_rows.put_events(connection, [Event(*one.key, one.value) for one in rows], overwrite=True)
+    assert content(store, arrival=False) == content(other, arrival=False)
+    with store.read() as connection:
+        inspector = sa.inspect(connection)
+        assert {one["name"] for one in inspector.get_indexes("events")} >= {"events_item"}
+        assert [one["name"] for one in inspector.get_unique_constraints("events")] == ["events_key"]
+    with pytest.raises(StoreError, match="holds events"):
+        fill_events(store, [frame])
+    other.close()
+
+
+def test_a_fill_that_was_cut_off_is_begun_again_and_not_served(store, store_url):
+    frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "x"], "type": ["t", "t"], "at": [1, 2]})
+
+    def cut():
+        yield frame
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_events(store, cut())
+    with pytest.raises(StoreError, match="cut off"):
+        Store(store_url)
+    assert fill_events(store, [frame]) == 2
+    assert [row[1] for row in content(store)["users"]] == [1, 1]
+    Store(store_url).close()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [("none.jsonl", "events", "no such file"), ("a.csv", "events", "ends with none"), ("a.jsonl", "trees", "'trees'")],
+)
+def test_what_cannot_be_imported_is_said(store, tmp_path, name, kind, said):
+    (tmp_path / "a.csv").write_text("x")
+    (tmp_path / "a.jsonl").write_text("")
+    with pytest.raises(DataError, match=said):
+        import_file(store, tmp_path / name, kind)
