@@ -244,6 +244,38 @@ def test_a_fill_that_was_cut_off_is_begun_again_and_not_served(store, store_url)
     Store(store_url).close()
 
 
+def test_over_http_lines_come_in_and_out(live):
+    def send(kind: str, lines: list[str], **headers: str):
+        kind_of = {"Content-Type": "application/x-ndjson", **headers}
+        return live.client.post(f"/api/bulk/{kind}", content="\n".join(lines), headers=kind_of)
+
+    item = '{"ItemId": "kiln", "Comment": "porcelain kiln", "Labels": {"price": 3}}'
+    assert send("items", [item]).json() == {"RowAffected": 1, "RowRefused": 0, "Refused": []}
+    assert [one["id"] for one in live.get("/api/search", q="porcelain", k=1)["items"]] == ["kiln"]
+    assert send("users", ['{"UserId": "ann", "Comment": "new"}']).status_code == 200
+    events = ['{"FeedbackType": "click", "UserId": "ann", "ItemId": "chess00", "Value": 2}', '{"UserId": "ann"}']
+    for _ in range(2):
+        answer = send("feedback", events, **{"Idempotency-Key": "k"})
+        assert answer.json() == {
+            "RowAffected": 1,
+            "RowRefused": 1,
+            "Refused": [{"Row": 2, "Reason": "FeedbackType: Field required"}],
+        }
+    assert len(live.get("/api/user/ann/feedback")) == 1, "a retry counts once"
+    assert "chess00" not in live.recommended("ann", 40)
+    for kind, n in (("users", 41), ("items", 49), ("feedback", 241)):
+        answer = live.client.get(f"/api/bulk/{kind}")
+        assert answer.headers["content-type"].startswith("application/x-ndjson")
+        assert len(answer.text.splitlines()) == n
+        again = send(kind, answer.text.splitlines())
+        assert again.json()["RowAffected"] == n and again.json()["RowRefused"] == 0
+        assert live.client.get(f"/api/bulk/{kind}").text == answer.text
+    assert (
+        live.client.post("/api/bulk/feedback", content="x", headers={"Content-Type": "text/plain"}).status_code == 400
+    )
+    assert send("trees", ["{}"]).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
     [("none.jsonl", "events", "no such file"), ("a.csv", "events", "ends with none"), ("a.jsonl", "trees", "'trees'")],

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from langrec.cli.options import AsJson
 
-app = typer.Typer(no_args_is_help=True, help="Migrate the store.", rich_markup_mode="markdown")
+app = typer.Typer(
+    no_args_is_help=True, help="Migrate, import, export, dump, restore and copy the store.", rich_markup_mode="markdown"
+)
 
+StoreOption = Annotated[str, typer.Option("--store", help="Database URL, such as sqlite:///langrec.db.")]
+Kind = Annotated[str, typer.Option("--kind", help="users, items or events.")]
 Url = Annotated[str, typer.Argument(help="Database URL, such as sqlite:///langrec.db.")]
 
 
@@ -29,3 +35,139 @@ def migrate(store: Url = "sqlite:///langrec.db", as_json: AsJson = False) -> Non
         print(f"schema {after}, nothing to do")
     else:
         print(f"schema {before} -> {after}")
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="JSON lines (.jsonl) or Parquet (.parquet) files.")],
+    store: StoreOption = "sqlite:///langrec.db",
+    kind: Kind = "events",
+    repeat: Annotated[bool, typer.Option("--again", help="Also files that were imported before.")] = False,
+    rejected: Annotated[
+        Path | None, typer.Option("--rejected", help="Write the refused rows to this file, as JSON lines.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import users, items or events. One that was interrupted goes on where it stopped; servers may run.
+
+    Example: `langrec store import events.parquet --store sqlite:///shop.db`
+
+    Example: `langrec store import items.jsonl --kind items --rejected refused.jsonl`
+    """
+    from langrec.cli.options import bar
+    from langrec.service.bulk import import_file, refused_of
+    from langrec.service.store import Store
+
+    opened = Store(store)
+    lines: list[str] = []
+    found = []
+    try:
+        with bar() as told:
+            for path in files:
+                done = import_file(opened, path, kind, repeat=repeat, progress=told)
+                found.append({"file": str(path), "rows": done.rows, "refused": done.refused, "new": done.again})
+                with opened.read() as connection:
+                    for one in refused_of(connection, done.source):
+                        row = {"file": str(path), "row": one.row, "reason": one.reason, "data": one.data}
+                        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    finally:
+        opened.close()
+    if rejected is not None:
+        rejected.write_text("".join(lines), "utf-8")
+    if as_json:
+        print(json.dumps(found))
+        return
+    for one in found:
+        was = "" if one["new"] else " (imported before; --again repeats it)"
+        print(f"{one['file']}: {one['rows']} rows, {one['refused']} refused{was}")
+    if lines and rejected is None:
+        print(lines[0].strip()[:300], file=sys.stderr)
+        print("the refused rows are in the store; --rejected FILE writes them all", file=sys.stderr)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to: a file that ends with .jsonl or .parquet.")],
+    store: StoreOption = "sqlite:///langrec.db",
+    kind: Kind = "events",
+    as_json: AsJson = False,
+) -> None:
+    """Write all users, items or events to a file, as one state of the store has them; servers may run.
+
+    Example: `langrec store export events.parquet --store sqlite:///shop.db`
+    """
+    from langrec.cli.options import bar
+    from langrec.service.bulk import export_file
+    from langrec.service.store import Store
+
+    opened = Store(store, create=None)
+    try:
+        with bar() as told:
+            n = export_file(opened, file, kind, progress=told)
+    finally:
+        opened.close()
+    print(json.dumps({"file": str(file), "rows": n}) if as_json else f"{file}: {n} rows")
+
+
+@app.command()
+def dump(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    store: StoreOption = "sqlite:///langrec.db",
+    as_json: AsJson = False,
+) -> None:
+    """Write the whole store to a folder of Parquet files with a manifest; servers may run.
+
+    Example: `langrec store dump backups/monday --store sqlite:///shop.db`
+    """
+    from langrec.cli.options import bar
+    from langrec.service.dumping import dump as write
+
+    with bar() as told:
+        rows = write(store, folder, progress=told)
+    _say(rows, str(folder), as_json)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A folder that `langrec store dump` wrote.")],
+    store: Annotated[str, typer.Option("--store", help="URL of an empty database.")],
+    as_json: AsJson = False,
+) -> None:
+    """Fill an empty database from a dump. A damaged dump is refused; one that was interrupted goes on.
+
+    Example: `langrec store restore backups/monday --store sqlite:///shop.db`
+    """
+    from langrec.cli.options import bar
+    from langrec.service.dumping import restore as fill
+
+    with bar() as told:
+        rows = fill(folder, store, progress=told)
+    _say(rows, "the store", as_json)
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(help="URL of the store.")],
+    target: Annotated[str, typer.Argument(help="URL of an empty database.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a store into an empty database, SQLite to PostgreSQL or any other way; stop its servers first.
+
+    Rows are counted and compared on both sides; a copy that was interrupted goes on where it stopped.
+
+    Example: `langrec store copy sqlite:///shop.db postgresql://shop@db.example/shop`
+    """
+    from langrec.cli.options import bar
+    from langrec.service.copying import copy_store
+
+    with bar() as told:
+        rows = copy_store(source, target, progress=told)
+    _say(rows, "the target", as_json)
+
+
+def _say(rows: dict[str, int], where: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows))
+        return
+    kept = ", ".join(f"{n} {name}" for name, n in rows.items() if n)
+    print(f"{where} holds every row: {kept or 'none'}")

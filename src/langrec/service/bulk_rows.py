@@ -35,7 +35,7 @@ def put_many_events(connection: sa.Connection, log: Sequence[Event]) -> int:
         return 0
     revision = next_number(connection)
     _staged.create(connection)
-    copy_rows(connection, _staged, _STAGED, (_row(event) for event in merged.values()))
+    copy_rows(connection, _staged.name, _STAGED, (_row(event) for event in merged.values()))
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("ANALYZE staged_events")
     _add_users(connection, revision)
@@ -74,14 +74,14 @@ def copy_rows(connection: sa.Connection, table: sa.Table, names: Sequence[str], 
     columns = ", ".join(f'"{name}"' for name in names)
     if connection.dialect.name == "postgresql":
         driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor, cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy:
+        with driver.cursor() as cursor, cursor.copy(f'COPY "{table}" ({columns}) FROM STDIN') as copy:
             for row in rows:
                 copy.write_row(row)
         return
     marks = ", ".join("?" * len(names))
     # Past the expression language: it would cost as much again as the writing. The names are constants.
     cursor = connection.connection.cursor()
-    cursor.executemany(f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks})', rows)  # noqa: S608
+    cursor.executemany(f'INSERT INTO "{table}" ({columns}) VALUES ({marks})', rows)  # noqa: S608
     cursor.close()
 
 

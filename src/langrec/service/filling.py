@@ -50,7 +50,7 @@ def fill_events(
     done = 0
     for frame in frames:
         with store.write() as connection:
-            copy_rows(connection, events, _COLUMNS, _rows(frame, revision))
+            copy_rows(connection, events.name, _COLUMNS, _rows(frame, revision))
         done += frame.height
         progress(done)
     with store.write() as connection:

@@ -23,6 +23,7 @@ from langrec.service import (
     replies,
     routes_ask,
     routes_browse,
+    routes_bulk,
     routes_gorse_data,
     routes_gorse_lists,
     routes_operate,
@@ -138,7 +139,7 @@ def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] 
     )
     # Fixed paths come before those with an id in the same place.
     roles: dict[tuple[str, str], str] = {}
-    for module in (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data):
+    for module in (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data, routes_bulk):
         for name, role in _ROLES.items():
             router: APIRouter | None = getattr(module, name, None)
             if router is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from langrec.errors import StoreError
 from langrec.service import schema
-from langrec.service.store import Store, note_revision, revision_of
+from langrec.service.store import Store, make_tables, note_revision, revision_of
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -22,9 +24,7 @@ def migrate(url: str) -> tuple[str, str]:
     Raises:
         StoreError: there is no store, a newer langrec made it, or a change failed; then nothing was changed.
     """
-    from alembic import command
-
-    store = Store(url, create=False, any_state=True)
+    store = Store(url, create=None, any_state=True)
     try:
         with store.write() as connection:
             before = revision_of(connection)
@@ -33,13 +33,35 @@ def migrate(url: str) -> tuple[str, str]:
             assert before is not None
             if before < schema.REVISION:
                 note_revision(connection, before)
-                settings = config()
-                settings.attributes["connection"] = connection
-                command.upgrade(settings, schema.REVISION)
-                note_revision(connection, schema.REVISION)
+                _upgrade(connection, schema.REVISION)
     finally:
         store.close()
     return before, schema.REVISION
+
+
+def open_at(url: str, revision: str) -> Store:
+    """A new store with the schema of an earlier langrec, or one that is there already, to be filled from a dump."""
+
+    def make(connection: sa.Connection) -> str:
+        _upgrade(connection, revision)
+        return revision
+
+    store = Store(url, create=make_tables if revision == schema.REVISION else make, any_state=True)
+    with store.read() as connection:
+        found = revision_of(connection)
+    if found != revision:
+        store.close()
+        raise StoreError(f"{store.shown}: has schema {found}, the dump {revision}; name an empty database")
+    return store
+
+
+def _upgrade(connection: sa.Connection, revision: str) -> None:
+    from alembic import command
+
+    settings = config()
+    settings.attributes["connection"] = connection
+    command.upgrade(settings, revision)
+    note_revision(connection, revision)
 
 
 def config() -> Config:

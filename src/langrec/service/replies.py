@@ -204,6 +204,21 @@ class Affected(BaseModel):
     RowAffected: int = Field(examples=[1])
 
 
+class RefusedRow(BaseModel):
+    """A row that was not taken."""
+
+    Row: int = Field(description="its number in the body, from 1", examples=[2])
+    Reason: str = Field(examples=["ItemId: Field required"])
+
+
+class BulkWritten(BaseModel):
+    """What became of the rows of a bulk write."""
+
+    RowAffected: int = Field(examples=[1])
+    RowRefused: int = Field(examples=[1])
+    Refused: list[RefusedRow] = Field(description="the first hundred of them")
+
+
 class UserReply(BaseModel):
     """A user in Gorse's words."""
 

@@ -8,7 +8,7 @@ order of their numbers and a reader that saw revision r has seen all before it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,21 @@ from langrec.service import schema
 
 _POSTGRES_LOCK = 0x6C616E67726563  # "langrec"
 
-# What `filling.py` remembers from its first to its last transaction.
+# What `filling.py` and `copying.py` remember from their first to their last transaction.
 FILLING = "filling"
+COPYING = "copying"
+
+Make = Callable[[sa.Connection], str]
 
 # Alembic's own table, under a name that a database shared with others does not have yet.
 version = sa.Table("langrec_revision", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
+
+
+def make_tables(connection: sa.Connection) -> str:
+    """Makes a new store's tables; the revision of their schema."""
+    schema.metadata.create_all(connection)
+    note_revision(connection, schema.REVISION)
+    return schema.REVISION
 
 
 class Store:
@@ -32,14 +42,14 @@ class Store:
 
     Args:
         url: SQLAlchemy URL, such as sqlite:///langrec.db or postgresql+psycopg://user@host/name.
-        create: make the tables where there are none.
-        any_state: open a store of another schema too, to migrate it, or one whose filling was cut off.
+        create: makes the tables where there are none; None: there must be a store.
+        any_state: open a store of another schema too, to migrate it, or one that is not whole.
 
     Raises:
         StoreError: the store cannot be opened, or its schema is not of this langrec.
     """
 
-    def __init__(self, url: str, *, create: bool = True, any_state: bool = False) -> None:
+    def __init__(self, url: str, *, create: Make | None = make_tables, any_state: bool = False) -> None:
         self.url = url
         try:
             parsed = sa.make_url(url)
@@ -57,23 +67,25 @@ class Store:
                 "name a file, such as sqlite:///langrec.db",
                 field="serve.store",
             )
-        if self.is_sqlite and not create and not Path(str(parsed.database)).is_file():
+        if self.is_sqlite and create is None and not Path(str(parsed.database)).is_file():
             raise StoreError(f"{self.shown}: there is no such file; check the path", field="serve.store")
         try:
-            self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32)
+            # PostgreSQL would show every statement the newest state; a SQLite transaction sees one in any case.
+            one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32, **one_state)
             self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2)
             if self.is_sqlite:
                 _tune_sqlite(self._reader, "BEGIN")
                 _tune_sqlite(self._writer, "BEGIN IMMEDIATE")
             with self._reader.connect() as connection:
                 found = revision_of(connection)
-            if found is None and create:
+            if found is None and create is not None:
                 with self._writer.begin() as connection:
                     self._take_turn(connection)
-                    found = revision_of(connection) or _create(connection)
+                    found = revision_of(connection) or create(connection)
             if not any_state:
                 self.check_revision(found)
-                self._check_filled()
+                self._check_whole()
         except ModuleNotFoundError as error:
             raise MissingExtra("postgres", f"the store {self.shown}") from error
         except SQLAlchemyError as error:
@@ -129,11 +141,16 @@ class Store:
             f"{self.shown}: has schema {found}, this langrec reads {schema.REVISION}; {way}", field="serve.store"
         )
 
-    def _check_filled(self) -> None:
+    def _check_whole(self) -> None:
         with self._reader.connect() as connection:
             if get_meta(connection, FILLING):
                 raise StoreError(
                     f"{self.shown}: filling it with events was cut off; fill it again, or name a new store",
+                    field="serve.store",
+                )
+            if get_meta(connection, COPYING):
+                raise StoreError(
+                    f"{self.shown}: copying or restoring into it was cut off; run that again, and it goes on",
                     field="serve.store",
                 )
 
@@ -154,12 +171,6 @@ def note_revision(connection: sa.Connection, revision: str) -> None:
     connection.execute(version.delete())
     connection.execute(version.insert().values(version_num=revision))
     set_meta(connection, "schema", int(revision))
-
-
-def _create(connection: sa.Connection) -> str:
-    schema.metadata.create_all(connection)
-    note_revision(connection, schema.REVISION)
-    return schema.REVISION
 
 
 def upsert(connection: sa.Connection, table: sa.Table) -> Any:
