@@ -49,13 +49,11 @@ def fill(url: str) -> None:
         event_rows.delete_events(connection, "u5", "i1")
         of_u6 = schema.users.update().where(schema.users.c.user_id == "u6")
         connection.execute(of_u6.values(labels=sa.null()))
-        shown = {"request_id": "r", "kind": "k", "user_id": None, "at": 1, "release": "x", "offset": 0}
-        connection.execute(schema.impressions.insert().values(**shown, items=["a"], scores=[0.1], propensities=[1.0]))
-        connection.execute(schema.keys.insert().values(digest="d", role="read", made_at=1))
-        connection.execute(schema.audit.insert().values(at=1, actor="a", action="b", target="c", detail={"n": 1}))
-        connection.execute(schema.stats.insert().values(at=1, worker="w", bucket={"n": [1]}))
-        connection.execute(schema.refused_rows.insert().values(source="s", row=1, reason="r", data="d"))
-        connection.execute(schema.reviews.insert().values(at=1, subject="a", reason="b", state="open"))
+        values = {"int": 1, "float": 0.1, "bool": False, "bytes": b"\x00\xff", "text": "t", "json": {"n": [1]}}
+        for table in schema.metadata.sorted_tables:
+            if connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() == 0:
+                kinds = next(one.columns for one in tables.all_tables() if one.name == table.name)
+                connection.execute(table.insert().values({name: values[kind] for name, kind in kinds.items()}))
         set_meta(connection, "import:x", {"done": True})
     store.close()
 
@@ -194,8 +192,14 @@ def test_a_dump_of_an_older_schema_is_restored_and_migrated(store_url, tmp_path,
     with store.write() as connection:
         event_rows.put_events(connection, [Event("ann", "tea", "t", 1, 2.0)], overwrite=False)
     store.close()
-    here, newest = tables.all_tables(), schema.REVISION
-    first = [table for table in here if table.name not in ("done_once", "refused_rows")]
+    newest = schema.REVISION
+    engine = sa.create_engine(old)
+    columns = {
+        name: {one["name"] for one in sa.inspect(engine).get_columns(name)}
+        for name in sa.inspect(engine).get_table_names()
+    }
+    engine.dispose()
+    first = [table for table in tables.all_tables() if columns.get(table.name) == set(table.columns)]
     with monkeypatch.context() as patch:
         patch.setattr(schema, "REVISION", "0001")
         patch.setattr(tables, "all_tables", lambda: first)
@@ -206,6 +210,24 @@ def test_a_dump_of_an_older_schema_is_restored_and_migrated(store_url, tmp_path,
     with store.read() as connection:
         assert [(one.user, one.value) for one in event_rows.find_events(connection)] == [("ann", 2.0)]
     store.close()
+
+
+def answers(live, paths):
+    """What a server that has just started says; it is stopped then. Scores differ in their last bits, by the clock."""
+    found = {}
+    for path in paths:
+        answer = live.client.get(path, headers={"X-API-Version": "2"}).text
+        if "recommend" in path:
+            found[path] = pytest.approx({one["Id"]: one["Score"] for one in json.loads(answer)}, rel=1e-3, abs=1e-4)
+        else:
+            found[path] = answer
+    live.close()
+    return found
+
+
+def plain(found):
+    """The same without tolerance, to be compared with one that has it."""
+    return {path: getattr(one, "expected", one) for path, one in found.items()}
 
 
 @pytest.mark.slow
@@ -223,12 +245,12 @@ def test_a_restore_drill_gives_the_same_answers(serve, store_url, tmp_path):
         "/api/user/ann/feedback",
         "/api/users?n=50",
         "/api/items?n=60",
-        "/api/popular?n=20",
         "/api/bulk/feedback",
     ]
-    before = [live.client.get(path).text for path in paths]
     dump(store_url, tmp_path / "dump")
     live.close()
+    # Asked of a server that starts on the store, as the one that starts on the restored store is.
+    before = answers(serve(store=store_url), paths)
     if store_url.startswith("sqlite"):
         for path in tmp_path.glob("store.db*"):
             path.unlink()
@@ -239,5 +261,4 @@ def test_a_restore_drill_gives_the_same_answers(serve, store_url, tmp_path):
         engine.dispose()
     restore(tmp_path / "dump", store_url)
     shutil.rmtree(tmp_path / "dump")
-    again = serve(store=store_url)
-    assert [again.client.get(path).text for path in paths] == before
+    assert plain(answers(serve(store=store_url), paths)) == before

@@ -77,9 +77,9 @@ def import_(
     if as_json:
         print(json.dumps(found))
         return
-    for one in found:
-        was = "" if one["new"] else " (imported before; --again repeats it)"
-        print(f"{one['file']}: {one['rows']} rows, {one['refused']} refused{was}")
+    for told_of in found:
+        was = "" if told_of["new"] else " (imported before; --again repeats it)"
+        print(f"{told_of['file']}: {told_of['rows']} rows, {told_of['refused']} refused{was}")
     if lines and rejected is None:
         print(lines[0].strip()[:300], file=sys.stderr)
         print("the refused rows are in the store; --rejected FILE writes them all", file=sys.stderr)

@@ -270,7 +270,7 @@ def _writer_of(path: Path, suffix: str, kind: str) -> Iterator[Callable[[list[di
             found.sink_parquet(path, metadata={"langrec_json": json.dumps(packed)})
         return
     with path.open("wb") as file:
-        yield lambda rows: file.writelines(line_of(row) for row in rows)  # type: ignore[func-returns-value]
+        yield lambda rows: file.writelines(line_of(row) for row in rows)
 
 
 def line_of(row: dict[str, Any]) -> bytes:

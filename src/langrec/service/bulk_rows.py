@@ -69,7 +69,7 @@ def count_new(connection: sa.Connection, last: int) -> None:
         )
 
 
-def copy_rows(connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def copy_rows(connection: sa.Connection, table: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Appends rows to a table in the quickest way that its database knows; none may be there already."""
     columns = ", ".join(f'"{name}"' for name in names)
     if connection.dialect.name == "postgresql":
@@ -80,9 +80,9 @@ def copy_rows(connection: sa.Connection, table: sa.Table, names: Sequence[str], 
         return
     marks = ", ".join("?" * len(names))
     # Past the expression language: it would cost as much again as the writing. The names are constants.
-    cursor = connection.connection.cursor()
-    cursor.executemany(f'INSERT INTO "{table}" ({columns}) VALUES ({marks})', rows)  # noqa: S608
-    cursor.close()
+    plain: Any = connection.connection.cursor()
+    plain.executemany(f'INSERT INTO "{table}" ({columns}) VALUES ({marks})', rows)  # noqa: S608
+    plain.close()
 
 
 def _add_users(connection: sa.Connection, revision: int) -> None:
