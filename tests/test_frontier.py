@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from langrec.data.load import load_dataset
 from langrec.encoders import load_encoder
 from langrec.frontier import CROSS, LADDER, LIGHT, REFERENCE, Rung, choose_rung, frontier
 from langrec.lm.compress.cross import Reranked
@@ -88,47 +89,74 @@ def tiny(tmp_path_factory):
     return tiny_lm(tmp_path_factory.mktemp("tiny") / "tiny", layers=2)
 
 
-@pytest.mark.slow
-def test_every_rung_is_measured_and_the_chosen_one_can_be_served(tiny, tmp_path):
-    world = planted_topics()
-    settings = Settings(encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32))
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Files of a world whose texts tell what goes together: events, items."""
+    folder, world = tmp_path_factory.mktemp("shop"), planted_topics()
+    log, ids = world.dataset.events, world.dataset.catalogue.ids
+    rows = [f"{u},{ids[int(i)]},{t // 1000}" for u, i, t in zip(log.users, log.items, log.at, strict=True)]
+    (folder / "events.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    lines = [f"{ids[i]},{text}" for i, text in enumerate(world.texts)]
+    (folder / "items.csv").write_text("item_id,title\n" + "\n".join(lines) + "\n")
+    return folder / "events.csv", folder / "items.csv"
+
+
+@pytest.fixture(scope="module")
+def made(tiny, shop, tmp_path_factory):
+    """Every rung, the cross-encoder's too, and the folder that they are in."""
+    out = tmp_path_factory.mktemp("frontier")
     found = frontier(
-        world.dataset,
-        tmp_path,
-        settings,
+        load_dataset(*shop)[0],
+        out,
+        Settings(encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32)),
         max_ms=10_000,
-        healing=Healing(epochs=1, precision="fp32"),
+        healing=Healing(epochs=1),
         mix=lambda _: 0.5,
-        cross=str(tiny_cross(tmp_path / "cross", tiny)),
+        cross=str(tiny_cross(tmp_path_factory.mktemp("cross") / "cross", tiny)),
     )
+    return found, out
+
+
+@pytest.mark.slow
+def test_every_rung_is_measured_and_the_chosen_one_can_be_served(made):
+    found, out = made
     assert {one.name for one in found.rungs} == {name for name, _ in LADDER} | {CROSS, LIGHT}
     assert found.gap.ms_student < found.gap.ms_teacher and -1 <= found.gap.agreement <= 1
     assert all(0 <= one.low <= one.ndcg <= one.high <= 1 and one.ms > 0 for one in found.rungs)
     whole = next(one for one in found.rungs if one.name == REFERENCE)
     table = next(one for one in found.rungs if one.name == "static table")
     assert table.megabytes < whole.megabytes
-    kept = json.loads((tmp_path / "frontier.json").read_text("utf-8"))
+    kept = json.loads((out / "frontier.json").read_text("utf-8"))
     assert kept["chosen"] == found.chosen and len(kept["rungs"]) == len(LADDER) + 2
-    assert "<svg" in (tmp_path / "frontier.html").read_text("utf-8")
-    encoder = load_encoder(EncoderSettings(name=str(tmp_path / "chosen")))
-    assert encoder.encode(world.texts[:2]).shape[0] == 2
+    assert "<svg" in (out / "frontier.html").read_text("utf-8")
+    encoder = load_encoder(EncoderSettings(name=str(out / "chosen")))
+    assert encoder.encode(["a cat sits", "a dog runs"]).shape[0] == 2
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_choice(tiny, tmp_path):
+def test_a_model_is_exported_once_for_all_rungs(made):
+    _, out = made
+    exports = list((out / "rungs" / "exports").glob("*/model.onnx"))
+    # The whole model, which three chains begin with and one rung is; the cut one after each of its three steps.
+    assert len(exports) == len({file.read_bytes() for file in exports}) == 4
+    read = [*(out / "rungs").glob("*/encoder*/model.onnx"), *(out / "rungs").glob("*/steps/*/encoder/model.onnx")]
+    assert {file.read_bytes() for file in read} <= {file.read_bytes() for file in exports}
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_choice_and_makes_no_rung_again(tiny, shop, made, tmp_path):
     from langrec.cli.frontier import frontier as command
 
-    world = planted_topics()
-    events, items = tmp_path / "events.csv", tmp_path / "items.csv"
-    log, ids = world.dataset.events, world.dataset.catalogue.ids
-    rows = [f"{u},{ids[int(i)]},{t // 1000}" for u, i, t in zip(log.users, log.items, log.at, strict=True)]
-    events.write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
-    lines = [f"{ids[i]},{text}" for i, text in enumerate(world.texts)]
-    items.write_text("item_id,title\n" + "\n".join(lines) + "\n")
+    events, items = shop
+    out = tmp_path / "out"
+    shutil.copytree(made[1], out)
+    written = {file: file.stat().st_mtime_ns for file in (out / "rungs").glob("*/steps/*/*/*.onnx")}
     app = typer.Typer()
     app.command()(command)
-    words = ["--events", str(events), "--items", str(items), "--out", str(tmp_path / "out"), "--epochs", "1"]
-    words += ["--set", f"encoder.name={tiny}", "--set", "encoder.threads=1", "--max-mb", "0.000001"]
+    words = ["--events", str(events), "--items", str(items), "--out", str(out), "--epochs", "1"]
+    words += ["--set", f"encoder.name={tiny}", "--set", "encoder.threads=1", "--set", "encoder.max_tokens=32"]
+    words += ["--max-mb", "0.000001"]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0, shown.output
-    assert "no rung is within" in shown.stdout and Path(tmp_path / "out" / "frontier.json").exists()
+    assert "no rung is within" in shown.stdout and not (out / "chosen").exists()
+    assert written == {file: file.stat().st_mtime_ns for file in (out / "rungs").glob("*/steps/*/*/*.onnx")}

@@ -89,18 +89,21 @@ def base(tmp_path_factory):
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder / "venv"], check=True)
-            pip_install(python, "-c", "constraints.txt", ".", "hatchling")
-            subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "langrec"], check=True)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder / "venv"], check=True)
+            # Not byte-compiled: most modules of what is installed are never imported.
+            pip(python, "install", "--no-compile", "-c", "constraints.txt", ".", "hatchling")
+            pip(python, "uninstall", "-y", "langrec")
             (folder / "ready").touch()
         site = tmp_path_factory.mktemp("site")
-        pip_install(python, "--no-deps", "--no-build-isolation", "--target", str(site), ".")
+        pip(python, "install", "--no-compile", "--no-deps", "--no-build-isolation", "--target", str(site), ".")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LANGREC_", "PYTHON"))}
     return python, {**clean, "PYTHONPATH": str(site)}
 
 
-def pip_install(python, *what):
-    done = subprocess.run([python, "-m", "pip", "install", "-q", *what], cwd=ROOT, capture_output=True, text=True)
+def pip(python, verb, *what):
+    """This environment's pip, at work in the environment of `python`: that one needs none of its own."""
+    command = [sys.executable, "-m", "pip", "--python", python, verb, "-q", *what]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode and any(sign in done.stderr for sign in OFFLINE):
         pytest.skip("no package index can be reached, so there is no environment without torch to test in")
     assert done.returncode == 0, done.stderr[-2000:]

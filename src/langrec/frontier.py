@@ -30,11 +30,12 @@ from langrec.evaluation.run import evaluate
 from langrec.lm.compress.chain import compress
 from langrec.lm.compress.corpus import Corpus
 from langrec.lm.compress.cross import CrossEncoder, Reranked
+from langrec.lm.compress.exports import saved
 from langrec.lm.compress.light import Gap, Items, LightReranked, teach
 from langrec.lm.compress.page import Point, document, scatter, table
 from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import parse_steps
-from langrec.lm.compress.work import Healing, saved
+from langrec.lm.compress.work import Healing
 from langrec.lm.model import find_model
 from langrec.protocols import Progress
 from langrec.retrieval.vectors import Vectors
@@ -288,13 +289,13 @@ def _rungs(
 ) -> Sequence[tuple[str, Path, str, str]]:
     """(name, saved encoder, steps, note) of every rung that is an encoder, made where it is not there yet."""
     found = []
-    own = settings.encoder
+    own, exports = settings.encoder, folder / "exports"
     for name, steps in LADDER:
         told(f"make: {name}", 0, 0)
         place = folder / name.replace(" ", "-")
         if not steps:
             model = find_model(own.name, own.max_tokens)
-            found.append((name, saved(model, place / f"encoder-{model.hash[:12]}"), "", "as it is"))
+            found.append((name, saved(model, place / f"encoder-{model.hash[:12]}", exports), "", "as it is"))
             continue
         done = compress(
             own.name,
@@ -305,13 +306,14 @@ def _rungs(
             healing=healing,
             max_tokens=own.max_tokens,
             threads=own.threads,
+            exports=exports,
             progress=told,
         )
         found.append((name, place / "encoder", ",".join(done.steps), done.rows[-1].note))
     for one in tuned:
         model = find_model(one, own.max_tokens)
         name = f"tuned {Path(one).name}"
-        found.append((name, saved(model, folder / f"tuned-{model.hash[:12]}"), "", "given"))
+        found.append((name, saved(model, folder / f"tuned-{model.hash[:12]}", exports), "", "given"))
     return found
 
 

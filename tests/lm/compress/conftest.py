@@ -32,12 +32,18 @@ def four_layers(tmp_path_factory):
     return tiny_lm(tmp_path_factory.mktemp("four") / "four", layers=4)
 
 
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """Where the tests of this room keep exports: a model that several of them begin with is traced once."""
+    return tmp_path_factory.mktemp("exports")
+
+
 @pytest.fixture
-def work(four_layers, corpus, tmp_path):
+def work(four_layers, corpus, exports, tmp_path):
     from langrec.encoders import load_saved
     from langrec.lm.compress.work import Healing, Work
     from langrec.lm.model import find_model
 
     teacher = find_model(str(four_layers), 64)
     healing = Healing(epochs=3, rate=1e-3, batch=8, precision="fp32", patience=9)
-    return Work(teacher, corpus, healing, tmp_path / "kept", load_saved, 1, lambda *_: None)
+    return Work(teacher, corpus, healing, tmp_path / "kept", load_saved, 1, lambda *_: None, exports=exports)

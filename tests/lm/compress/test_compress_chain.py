@@ -30,8 +30,8 @@ def run(model, steps, out, corpus, **more):
 
 
 @pytest.mark.slow
-def test_a_chain_gives_a_model_an_encoder_and_a_row_per_step(four_layers, corpus, tmp_path):
-    found = run(four_layers, "drop:2,project:16,quantise", tmp_path / "out", corpus)
+def test_a_chain_gives_a_model_an_encoder_and_a_row_per_step(four_layers, corpus, exports, tmp_path):
+    found = run(four_layers, "drop:2,project:16,quantise", tmp_path / "out", corpus, exports=exports)
     assert [row.name for row in found.rows] == ["original", "drop:2", "heal", "project:16", "quantise"]
     assert found.rows[0].kept == 1 and found.rows[-1].dim == 16
     assert found.rows[-1].megabytes < found.rows[0].megabytes
@@ -46,29 +46,30 @@ def test_a_chain_gives_a_model_an_encoder_and_a_row_per_step(four_layers, corpus
 
 
 @pytest.mark.slow
-def test_weights_that_a_chain_leaves_can_be_worked_on_again(four_layers, corpus, tmp_path):
-    run(four_layers, "drop:2", tmp_path / "one", corpus, heal=False)
-    found = run(tmp_path / "one" / "model", "project:8", tmp_path / "two", corpus)
+def test_weights_that_a_chain_leaves_can_be_worked_on_again(four_layers, corpus, exports, tmp_path):
+    run(four_layers, "drop:2", tmp_path / "one", corpus, exports=exports, heal=False)
+    found = run(tmp_path / "one" / "model", "project:8", tmp_path / "two", corpus, exports=exports)
     assert found.rows[-1].dim == 8
 
 
 @pytest.mark.slow
-def test_a_second_run_does_no_finished_step_again(four_layers, corpus, tmp_path, monkeypatch):
+def test_a_second_run_does_no_finished_step_again(four_layers, corpus, exports, tmp_path, monkeypatch):
     from langrec.lm.compress import drop
 
-    first = run(four_layers, "drop:2,project:16", tmp_path / "out", corpus)
+    first = run(four_layers, "drop:2,project:16", tmp_path / "out", corpus, exports=exports)
 
     def never(*_):
         raise AssertionError("done twice")
 
     monkeypatch.setattr(drop, "run", never)
-    second = run(four_layers, "drop:2,project:8", tmp_path / "out", corpus)
-    assert second.rows[1].ndcg == first.rows[1].ndcg and second.rows[-1].dim == 8
+    second = run(four_layers, "drop:2,project:8", tmp_path / "out", corpus, exports=exports)
+    # Each run reads with the runtime that it finds fastest: their vectors differ in the last digits.
+    assert second.rows[1].ndcg == pytest.approx(first.rows[1].ndcg, abs=0.01) and second.rows[-1].dim == 8
 
 
 @pytest.mark.slow
-def test_sign_codes_stand_in_the_report_with_their_recall(four_layers, corpus, tmp_path):
-    found = run(four_layers, "static:16,binary:4", tmp_path / "out", corpus)
+def test_sign_codes_stand_in_the_report_with_their_recall(four_layers, corpus, exports, tmp_path):
+    found = run(four_layers, "static:16,binary:4", tmp_path / "out", corpus, exports=exports)
     assert 0 < found.codes["recall_of_codes_alone"] <= found.codes["recall_rescored_in_full"] <= 1
     assert (tmp_path / "out" / "codes" / "codes.npz").exists()
 

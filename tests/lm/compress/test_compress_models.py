@@ -9,6 +9,7 @@ from langrec.encoders import load_encoder, load_saved
 from langrec.errors import SettingsError
 from langrec.lm.compress import distil, drop, layers, project, prune, quantise, static
 from langrec.lm.compress.binary import BinaryCodes, recall
+from langrec.lm.compress.exports import saved
 from langrec.lm.compress.read import read_torch
 from langrec.lm.compress.steps import Step, parse_steps
 from langrec.lm.export import load_torch
@@ -59,9 +60,7 @@ def test_pruning_leaves_the_named_share_of_units_and_heads(work, tmp_path):
 def test_a_pruned_model_can_be_pruned_and_exported_again(work, tmp_path):
     once, _ = prune.run(work.teacher, parse_steps("prune:heads=0.5")[0], tmp_path / "once", work)
     twice, _ = prune.run(once, parse_steps("prune:units=0.5")[0], tmp_path / "twice", work)
-    from langrec.lm.compress.work import saved
-
-    found = load_saved(saved(twice, tmp_path / "saved")).encode(work.corpus.asked)
+    found = load_saved(saved(twice, tmp_path / "saved", work.exported)).encode(work.corpus.asked)
     assert np.allclose(found, vectors(twice, work.corpus.asked), atol=2e-2)
 
 

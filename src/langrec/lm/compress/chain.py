@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from typing import Any
 
 from langrec.errors import DataError
 from langrec.lm.compress.corpus import Corpus
+from langrec.lm.compress.exports import put, saved
 from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import HEAL, KINDS, SAVED, Step, with_healing
-from langrec.lm.compress.work import Healing, OpenEncoder, Work, saved
+from langrec.lm.compress.work import Healing, OpenEncoder, Work
 from langrec.lm.model import TextModel, find_model
 from langrec.protocols import Progress
 
@@ -67,6 +67,7 @@ def compress(
     max_tokens: int = 256,
     threads: int = 0,
     cross: Path | None = None,
+    exports: Path | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
     """Makes a model cheaper by the steps, and measures it after each.
@@ -84,6 +85,7 @@ def compress(
         max_tokens: longest text.
         threads: to compute with; 0 = all cores.
         cross: a cross-encoder's folder, which the step `teach` learns from.
+        exports: folder of exports that chains of the same model share; None = this chain's own.
         progress: is told each step.
 
     Raises:
@@ -98,7 +100,7 @@ def compress(
         raise DataError(f"--steps {needs[0]}: needs texts to train on; give --texts or --items", field="texts")
     run = with_healing(steps) if heal and corpus is not None else tuple(steps)
     kept = out / KEPT
-    work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told, cross)
+    work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told, cross, exports)
     judge = Judge(texts.judged(), open_encoder)
     told("measure the original", 0, 0)
     rows = [judge(work.saved_teacher(), "original", parameters=_parameters(teacher))]
@@ -125,10 +127,10 @@ def compress(
         "hash": texts.hash(),
     }
     weights_left = all(step.kind in (HEAL, "binary") or KINDS[step.kind].gives != SAVED for step in run)
-    _put(served, out / ENCODER)
-    _put(model.folder if weights_left else served, out / MODEL)
+    put(served, out / ENCODER)
+    put(model.folder if weights_left else served, out / MODEL)
     if codes:
-        _put(done.folder / "codes", out / "codes")
+        put(done.folder / "codes", out / "codes")
     found = Compressed(teacher.name, tuple(str(step) for step in run), tuple(rows), about, codes, out)
     _write_report(found, out)
     return found
@@ -193,7 +195,7 @@ def _run(
     if KINDS[kind].gives == SAVED:
         return model, done.folder / ENCODER, before["note"], {}
     model = dataclasses.replace(find_model(str(done.folder / MODEL), model.max_tokens), name=work.teacher.name)
-    return model, saved(model, done.folder / ENCODER), before["note"], {}
+    return model, saved(model, done.folder / ENCODER, work.exported), before["note"], {}
 
 
 def _parameters(model: TextModel) -> int:
@@ -214,26 +216,6 @@ def _product(shape: Sequence[int]) -> int:
     for one in shape:
         found *= one
     return found
-
-
-def _put(source: Path, target: Path) -> None:
-    """Copies a folder into its place; what was there before goes."""
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part, copy_function=_link)
-    shutil.rmtree(target, ignore_errors=True)
-    part.replace(target)
-
-
-def _link(source: str, target: str) -> None:
-    """Weights are linked, not copied, where the file system can: no step writes into a file that is there."""
-    if Path(source).stat().st_size > 1_000_000:
-        try:
-            os.link(source, target)
-            return
-        except OSError:
-            pass
-    shutil.copyfile(source, target)
 
 
 def _write_report(found: Compressed, out: Path) -> None:

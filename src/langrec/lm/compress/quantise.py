@@ -10,9 +10,9 @@ import numpy as np
 
 from langrec.errors import MissingExtra, SettingsError
 from langrec.lm import exported
+from langrec.lm.compress.exports import exported_once
 from langrec.lm.compress.steps import Step
 from langrec.lm.compress.work import Work
-from langrec.lm.export import export
 from langrec.lm.int8 import make_int8
 from langrec.lm.model import TextModel
 from langrec.lm.tokens import Tokens
@@ -37,7 +37,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[Path, s
     if table not in ("int8", "float"):
         raise SettingsError(f"--steps {step}: table={table} is not int8 or float", field="steps")
     work.told("export", 0, 1)
-    found = export(model, folder)
+    found = exported_once(model, folder, work.exported)
     work.told(f"quantise: {way}", 0, 1)
     if way == "static":
         make_int8(folder, found, Tokens.load(folder / exported.TOKENIZER, found.max_tokens))

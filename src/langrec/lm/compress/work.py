@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from langrec.lm.compress.corpus import Corpus
-from langrec.lm.export import export
-from langrec.lm.exported import CONFIG, Exported
+from langrec.lm.compress.exports import saved
 from langrec.lm.model import TextModel
-from langrec.lm.runtimes import installed
 from langrec.protocols import Encoder, Progress
 from langrec.types import FloatMatrix
 
@@ -64,6 +61,7 @@ class Work:
         threads: to compute with; 0 = all cores.
         told: progress.
         cross: a cross-encoder's folder, for the step that learns from one.
+        exports: where exports are kept that other chains of the same model may take over; None = in `kept`.
     """
 
     teacher: TextModel
@@ -74,6 +72,12 @@ class Work:
     threads: int
     told: Progress
     cross: Path | None = None
+    exports: Path | None = None
+
+    @property
+    def exported(self) -> Path:
+        """The folder of what has been exported."""
+        return self.exports or self.kept / "exports"
 
     def vectors(self, texts: Sequence[str]) -> FloatMatrix:
         """(len(texts), d) float32 unit vectors of the teacher, in a space as good as its fp32 one."""
@@ -104,15 +108,4 @@ class Work:
 
     def saved_teacher(self) -> Path:
         """The teacher as a saved encoder, in the fastest runtime whose vectors are its fp32 ones."""
-        return saved(self.teacher, self.kept / "teacher")
-
-
-def saved(model: TextModel, folder: Path) -> Path:
-    """The model exported to a folder that `load_saved` reads, in the fastest fp32 runtime that is installed."""
-    if not (folder / CONFIG).exists():
-        found = export(model, folder)
-        runtime = "openvino" if installed("openvino") else "onnx-fp32"
-        dataclasses.replace(found, runtime=runtime).save(folder)
-    else:
-        Exported.load(folder)  # a damaged one is refused here, with its name
-    return folder
+        return saved(self.teacher, self.kept / "teacher", self.exported)

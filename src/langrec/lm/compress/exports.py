@@ -1,0 +1,60 @@
+"""Models as saved encoders: each is exported once, however many steps and chains need it, and linked after that."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from langrec.lm.export import export
+from langrec.lm.exported import CONFIG, Exported
+from langrec.lm.model import TextModel
+from langrec.lm.runtimes import installed
+
+# Files of fewer bytes are copied: they are the ones that may be written again.
+LINKED = 1_000_000
+
+
+def exported_once(model: TextModel, folder: Path, exports: Path) -> Exported:
+    """The model's fp32 export in `folder`; `exports` keeps it, so that the same model is never traced a second time."""
+    said = f"{model.space}\n{sorted(model.prompts.items())}"
+    kept = exports / hashlib.sha256(said.encode()).hexdigest()[:16]
+    if not (kept / CONFIG).exists():
+        export(model, kept)
+    found = Exported.load(kept)
+    put(kept, folder)
+    return found
+
+
+def saved(model: TextModel, folder: Path, exports: Path) -> Path:
+    """The model exported to a folder that `load_saved` reads, in the fastest fp32 runtime that is installed."""
+    if not (folder / CONFIG).exists():
+        found = exported_once(model, folder, exports)
+        runtime = "openvino" if installed("openvino") else "onnx-fp32"
+        dataclasses.replace(found, runtime=runtime).save(folder)
+    else:
+        Exported.load(folder)  # a damaged one is refused here, with its name
+    return folder
+
+
+def put(source: Path, target: Path) -> None:
+    """Copies a folder into its place, whole or not at all; what was there before goes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part, copy_function=_link)
+    shutil.rmtree(target, ignore_errors=True)
+    part.replace(target)
+
+
+def _link(source: str, target: str) -> None:
+    """Weights are linked, not copied, where the file system can: no step writes into a file that is there."""
+    if Path(source).stat().st_size > LINKED:
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass
+    shutil.copyfile(source, target)
