@@ -503,6 +503,27 @@ class ServeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """How long the store keeps what; 0 keeps it for ever. `docs/store.md` says what is lost with it.
+
+    Attributes:
+        events_days: days that events are kept; 0 or at least 30, which popularity counts.
+        events_per_user: newest events of a user that are kept; 0 or at least serve.history, which requests read.
+        impressions_days: days that shown lists are kept.
+        ids_days: days that ids of events and requests are remembered: a retry after that counts as new.
+        removed_days: age of deleted events from which an import may bring them back.
+        compact_minutes: how often a server deletes what is kept no longer; 0 = only `langrec store compact` does.
+    """
+
+    events_days: float = 0.0
+    events_per_user: int = 0
+    impressions_days: float = 0.0
+    ids_days: float = 7.0
+    removed_days: float = 0.0
+    compact_minutes: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Every section."""
 
@@ -521,3 +542,4 @@ class Settings:
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)

@@ -75,20 +75,22 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     """
     import uvicorn
 
+    from langrec.service import keeping
     from langrec.service.http import calm_threads_of, create_app, start_log
 
     chosen = settings.serve
     if chosen.workers < 1:
         raise SettingsError(f"serve.workers: {chosen.workers} must be at least 1", field="serve.workers")
+    keeping.check(settings.store, chosen.history)
     tls = tls_of(chosen)
     _check_port(chosen)
     start_log()
     with _progress() as show:
         if chosen.workers == 1:
-            app: Any = create_app(releases, chosen, progress=show)
+            app: Any = create_app(releases, chosen, keeping=settings.store, progress=show)
             calm_threads_of(app)
         else:
-            app = _app_of_workers(releases, chosen, show)
+            app = _app_of_workers(releases, settings, show)
     print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
     with _ending_well(), _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
         uvicorn.run(
@@ -150,7 +152,7 @@ def _with_oldest(oldest: int, _: Any, make: Callable[[], Any]) -> Any:
     return context
 
 
-def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str, int, int], None]) -> str:
+def _app_of_workers(releases: Path, whole: Settings, show: Callable[[str, int, int], None]) -> str:
     """Does what only one process should do, before there are several, and says what each of them runs.
 
     Workers are new processes: they read what to serve from their environment.
@@ -160,6 +162,7 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
     from langrec.service.snapshot import Releases
     from langrec.service.store import Store
 
+    settings = whole.serve
     store = Store(settings.store)
     try:
         KeyRing(settings, store, always=bool(settings.tenants)).close()
@@ -168,8 +171,9 @@ def _app_of_workers(releases: Path, settings: ServeSettings, show: Callable[[str
     finally:
         store.close()
     os.environ[RELEASES_VARIABLE] = str(releases.resolve())
-    for field in dataclasses.fields(ServeSettings):
-        os.environ[f"{ENV_PREFIX}SERVE_{field.name}".upper()] = str(getattr(settings, field.name))
+    for section, values in (("serve", settings), ("store", whole.store)):
+        for field in dataclasses.fields(values):
+            os.environ[f"{ENV_PREFIX}{section}_{field.name}".upper()] = str(getattr(values, field.name))
     return "langrec.service.http:app_from_environment"
 
 

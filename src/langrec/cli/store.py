@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
-from langrec.cli.options import AsJson
+from langrec.cli.options import AsJson, Overrides, Recipe
 
 app = typer.Typer(
-    no_args_is_help=True, help="Migrate, import, export, dump, restore and copy the store.", rich_markup_mode="markdown"
+    no_args_is_help=True,
+    help="Migrate, import, export, dump, restore, copy and compact the store.",
+    rich_markup_mode="markdown",
 )
 
 StoreOption = Annotated[str, typer.Option("--store", help="Database URL, such as sqlite:///langrec.db.")]
@@ -163,6 +165,40 @@ def copy(
     with bar() as told:
         rows = copy_store(source, target, progress=told)
     _say(rows, "the target", as_json)
+
+
+@app.command()
+def compact(
+    store: StoreOption = "sqlite:///langrec.db",
+    recipe: Recipe = None,
+    overrides: Overrides = None,
+    vacuum: Annotated[
+        bool, typer.Option("--vacuum", help="Give the space back to the disk; SQLite writes its file anew meanwhile.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what the settings of the section `store` keep no longer. A server does so by itself every hour.
+
+    Example: `langrec store compact --store sqlite:///shop.db --set store.events_days=365 --vacuum`
+    """
+    import time
+
+    from langrec.cli.options import settings_of
+    from langrec.service import keeping
+    from langrec.service.store import Store
+
+    settings = settings_of(recipe, overrides)
+    keeping.check(settings.store, settings.serve.history)
+    opened = Store(store, create=None)
+    try:
+        gone = keeping.compact(opened, settings.store, now=int(time.time() * 1000), vacuum=vacuum)
+    finally:
+        opened.close()
+    if as_json:
+        print(json.dumps(gone))
+    else:
+        said = ", ".join(f"{n} of {table}" for table, n in gone.items())
+        print(f"deleted {said}" if said else "the settings keep everything")
 
 
 def _say(rows: dict[str, int], where: str, as_json: bool) -> None:

@@ -155,6 +155,19 @@ def delete_events(connection: sa.Connection, user: str, item: str, type: str | N
     return len(gone)
 
 
+def forget_events(connection: sa.Connection, seqs: Sequence[int]) -> int:
+    """Deletes events by their numbers of arrival, as age does: their keys are not remembered."""
+    wanted = events.c.seq.in_(seqs)
+    gone = connection.execute(sa.select(events.c.user_id, events.c.item_id).where(wanted)).all()
+    if not gone:
+        return 0
+    connection.execute(events.delete().where(wanted))
+    _count(connection, users, users.c.user_id, [user for user, _ in gone], -1)
+    _count(connection, items, items.c.item_id, [item for _, item in gone], -1)
+    set_number(connection, "events", next_number(connection))
+    return len(gone)
+
+
 def add_users(connection: sa.Connection, new: Sequence[StoredUser], revision: int) -> None:
     """Makes users that are unknown or deleted; known ones stay as they are."""
     statement = upsert(connection, users)

@@ -30,11 +30,12 @@ from langrec.service import (
 )
 from langrec.service.doors import Doors, OneDoor
 from langrec.service.guard import Guard, handle_errors
+from langrec.service.keeping import Keeper
 from langrec.service.openapi import described
 from langrec.service.ready import Shortcut
 from langrec.service.service import Service
 from langrec.service.tenants import Tenants
-from langrec.settings import ServeSettings
+from langrec.settings import ServeSettings, StoreSettings
 
 RELEASES_VARIABLE = "LANGREC_RELEASES"
 _MANY_ITEMS = 200_000
@@ -53,13 +54,18 @@ _ROLES = {"open_to_all": "", "reading": "read", "writing": "write", "administeri
 
 
 def create_app(
-    releases: Path, settings: ServeSettings, *, progress: Callable[[str, int, int], None] = lambda *_: None
+    releases: Path,
+    settings: ServeSettings,
+    *,
+    keeping: StoreSettings = StoreSettings(),  # noqa: B008 - frozen
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> FastAPI:
     """The application over a releases folder.
 
     Args:
         releases: the folder.
         settings: of the service.
+        keeping: how long the store keeps what.
         progress: called while a release is imported into the store: part, rows done, rows in all.
 
     Raises:
@@ -70,10 +76,12 @@ def create_app(
     if settings.tenants:
         return _app_of_tenants(settings)
     service = Service(Path(releases), settings, progress=progress)
+    keeper = Keeper(service, keeping)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(service.run()), asyncio.create_task(service.warm_up())]
+        tasks.append(asyncio.create_task(keeper.run()))
         try:
             yield
         finally:
@@ -182,6 +190,7 @@ def start_log() -> None:
 def app_from_environment() -> FastAPI:
     """The application of a worker process: its releases folder and settings come from LANGREC_ variables."""
     start_log()
-    app = create_app(Path(os.environ[RELEASES_VARIABLE]), load_settings().serve)
+    settings = load_settings()
+    app = create_app(Path(os.environ[RELEASES_VARIABLE]), settings.serve, keeping=settings.store)
     calm_threads_of(app)
     return app

@@ -122,6 +122,22 @@ class Store:
         except SQLAlchemyError as error:
             raise StoreError(f"{self.shown}: writing failed ({_reason(error)})") from error
 
+    def run_alone(self, statement: str) -> None:
+        """Runs a statement that no transaction may hold, such as VACUUM."""
+        try:
+            with self._writer.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                if self.is_sqlite:
+                    driver.execute(statement).fetchall()
+                    return
+                driver.autocommit = True
+                try:
+                    driver.execute(statement)
+                finally:
+                    driver.autocommit = False
+        except SQLAlchemyError as error:
+            raise StoreError(f"{self.shown}: {statement} failed ({_reason(error)})") from error
+
     def _take_turn(self, connection: sa.Connection) -> None:
         """Waits until no other process writes; SQLite's BEGIN IMMEDIATE did so already."""
         if not self.is_sqlite:
@@ -217,6 +233,10 @@ def number(connection: sa.Connection, name: str) -> int:
     return int(connection.execute(_number_of, {"name": name}).scalar() or 0)
 
 
+# A log that grew under load is cut to this size when it has been written back.
+LIMITS = ("journal_size_limit=67108864",)
+
+
 def _tune_sqlite(engine: sa.Engine, begin: str) -> None:
     """Explicit transactions (the driver's own would start them late) and the pragmas of a durable WAL."""
 
@@ -224,7 +244,7 @@ def _tune_sqlite(engine: sa.Engine, begin: str) -> None:
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "cache_size=-65536"):
+        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", *LIMITS):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
