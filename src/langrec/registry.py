@@ -39,6 +39,7 @@ SCORERS = {
 INDEXES = {
     "exact": "langrec.retrieval.indexes.exact:ExactIndex",
     "ivf": "langrec.retrieval.indexes.ivf:IVFIndex",
+    "milvus": "langrec.retrieval.indexes.milvus:MilvusIndex",
 }
 
 SOURCES = {

@@ -214,6 +214,7 @@ class IndexSettings:
         refine: so many times the wanted items are looked at again with their float32 vectors.
         recall: share of the exact answer that is to be found, at 10, 100 and 1,000 items.
         threads: threads that build; 0 = all cores. A search takes one.
+        url: milvus: a server such as http://localhost:19530, or a file of Milvus Lite.
         seed: of grouping and of the queries that the recall is measured with.
     """
 
@@ -224,6 +225,7 @@ class IndexSettings:
     refine: float = 2.0
     recall: float = 0.97
     threads: int = 0
+    url: str = ""
     seed: int = 0
 
 

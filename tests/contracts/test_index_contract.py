@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +22,8 @@ from langrec.settings import IndexSettings
 N, HALF = 3000, 12
 DIM = 2 * HALF
 K = 10
+
+NEEDS = {"ivf": ("faiss",), "milvus": ("pymilvus", "milvus_lite")}
 
 every_index = pytest.mark.parametrize("kind", sorted(registry.INDEXES))
 
@@ -47,9 +54,27 @@ def index_of(kind):
     return built(kind, catalogue())
 
 
+def asked_for(kind):
+    """Settings of a kind; skips where what it needs is not installed."""
+    for module in NEEDS.get(kind, ()):
+        if find_spec(module) is None:
+            pytest.skip(
+                f"{module} is not installed: pip install 'langrec[{'milvus' if kind == 'milvus' else 'index'}]'"
+            )
+    return IndexSettings(kind=kind, recall=0.98, threads=1, url=str(database()) if kind == "milvus" else "")
+
+
+@cache
+def database():
+    """The file of Milvus Lite that all these tests write to."""
+    folder = Path(tempfile.mkdtemp(prefix="langrec-milvus-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "vectors.db"
+
+
 def built(kind, vectors, nums=None):
     """An index whose recall is measured with queries like those that the tests ask, but not with these."""
-    return build_index(vectors, IndexSettings(kind=kind, recall=0.98), nums, queries(1, 200))
+    return build_index(vectors, asked_for(kind), nums, queries(1, 200))
 
 
 def plain(vectors, asked, k, allowed=None):
@@ -166,7 +191,7 @@ def test_no_places_are_no_error(kind):
 
 @every_index
 def test_more_places_than_items_hold_every_item_and_then_nothing(kind):
-    few = build_index(catalogue()[:40], IndexSettings(kind=kind))
+    few = build_index(catalogue()[:40], asked_for(kind))
     nums, scores = few.search(queries()[:3], 50)
     assert all(sorted(row[:40]) == list(range(40)) for row in nums)
     assert (nums[:, 40:] == -1).all()
@@ -176,7 +201,7 @@ def test_more_places_than_items_hold_every_item_and_then_nothing(kind):
 
 @every_index
 def test_an_index_of_nothing_finds_nothing_and_can_be_added_to(kind):
-    empty = build_index(np.zeros((0, DIM), np.float32), IndexSettings(kind=kind))
+    empty = build_index(np.zeros((0, DIM), np.float32), asked_for(kind))
     assert len(empty) == 0
     assert (empty.search(queries(), K)[0] == -1).all()
     grown = empty.with_items(np.array([5], np.int32), catalogue()[:1])
@@ -197,7 +222,7 @@ def test_equal_scores_stand_by_number(kind):
     rows = np.zeros((90, 4), np.float32)
     rows[:, 0] = 0.5
     rows[[17, 5, 60], 0] = 0.75
-    index = build_index(rows, IndexSettings(kind=kind))
+    index = build_index(rows, asked_for(kind))
     asked = np.array([[1, 0, 0, 0]], np.float32)
     found = index.search(asked, 6)[0][0].tolist()
     assert found[:3] == [5, 17, 60]
@@ -378,9 +403,9 @@ def test_what_cannot_be_used_is_refused(kind):
         lambda: index.with_items(np.array([-1], np.int32), queries()[:1]),
         lambda: index.with_items(np.array([1, 2], np.int32), queries()[:1]),
         lambda: index.with_items(np.array([1], np.int32), queries()[:1, :3]),
-        lambda: build_index(bad, IndexSettings(kind=kind)),
-        lambda: build_index(queries()[0], IndexSettings(kind=kind)),
-        lambda: build_index(queries()[:2], IndexSettings(kind=kind), np.array([3, 3], np.int32)),
+        lambda: build_index(bad, asked_for(kind)),
+        lambda: build_index(queries()[0], asked_for(kind)),
+        lambda: build_index(queries()[:2], asked_for(kind), np.array([3, 3], np.int32)),
     ):
         with pytest.raises(DataError, match="index"):
             wrong()
