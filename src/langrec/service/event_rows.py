@@ -110,6 +110,28 @@ def history(connection: sa.Connection, user: str, n: int, now: int) -> list[tupl
     return [tuple(row) for row in connection.execute(_history, {"user": user, "now": now, "n": n})]
 
 
+# The columns of one index, so that nobody looks into the table for a row of the history.
+_recent = (
+    sa.select(events.c.item_id, events.c.type, events.c.at)
+    .where(events.c.user_id == sa.bindparam("user"), events.c.at <= sa.bindparam("now"))
+    .order_by(events.c.at.desc(), events.c.seq.desc())
+    .limit(sa.bindparam("n"))
+)
+_RECENT_SQLITE = (
+    "SELECT item_id, type, at FROM events WHERE user_id = ? AND at <= ? ORDER BY at DESC, seq DESC LIMIT ?"
+)
+
+
+def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[tuple[str, str, int]]:
+    """The user's newest n events up to now as (item, type, at), newest first: `history` for every request."""
+    if connection.dialect.name == "sqlite":
+        # Past SQLAlchemy, which fetches row by row: two hundred rows would cost a millisecond.
+        driver: Any = connection.connection.driver_connection
+        rows: Sequence[tuple[str, str, int]] = driver.execute(_RECENT_SQLITE, (user, now, n)).fetchall()
+        return rows
+    return [(row[0], row[1], row[2]) for row in connection.execute(_recent, {"user": user, "now": now, "n": n}).all()]
+
+
 def seen_items(connection: sa.Connection, user: str, now: int, types: Sequence[str] = ()) -> set[str]:
     """Every item that the user has events with up to now, of some types or of all."""
     query = sa.select(events.c.item_id).distinct().where(events.c.user_id == user, events.c.at <= now)

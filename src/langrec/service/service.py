@@ -178,7 +178,7 @@ class Service:
         """The query with the user's newest events as its history; a user without events is a new visitor."""
         now = int(time.time() * 1000) if query.at is None else int(query.at.timestamp() * 1000)
         assert query.user is not None
-        rows = event_rows.history(connection, query.user, self.settings.history, now)[::-1]
+        rows = event_rows.recent(connection, query.user, self.settings.history, now)[::-1]
         if not rows:
             # Without this the release would answer from what it was trained on, deleted users included.
             return replace(query, user=None, history=(), history_at=(), history_types=())
@@ -254,16 +254,16 @@ class Service:
     def _work(self, jobs: Sequence[_Ask | _Call]) -> list[Any]:
         """Runs in the scorer's thread: one result or exception per job."""
         started = time.time_ns()
-        snapshot = self.releases.fresh()
-        self.stats.serving(snapshot.stamp, len(snapshot.overlay))
-        if snapshot.removals != self._removals:
-            # What is kept may be of somebody who has been deleted.
-            self.lists.clear()
-            self.ready.clear()
-            self._removals = snapshot.removals
         results: list[Any] = [None] * len(jobs)
         asks: dict[tuple[str, Changes], list[tuple[int, Query]]] = {}
         with self.store.read() as connection:
+            snapshot = self.releases.fresh(connection)
+            self.stats.serving(snapshot.stamp, len(snapshot.overlay))
+            if snapshot.removals != self._removals:
+                # What is kept may be of somebody who has been deleted.
+                self.lists.clear()
+                self.ready.clear()
+                self._removals = snapshot.removals
             for i, job in enumerate(jobs):
                 try:
                     if isinstance(job, _Call):

@@ -58,7 +58,8 @@ def title_of(recommender: Recommender, item_id: str) -> str:
 def list_items(answer: Answer) -> list[dict[str, Any]]:
     """The list's items with scores, positions (from 0) and each scorer's exact contribution."""
     shown = []
-    columns = answer.list.items.columns
+    # As lists of Python's numbers: taking them out of arrays one by one costs more than the rest.
+    columns = {name: column.tolist() for name, column in answer.list.items.columns.items()}
     for place, (item_id, score) in enumerate(answer.list):
         item = answer.snapshot.recommender.view(item_id) or Item(item_id)
         sources = {name: value for name, column in columns.items() if (value := number(column[place]))}

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sqlalchemy as sa
 
 from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
 from langrec.service import item_rows
 from langrec.service.counting import Weights, count_all, count_new, without_forgotten
-from langrec.service.importing import catalogue_items, import_release
+from langrec.service.differing import changes_from
+from langrec.service.importing import import_release
 from langrec.service.store import Store, number
 from langrec.service.warming import warm
 from langrec.types import FloatMatrix, Item
@@ -120,11 +122,18 @@ class Releases:
         self.snapshot = self._load_first()
         self._counted = time.monotonic()
 
-    def fresh(self) -> Snapshot:
+    def fresh(self, connection: sa.Connection | None = None) -> Snapshot:
         """The snapshot with everything that the store has acknowledged; call it from one thread only.
 
-        Items are in at once; popularity counts new events every few seconds. Histories are read from the store.
+        Items are in at once, for one look at a counter; popularity counts new events every few seconds. Histories are
+        read from the store.
+
+        Args:
+            connection: an open one that sees the store as it is to be seen; None opens one.
         """
+        if connection is None:
+            with self._store.read() as opened:
+                return self.fresh(opened)
         self._look()
         if self._next is not None:
             self.snapshot, self._next = self._next, None
@@ -132,16 +141,15 @@ class Releases:
             with self._lock:
                 grown, self._grown = self._grown, None
             self.snapshot = _with_grown(self.snapshot, grown)
-        with self._store.read() as connection:
-            if number(connection, "items") > self.snapshot.revision:
-                changes = item_rows.changes_since(connection, self.snapshot.revision)
-                self.snapshot = _with(self.snapshot, changes)
-            if time.monotonic() - self._counted >= self._popular_pause:
-                before = self.snapshot.counted
-                recommender, counted = count_new(connection, self.snapshot.recommender, self.snapshot.weights, before)
-                if counted > before:
-                    self.snapshot = replace(self.snapshot, recommender=recommender, counted=counted)
-                self._counted = time.monotonic()
+        if number(connection, "items") > self.snapshot.revision:
+            changes = item_rows.changes_since(connection, self.snapshot.revision)
+            self.snapshot = _with(self.snapshot, changes)
+        if time.monotonic() - self._counted >= self._popular_pause:
+            before = self.snapshot.counted
+            recommender, counted = count_new(connection, self.snapshot.recommender, self.snapshot.weights, before)
+            if counted > before:
+                self.snapshot = replace(self.snapshot, recommender=recommender, counted=counted)
+            self._counted = time.monotonic()
         return self.snapshot
 
     def offer(self, grown: Grown) -> None:
@@ -234,16 +242,8 @@ class Releases:
         bundle = Bundle.open(self.folder / stamp, verify=True)
         recommender = _remembering(bundle.recommender(), self._texts)
         import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue, progress=self._progress)
-        own = {item.id: item_rows.content_hash(item) for item in catalogue_items(recommender.catalogue)}
+        changes, revision = changes_from(self._store, bundle.stamp, recommender.catalogue)
         with self._store.read() as connection:
-            revision = number(connection, "items")
-            stored = item_rows.contents(connection)
-            differ = [
-                item_id
-                for item_id, (content, deleted) in stored.items()
-                if (item_id in own if deleted else own.get(item_id) != content)
-            ]
-            changes = item_rows.changes_of(connection, differ)
             weights = Weights.of(bundle.settings.data, bundle.folder)
             removals = number(connection, "removals")
             bare = Snapshot(

@@ -48,8 +48,8 @@ def measure_server(
     """Starts the server over a world, drives it, and says what it did.
 
     Every list is asked for with its whole path: the user's history from the store, towers, retrieval, filters, ranker,
-    diversity, JSON with the items' fields and the trace, and the shown list logged. Users come as often as they have
-    events.
+    diversity, JSON with the items' fields, each scorer's part and the trace, and the shown list logged. Reasons, which
+    a page asks for where it shows them, are not among it. Users come as often as they have events.
 
     Args:
         made: what is served; its store is copied, so that the next run finds it as it was.
@@ -86,7 +86,7 @@ def _driven(
 ) -> dict[str, Any]:
     short = min(seconds, 20.0)
     users, titles = drawn_questions(made, seed)
-    lists = [post("/api/recommend", {"user": user, "k": 10, "diversity": 0.2}) for user in users]
+    lists = [post("/api/recommend", {"user": user, "k": 10, "diversity": 0.2, "explain": False}) for user in users]
     words = [get(f"/api/search?q={urllib.parse.quote(title)}&k=10") for title in titles]
     ready = [get(f"/api/recommend/{user}?n=10&max-age=3600") for user in dict.fromkeys(users[:500])]
     say(f"{rate:g} lists a second for {seconds:g} s")

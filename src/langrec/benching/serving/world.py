@@ -64,6 +64,10 @@ def world(
         folder.mkdir(parents=True)
         _make(folder, items, users, events, seed, told)
         done.write_text(json.dumps({"fill_s": round(time.perf_counter() - started, 1)}), "utf-8")
+    else:
+        from langrec.service.migrating import migrate
+
+        migrate(f"sqlite:///{folder / 'store.db'}")
     fill_s = float(json.loads(done.read_text("utf-8"))["fill_s"])
     return World(folder, folder / "releases", folder / "store.db", items, users, events, fill_s)
 
