@@ -20,6 +20,7 @@ FLOORS = {
     "registry": 1,
     "steps": 1,
     "bounded": 1,
+    "budget": 1,
     "data": 2,
     "evaluation.metrics": 2,
     "lm": 3,

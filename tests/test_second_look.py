@@ -112,3 +112,19 @@ def test_kept_trees_that_are_gone_or_damaged_are_learned_again(tmp_path, harm):
     both = [Bundle.open(folder).manifest["files"] for folder in (first, second)]
     trees = [{name: file for name, file in files.items() if "second/trees" in name} for files in both]
     assert trees[0] == trees[1] != {}
+
+
+def test_without_time_the_trees_are_skipped_and_the_list_is_the_mixs(recommender):
+    from langrec.budget import Budget, Habits, within
+
+    skipped: list[str] = []
+    query = Query(user="u1", history=("i1", "i5", "i9"))
+    late = Budget(Habits({}, skipped.append), until=0.0)
+    with within(late):
+        plain = recommender.recommend([query])[0]
+    assert plain.trace.skipped == ("trees",) and skipped == ["trees"]
+    mix = replace(recommender, fusion=replace(recommender.fusion, reranker=None)).recommend([query])[0]
+    assert plain.ids == mix.ids
+    np.testing.assert_allclose(plain.items.scores, mix.items.scores, rtol=1e-5)
+    whole = recommender.recommend([query])[0]
+    assert whole.trace.skipped == () and np.any(whole.items.columns[RANKER])

@@ -67,7 +67,7 @@ class Budget:
     Attributes:
         habits: how long stages usually take.
         until: time.monotonic() at which the time is over; infinite = never.
-        skipped: stages that were skipped for all of the block.
+        skipped: stages that were skipped, in order.
     """
 
     habits: Habits
@@ -92,9 +92,10 @@ def within(budget: Budget) -> Iterator[Budget]:
         _CURRENT.reset(token)
 
 
-def current() -> Budget | None:
-    """The budget of what is being answered; None where there is none."""
-    return _CURRENT.get()
+def was_skipped(name: str) -> bool:
+    """Whether there was no room for a stage in what is being answered."""
+    budget = _CURRENT.get()
+    return budget is not None and name in budget.skipped
 
 
 @contextmanager
@@ -110,6 +111,7 @@ def stage(name: str) -> Iterator[bool]:
         yield True
         return
     if not budget.has_room(name):
+        budget.skipped.append(name)
         yield False
         return
     started = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from langrec.budget import stage, was_skipped
 from langrec.data.asked import Asked, block_of, number
 from langrec.errors import DataError
 from langrec.explain.account import account, reasons
@@ -197,8 +198,14 @@ class Recommender(State):
         wanted, amount, depth = query.k + query.offset, self.ranking.diversity, self.ranking.candidates
         pool = top_k(np.where(mask & (scores > 0), scores, np.nan), max(wanted, depth if amount > 0 else 0))
         listed = ItemList(pool, scores[pool], scored.columns(pool))
+        skipped = ["trees"] if was_skipped("trees") else []
         if amount > 0:
-            listed = diverse(listed, self._text_vectors(pool), wanted, amount, depth)
+            with stage("diversity") as has_room:
+                if has_room:
+                    listed = diverse(listed, self._text_vectors(pool), wanted, amount, depth)
+                else:
+                    listed = listed.take(np.arange(min(wanted, len(listed))))
+                    skipped.append("diversity")
         found, filled = len(listed), {}
         if found < wanted and not scored.spoken:
             fallback = self._fallback(asked)
@@ -217,7 +224,7 @@ class Recommender(State):
             Stage("select", allowed_, len(listed), 1000 * (done - filtered)),
         )
         filled = {name: count for name, count in filled.items() if count > 0}
-        trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, self.release)
+        trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, self.release, skipped=tuple(skipped))
         answer = Recommendation(self.items.ids.take(listed.nums), listed, trace, level=scored.level)
         return answer if explored is None else self._told(answer, explored, page)
 

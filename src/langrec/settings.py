@@ -428,6 +428,23 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """Time for the stages that an answer can do without: where it is not there they are skipped, told and counted.
+
+    Attributes:
+        total_ms: a request's time from its arrival: no such stage begins that would usually end after it; 0 = no limit.
+        trees_ms: the second look by trees is skipped where it usually takes longer; 0 = no limit, as for all.
+        diversity_ms: the choice of items that differ.
+        reasons_ms: the reasons of a list.
+    """
+
+    total_ms: float = 0.0
+    trees_ms: float = 0.0
+    diversity_ms: float = 0.0
+    reasons_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """The HTTP service.
 
@@ -467,6 +484,7 @@ class ServeSettings:
         max_age: seconds that a user's list may be old where the request does not say (`max-age`); 0 = of now.
         ready_mb: memory of lists as ready bytes, for pages that may be seconds old.
         texts_mb: memory of the vectors of texts that were asked.
+        budget: a section of its own.
     """
 
     host: str = "127.0.0.1"
@@ -502,6 +520,7 @@ class ServeSettings:
     max_age: float = 0.0
     ready_mb: float = 32.0
     texts_mb: float = 16.0
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ In shapes: n items in the catalogue, q queries, h history rows of all queries to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -250,6 +250,7 @@ class Trace:
         unknown: ids of the request that the catalogue does not hold.
         release: the stamp of the bundle that answered.
         explored: ids of the new or rare items that were drawn into the list.
+        skipped: optional stages that were left out because the time for them was over.
     """
 
     reason: str
@@ -259,6 +260,7 @@ class Trace:
     unknown: tuple[str, ...] = ()
     release: str = ""
     explored: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -281,6 +283,10 @@ class Recommendation:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def without_time_for(self, stage: str) -> Recommendation:
+        """The same answer, whose trace says that an optional stage was skipped."""
+        return replace(self, trace=replace(self.trace, skipped=(*self.trace.skipped, stage)))
 
     def __iter__(self) -> Iterator[tuple[str, float]]:
         return zip(self.ids, (float(score) for score in self.items.scores), strict=True)

@@ -182,3 +182,55 @@ def test_the_warm_up_reads_words_and_histories(live):
     before = live.service.stats
     warm(live.service.snapshot.recommender)
     assert before.totals("langrec_impressions_total") == [0], "nobody was shown anything"
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> None:
+    """Makes a function take longer."""
+    original = getattr(module, name)
+
+    def slow(*args: Any, **named: Any) -> Any:
+        threading.Event().wait(seconds)
+        return original(*args, **named)
+
+    monkeypatch.setattr(module, name, slow)
+
+
+def skipped_stages(live: Live) -> dict[str, float]:
+    lines = live.client.get("/metrics").text.splitlines()
+    found = [line.split() for line in lines if line.startswith("langrec_stage_skipped_total{")]
+    return {name.split('"')[1]: float(value) for name, value in found}
+
+
+def test_a_slow_optional_stage_is_skipped_told_and_counted(serve, monkeypatch):
+    from langrec import recommender
+    from langrec.settings import BudgetSettings
+
+    live = serve(budget=BudgetSettings(diversity_ms=40))
+    wait_until(lambda: live.service.is_warm)
+    ask = {"user": "sea-u0", "k": 5, "diversity": 0.5, "explain": False}
+    assert live.send("POST", "/api/recommend", ask)["trace"]["skipped"] == []
+    slowed(monkeypatch, recommender, "diverse", 0.5)
+    live.send("POST", "/api/recommend", {**ask, "k": 6})  # from this one the server learns
+    plain = live.send("POST", "/api/recommend", {**ask, "k": 7})
+    assert plain["trace"]["skipped"] == ["diversity"] and len(plain["items"]) == 7
+    assert skipped_stages(live) == {"diversity": 1}
+    without = live.send("POST", "/api/recommend", {**ask, "k": 7, "diversity": 0})
+    assert [one["id"] for one in plain["items"]] == [one["id"] for one in without["items"]]
+    live.send("POST", "/api/recommend", {**ask, "k": 7})
+    assert skipped_stages(live) == {"diversity": 2}, "a list that lacks a stage is not kept"
+
+
+def test_a_request_whose_time_is_spent_goes_without_reasons(serve, monkeypatch):
+    from langrec.settings import BudgetSettings
+
+    live = serve(budget=BudgetSettings(total_ms=400))
+    wait_until(lambda: live.service.is_warm)
+    ask = {"user": "sea-u0", "k": 5}
+    told = live.send("POST", "/api/recommend", ask)
+    assert all(one["reason"] for one in told["items"]) and told["trace"]["skipped"] == []
+    slowed(monkeypatch, live.service.snapshot.recommender.__class__, "reasons", 2.5)
+    live.send("POST", "/api/recommend", {**ask, "k": 6})
+    plain = live.send("POST", "/api/recommend", {**ask, "k": 7})
+    assert plain["trace"]["skipped"] == ["reasons"] and len(plain["items"]) == 7
+    assert not any(one.get("reason") for one in plain["items"])
+    assert skipped_stages(live) == {"reasons": 1}

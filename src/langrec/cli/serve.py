@@ -171,10 +171,19 @@ def _app_of_workers(releases: Path, whole: Settings, show: Callable[[str, int, i
     finally:
         store.close()
     os.environ[RELEASES_VARIABLE] = str(releases.resolve())
-    for section, values in (("serve", settings), ("store", whole.store)):
-        for field in dataclasses.fields(values):
-            os.environ[f"{ENV_PREFIX}{section}_{field.name}".upper()] = str(getattr(values, field.name))
+    _into_environment(settings, f"{ENV_PREFIX}SERVE_")
+    _into_environment(whole.store, f"{ENV_PREFIX}STORE_")
     return "langrec.service.http:app_from_environment"
+
+
+def _into_environment(section: Any, prefix: str) -> None:
+    """Sets the variables of a section of settings and of those within it."""
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            _into_environment(value, f"{prefix}{field.name}_")
+        else:
+            os.environ[f"{prefix}{field.name}".upper()] = str(value)
 
 
 @contextlib.contextmanager

@@ -84,6 +84,7 @@ class Trace:
     unknown: tuple[str, ...]
     release: str
     explored: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

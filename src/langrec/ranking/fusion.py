@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from langrec.budget import stage
 from langrec.protocols import EventReader, EventRemover, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features, situations_of
 from langrec.ranking.repeats import neutral
@@ -128,8 +129,12 @@ class Fusion:
         weights = self.mix.weights_in(situations_of(block))
         np.multiply(features, weights[:, :, None], out=parts[: len(names)])
         if self.reranker is not None:
-            mixed = np.asarray(parts[:-1].sum(axis=0), dtype=np.float32)
-            parts[-1] = self.reranker.added(names, features, mixed, block, self.text_vectors)
+            with stage("trees") as has_room:
+                if has_room:
+                    mixed = np.asarray(parts[:-1].sum(axis=0), dtype=np.float32)
+                    parts[-1] = self.reranker.added(names, features, mixed, block, self.text_vectors)
+                else:
+                    parts[-1] = 0.0
         if self.fallback in names and not all(name.startswith("popular") for name in names):
             silent = self.silent(signals)
             if silent.any():

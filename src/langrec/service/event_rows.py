@@ -117,9 +117,7 @@ _recent = (
     .order_by(events.c.at.desc(), events.c.seq.desc())
     .limit(sa.bindparam("n"))
 )
-_RECENT_SQLITE = (
-    "SELECT item_id, type, at FROM events WHERE user_id = ? AND at <= ? ORDER BY at DESC, seq DESC LIMIT ?"
-)
+_RECENT_SQLITE = "SELECT item_id, type, at FROM events WHERE user_id = ? AND at <= ? ORDER BY at DESC, seq DESC LIMIT ?"
 
 
 def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[tuple[str, str, int]]:

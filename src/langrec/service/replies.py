@@ -117,6 +117,7 @@ class Trace(BaseModel):
     unknown: list[str] = Field(description="ids that nobody knows", examples=[[]])
     release: Stamp
     explored: list[str] = Field(description="new or rare items that were drawn into the list", examples=[[]])
+    skipped: list[str] = Field(description="optional stages left out for want of time", examples=[[]])
 
 
 class RecommendReply(BaseModel):

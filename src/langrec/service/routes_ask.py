@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Request
 from fastapi import Query as Param
 from starlette.concurrency import run_in_threadpool
 
+from langrec.budget import Budget, stage, within
 from langrec.service import replies, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.bodies import (
@@ -51,14 +53,18 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
         meaning=body.meaning,
         personal=(0.5 if body.history else 0.0) if body.personal is None else body.personal,
     )
+    since = time.monotonic()
     answer = await service.recommend(
         query, history_known=body.history is None, diversity=body.diversity, explore=body.explore
     )
     items = shapes.list_items(answer)
     if body.explain:
         # Not in the scorer's thread: reasons of one list should not hold up the lists of others.
-        reasons = await run_in_threadpool(_reasons, answer)
-        items = [item | {"reason": reason} for item, reason in zip(items, reasons, strict=True)]
+        reasons = await run_in_threadpool(_reasons, answer, service.budget(since))
+        if reasons is None:
+            answer = replace(answer, list=answer.list.without_time_for("reasons"))
+        else:
+            items = [item | {"reason": reason} for item, reason in zip(items, reasons, strict=True)]
     if service.settings.probability if body.probability is None else body.probability:
         chances = answer.snapshot.recommender.probabilities(answer.list)
         items = [item | {"probability": shapes.number(chance)} for item, chance in zip(items, chances, strict=True)]
@@ -208,9 +214,13 @@ async def explain(
     return Answered(await service.call(find))
 
 
-def _reasons(answer: Answer) -> list[dict[str, Any]]:
+def _reasons(answer: Answer, budget: Budget) -> list[dict[str, Any]] | None:
+    """The reasons of a list; None where there is no time for them."""
     recommender = answer.snapshot.recommender
-    return [shapes.reason(recommender, one) for one in recommender.reasons(answer.query, answer.list)]
+    with within(budget), stage("reasons") as has_room:
+        if not has_room:
+            return None
+        return [shapes.reason(recommender, one) for one in recommender.reasons(answer.query, answer.list)]
 
 
 def _listed(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 
 from langrec.bounded import Bounded
+from langrec.budget import STAGES, Budget, Habits, within
 from langrec.encoders.remembered import Held
 from langrec.errors import LangrecError
 from langrec.service import event_rows, tracing
@@ -59,12 +61,14 @@ class _Ask:
     known: bool  # the history comes from the store
     changed: Changes = ()
     traced: Any = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
     work: Callable[[Snapshot, sa.Connection], Any]
     traced: Any = None
+    since: float = 0.0
 
 
 class Service:
@@ -109,6 +113,9 @@ class Service:
             most_waiting=settings.max_queue,
             most_together=settings.max_block,
             seconds=settings.deadline_ms / 1000,
+        )
+        self.habits = Habits(
+            {name: getattr(settings.budget, f"{name}_ms") / 1000 for name in STAGES}, self.stats.skipped
         )
         self.is_warm = False
         self.cold: str | None = None
@@ -194,6 +201,11 @@ class Service:
             history_types=tuple(row[1] for row in rows),
         )
 
+    def budget(self, since: float) -> Budget:
+        """The time of a request that arrived at a moment of time.monotonic()."""
+        total = self.settings.budget.total_ms / 1000
+        return Budget(self.habits, since + total if total > 0 else math.inf)
+
     async def warm_up(self) -> None:
         """Runs a query through every stage; `is_warm` is true from then on, `cold` says what stood in the way."""
         try:
@@ -242,7 +254,7 @@ class Service:
 
     async def _ask(self, job: _Ask | _Call) -> Any:
         try:
-            return await self.batcher.ask(replace(job, traced=self.tracing.here()))
+            return await self.batcher.ask(replace(job, traced=self.tracing.here(), since=time.monotonic()))
         except Busy as busy:
             self.stats.shed.inc()
             if busy.late:
@@ -274,9 +286,11 @@ class Service:
                 except Exception as error:
                     results[i] = error
         read = time.time_ns()
-        for (kind, changed), asked in asks.items():
-            self.stats.block.observe(len(asked))
-            self._answer(kind, changed, asked, snapshot, results)
+        oldest = min(job.since for job in jobs)
+        with within(self.budget(oldest)):
+            for (kind, changed), asked in asks.items():
+                self.stats.block.observe(len(asked))
+                self._answer(kind, changed, asked, snapshot, results)
         self.stats.look_at_caches()
         self.tracing.block([job.traced for job in jobs], results, started, read, time.time_ns())
         return results
@@ -319,7 +333,8 @@ class Service:
         return None if key is None else self.lists.get(key)
 
     def _remember(self, key: tuple[Any, ...] | None, query: Query, found: Recommendation) -> None:
-        if key is not None:
+        # What was left out for want of time must not be missing for half a minute.
+        if key is not None and not found.trace.skipped:
             self.lists.put(key, found, _size(query, found))
 
 

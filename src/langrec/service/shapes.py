@@ -79,6 +79,7 @@ def trace(value: Trace) -> dict[str, Any]:
         "unknown": list(value.unknown),
         "release": value.release,
         "explored": list(value.explored),
+        "skipped": list(value.skipped),
     }
 
 

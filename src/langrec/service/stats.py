@@ -85,6 +85,9 @@ class Stats:
         )
         self.impressions = Counter("langrec_impressions", "Lists shown and logged", registry=self.registry)
         self.lost = Counter("langrec_impressions_lost", "Lists shown that could not be logged", registry=self.registry)
+        self._skipped = Counter(
+            "langrec_stage_skipped", "Optional stages skipped for want of time", ["stage"], registry=self.registry
+        )
         self._caches: dict[str, Cache] = {}
         self._told: dict[str, Counts] = {}
         self._hits, self._misses, self._evictions = (
@@ -138,6 +141,10 @@ class Stats:
             multiprocess_mode="livemax",
         )
         self._stamp = ""
+
+    def skipped(self, stage: str) -> None:
+        """Counts a stage that was skipped."""
+        self._skipped.labels(stage).inc()
 
     def watch(self, name: str, cache: Cache) -> None:
         """Counts what a cache does from now on, under a name."""
