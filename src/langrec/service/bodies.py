@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
@@ -17,7 +17,12 @@ from langrec.types import Condition, Filters
 # A slash within an id of the path (%2F) travels through the router as this private character.
 SLASH = "\ue000"
 NO_TIME = "0001-01-01T00:00:00Z"
-_TIME_HELP = "a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970"
+_TIME_HELP = (
+    "a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970, of the years 1 to 9999"
+)
+_LONGEST = 100 * 366 * 86_400_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OLDEST, _NEWEST = -62_135_596_800_000, 253_402_300_799_999
 
 
 def _clean_text(text: str) -> str:
@@ -26,24 +31,37 @@ def _clean_text(text: str) -> str:
 
 
 def _checked_id(text: str) -> str:
-    text = text.replace(SLASH, "/")
     if not text or len(text) > 1024:
         raise ValueError("an id has from 1 to 1024 characters")
-    if text != _clean_text(text):
-        raise ValueError("an id must be valid Unicode without NUL")
+    if text != _clean_text(text) or SLASH in text:
+        raise ValueError("an id must be valid Unicode without NUL and U+E000")
     return text
 
 
-def clean_json(value: Any) -> Any:
-    """A JSON value that every database takes."""
+def _path_id(text: str) -> str:
+    return _checked_id(text.replace(SLASH, "/"))
+
+
+def clean_json(value: Any, levels: int = 100) -> Any:
+    """A JSON value that every database takes.
+
+    Args:
+        value: as it came.
+        levels: lists and objects within one another at most.
+
+    Raises:
+        ValueError: there are more.
+    """
     if isinstance(value, str):
         return _clean_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, (list, dict)) and levels <= 0:
+        raise ValueError("lists and objects lie within one another deeper than 100 levels")
     if isinstance(value, list):
-        return [clean_json(one) for one in value]
+        return [clean_json(one, levels - 1) for one in value]
     if isinstance(value, dict):
-        return {_clean_text(str(name)): clean_json(one) for name, one in value.items()}
+        return {_clean_text(str(name)): clean_json(one, levels - 1) for name, one in value.items()}
     return value
 
 
@@ -54,9 +72,12 @@ def parse_time(value: Any) -> int:
     if isinstance(value, bool):
         raise ValueError(_TIME_HELP)  # noqa: TRY004 - pydantic makes an answer of a ValueError only
     if isinstance(value, (int, float)) or re.fullmatch(r"-?\d{5,}(\.\d+)?", str(value).strip()):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError(_TIME_HELP) from None
         # Seconds until the year 5138, milliseconds above.
-        return int(number * 1000) if abs(number) < 1e11 else int(number)
+        return _within(number * 1000 if abs(number) < 1e11 else number)
     text = str(value).strip().replace("/", "-")
     # Python reads at most microseconds; Go's clients send nanoseconds.
     text = re.sub(r"(\.\d{6})\d+", r"\1", text)
@@ -64,14 +85,22 @@ def parse_time(value: Any) -> int:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(_TIME_HELP) from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    # Whole numbers all the way: a float of seconds is a millisecond off now and then.
+    return _within(((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1))
+
+
+def _within(at: float) -> int:
+    """The time as a number that every database and every calendar takes."""
+    if not _OLDEST <= at <= _NEWEST:  # NaN too
+        raise ValueError(_TIME_HELP)
+    return int(at)
 
 
 def show_time(at: int) -> str:
     """An ISO 8601 time in UTC; Gorse's zero time where there is none."""
     if at < 0:
         return NO_TIME
-    shown = datetime.fromtimestamp(at / 1000, UTC)
+    shown = _EPOCH + timedelta(milliseconds=at)
     return shown.isoformat(timespec="milliseconds" if at % 1000 else "seconds").replace("+00:00", "Z")
 
 
@@ -85,7 +114,10 @@ def parse_duration(text: str) -> int:
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", text)
     if "".join(number + unit for number, unit in parts) != text or not parts:
         raise DataError(f"write-back-delay: {text!r} is not a duration such as 1h30m", field="write-back-delay")
-    return int(sum(float(number) * units[unit] for number, unit in parts))
+    found = sum(float(number) * units[unit] for number, unit in parts)
+    if found > _LONGEST:
+        raise DataError("write-back-delay: is longer than a hundred years", field="write-back-delay")
+    return int(found)
 
 
 def now_ms() -> int:
@@ -95,23 +127,23 @@ def now_ms() -> int:
 
 Id = Annotated[str, AfterValidator(_checked_id)]
 PathUser = Annotated[
-    str, Path(description="a user's id; write a slash in it as %2F", examples=["ann"]), AfterValidator(_checked_id)
+    str, Path(description="a user's id; write a slash in it as %2F", examples=["ann"]), AfterValidator(_path_id)
 ]
 PathItem = Annotated[
-    str, Path(description="an item's id; write a slash in it as %2F", examples=["m1"]), AfterValidator(_checked_id)
+    str, Path(description="an item's id; write a slash in it as %2F", examples=["m1"]), AfterValidator(_path_id)
 ]
 PathType = Annotated[
     str,
     Path(description="a type of events; write a slash in it as %2F", examples=["click"]),
-    AfterValidator(_checked_id),
+    AfterValidator(_path_id),
 ]
 PathCategory = Annotated[
-    str, Path(description="a category; write a slash in it as %2F", examples=["Comedy"]), AfterValidator(_checked_id)
+    str, Path(description="a category; write a slash in it as %2F", examples=["Comedy"]), AfterValidator(_path_id)
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]
 LooseText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_clean_text)]
 LooseTexts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else value)]
-Json = Annotated[Any, AfterValidator(clean_json)]
+Json = Annotated[Any, AfterValidator(lambda value: clean_json(value))]
 _TIME_SCHEMA = {"anyOf": [{"type": "string", "description": "ISO 8601"}, {"type": "number"}]}
 Time = Annotated[int, BeforeValidator(parse_time), WithJsonSchema(_TIME_SCHEMA | {"description": _TIME_HELP})]
 Count = Annotated[int, Query(ge=0, description="how many at most", examples=[10])]
@@ -212,7 +244,7 @@ class GorseFeedback(_Gorse):
     UserId: Id = Field(examples=["ann"])
     ItemId: Id = Field(examples=["m1"])
     Timestamp: Time = Field(default=-1, examples=["2024-05-01T12:00:00Z"])
-    Value: Annotated[float | None, AfterValidator(clean_json)] = None
+    Value: Annotated[float | None, AfterValidator(lambda value: clean_json(value))] = None
     Comment: LooseText = ""
     EventId: Annotated[
         LooseText, Field(max_length=1024, description="an id of the client's own: sent again, the event counts once")

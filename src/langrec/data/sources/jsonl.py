@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from langrec.data.sources.opening import read_bytes
 from langrec.data.sources.table import Refused, Table
 from langrec.errors import DataError
+
+_CHUNK = 1 << 23
+_DEEP = 32
 
 
 def read_jsonl(path: Path) -> Table:
@@ -45,6 +49,8 @@ def read_jsonl(path: Path) -> Table:
 
 def _read_quickly(data: bytes) -> pl.DataFrame | None:
     """The frame by Polars' parser, where the file is well-formed and flat; None says to look closer."""
+    if _is_deep(data):
+        return None  # Polars' types of objects within objects grow past all memory
     try:
         frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=1000)
     except (pl.exceptions.PolarsError, UnicodeDecodeError):
@@ -53,6 +59,22 @@ def _read_quickly(data: bytes) -> pl.DataFrame | None:
         return None
     # Polars passes over keys that it did not see while it guessed the schema; a file with lines lost is read again.
     return frame if frame.height == sum(bool(line.strip()) for line in io.BytesIO(data)) else None
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether a line has more brackets open at once than a flat object has; brackets in texts count too."""
+    steps = np.zeros(256, dtype=np.int32)
+    steps[list(b"{[")], steps[list(b"}]")] = 1, -1
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _CHUNK) + 1 or len(data)
+        part = np.frombuffer(data, dtype=np.uint8, count=end - start, offset=start)
+        depth = np.concatenate(([0], np.cumsum(steps[part], dtype=np.int32)))
+        lines = np.concatenate(([0], np.flatnonzero(part[:-1] == ord("\n")) + 1))
+        if (np.maximum.reduceat(depth[1:], lines) - depth[lines]).max() > _DEEP:
+            return True
+        start = end
+    return False
 
 
 def _read_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int], list[Refused]]:
@@ -71,6 +93,9 @@ def _read_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int], list[Refu
             text = line.decode("cp1252", "replace")
         try:
             value = json.loads(text)
+            if "\\u" in text:
+                # Half of a surrogate pair is no character: it becomes a question mark.
+                value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError) as error:
             value = _python_literal(text)
             if value is None:
@@ -96,6 +121,8 @@ def _python_literal(text: str) -> Any:
 def _read_array(data: bytes, path: Path) -> tuple[list[dict[str, Any]], list[int], list[Refused]]:
     try:
         values = json.loads(data)
+        if b"\\u" in data:
+            values = json.loads(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error}); write one object a line") from error
     rows = [value for value in values if isinstance(value, dict)]

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from langrec.errors import DataError
 
+# Logs of events shrink to a tenth, the most even ones to a fiftieth. A gzip file can grow a thousandfold.
+_FREE = 64_000_000
+_TIMES = 200
+
 
 def check_readable(path: Path) -> None:
     """Raises DataError where the path is missing, a folder, or may not be read."""
@@ -32,7 +36,7 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
     """The file's content, unpacked where it is gzip; at most `limit` bytes where that is not negative.
 
     Raises:
-        DataError: missing, a folder, not permitted, or a gzip file that is damaged or cut short.
+        DataError: missing, a folder, not permitted, or a gzip file that is damaged, cut short or a bomb.
     """
     check_readable(path)
     if not is_gzip(path):
@@ -40,11 +44,23 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
             return file.read(limit)
     try:
         with gzip.open(path, "rb") as packed:
-            return packed.read(limit)
+            return packed.read(limit) if limit >= 0 else _all_of(packed, path)
     except EOFError as error:
         raise DataError(f"{path}: the gzip file is cut short; copy or download it again") from error
     except (OSError, zlib.error) as error:
         raise DataError(f"{path}: the gzip file is damaged ({error}); copy or download it again") from error
+
+
+def _all_of(packed: gzip.GzipFile, path: Path) -> bytes:
+    """The whole content, unless it grows as only what was made to fill the memory does."""
+    most = max(_FREE, _TIMES * path.stat().st_size)
+    data = packed.read(most + 1)
+    if len(data) > most:
+        raise DataError(
+            f"{path}: unpacks to more than {_TIMES} times its {path.stat().st_size} bytes, as no table does; "
+            "if you trust it, unpack it yourself (gunzip) and give the plain file"
+        )
+    return data
 
 
 def suffixes(path: Path) -> str:
