@@ -7,7 +7,7 @@ TESTS  ?=
 # A file's tests run on one worker, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test fast check format bench browser clean
+.PHONY: demo test fast check format bench soak browser clean
 
 # One environment for everything; it is made anew only when the pins or the project's own needs change.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -40,6 +40,10 @@ format: $(VENV)/.ready-test   ## apply the formatter and the safe lint fixes
 
 bench: $(VENV)/.ready-test    ## every bench; results go to benches/results/
 	for bench in benches/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+soak: $(VENV)/.ready-test     ## faults and load over a long time; figures go to benches/results/soak_*.json
+	for bench in benches/bench_faults.py benches/soak_*.py; do \
+	  if [ -e $$bench ]; then $(BIN)/python $$bench || exit 1; fi; done
 
 browser:                      ## Debian's Chromium for the console's tests, where the user is root
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then echo "chromium is here"; \

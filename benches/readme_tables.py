@@ -1,4 +1,4 @@
-"""Writes the measured tables of README.md and README.zh.md from benches/results/*.json.
+"""Writes the measured tables of README.md, README.zh.md and docs/sizing.md from benches/results/*.json.
 
 `python benches/readme_tables.py` replaces what stands between `<!-- table:NAME -->` and `<!-- /table -->` by what
 results/NAME.json says, and `--check` only looks. A table without its file says so.
@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-PAGES = {"README.md": "en", "README.zh.md": "zh"}
+PAGES = {"README.md": "en", "README.zh.md": "zh", "docs/sizing.md": "en"}
 BLOCK = re.compile(r"(<!-- table:([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
 Rows = list[list[str]]
@@ -104,7 +104,9 @@ def page(text: str, language: str, results: Path = RESULTS) -> str:
 def block(name: str, language: str, results: Path = RESULTS) -> str:
     """The lines of one table, its machine and date below it."""
     say = _words(language)
-    path = results / f"{name}.json"
+    if name == "sizing-index":
+        return indexes_block(sorted(results.glob("index*.json")), say)
+    path = results / f"{SAME.get(name, name)}.json"
     if not path.exists():
         return f"*{say('not measured yet')}*\n"
     result = json.loads(path.read_text("utf-8"))
@@ -221,6 +223,63 @@ def peers_table(result: Result, say: Callable[[str], str]) -> Rows:
     return rows
 
 
+def sizing_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """What one item, user and event take, beside what is there without any."""
+    rows = [["", *(say(name) for name in SIZED.values())]]
+    for part in ("items", "users", "events", "rest"):
+        cells = []
+        for key in SIZED:
+            value = result["per"][part][key]
+            cells.append(_small(value * (1000 if key.endswith("_s") else 1)) if part != "rest" else _rest(key, value))
+        rows.append([say({"rest": "none of them"}.get(part, f"one of the {part}")), *cells])
+    return rows
+
+
+def needs_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """By calculation: shops of ten events an item and one user for five items."""
+    heads = ("release, GB", "store, GB", "a worker's memory, GB", "first import, h", "start, min")
+    rows = [["", *map(say, heads)]]
+    per = result["per"]
+    for items in (1_000_000, 10_000_000, 100_000_000):
+        n = {"items": items, "users": items // 5, "events": items * 10}
+        found = {key: per["rest"][key] + sum(per[part][key] * count for part, count in n.items()) for key in SIZED}
+        shown = f"{n['items'] // 10**6:,} M items, {n['users'] / 1e6:g} M users, {n['events'] // 10**6:,} M events"
+        scaled = (
+            ("release_bytes", 1e9),
+            ("store_bytes", 1e9),
+            ("memory_bytes", 1e9),
+            ("import_s", 3600),
+            ("start_s", 60),
+        )
+        rows.append([shown, *(_small(found[key] / unit) for key, unit in scaled)])
+    return rows
+
+
+def indexes_block(paths: list[Path], say: Callable[[str], str]) -> str:
+    """A line per measured size of the index, with what it takes and finds; a note where none was measured."""
+    found = [json.loads(path.read_text("utf-8")) for path in paths]
+    rows = [["vectors", "kind", "resident bytes an item", "bytes on disk an item", "built in, s", "p50, ms", "p99, ms"]]
+    for one in sorted((one for one in found if "resident_bytes_per_item" in one), key=lambda one: one["items"]):
+        times = [f"{one[key]:g}" if key in one else "" for key in ("p50_ms", "p99_ms")]
+        sizes = [f"{one[key]:,.0f}" for key in ("resident_bytes_per_item", "disk_bytes_per_item", "build_s")]
+        rows.append([f"{one['items']:,} x {one['dim']}", one["kind"], *sizes, *times])
+    if len(rows) == 1:
+        return f"*{say('not measured yet')}*\n"
+    head, *rest = rows
+    return "\n".join([_line(head), _line(["---"] + ["---:"] * (len(head) - 1)), *map(_line, rest), ""])
+
+
+# By figure of results/sizing.json, the head of its column.
+SIZED = {
+    "release_bytes": "release, bytes",
+    "store_bytes": "store (SQLite), bytes",
+    "memory_bytes": "a worker's memory, bytes",
+    "import_s": "first import, ms",
+    "start_s": "start, ms",
+}
+# Tables that are made of another one's file.
+SAME = {"sizing-needs": "sizing"}
+
 TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "evaluate": evaluation_table,
     "sizes": sizes_table,
@@ -229,6 +288,8 @@ TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "serve": serve_table,
     "demo": demo_table,
     "peers": peers_table,
+    "sizing": sizing_table,
+    "sizing-needs": needs_table,
 }
 
 
@@ -252,6 +313,16 @@ def _machine(result: Result, say: Callable[[str], str]) -> str:
     flags = [flag for flag in ("amx_int8", "avx512_vnni", "avx2") if flag in machine.get("flags", [])]
     parts = [machine["cpu"], f"{machine['cores']} {say('cores')}", *flags[:1], f"Python {machine['python']}"]
     return say(", ").join([*parts, machine.get("date") or result["date"]])
+
+
+def _small(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _rest(key: str, value: float) -> str:
+    """What is there without any item, in units that fit."""
+    return f"{value / 1e6:,.0f} MB" if key.endswith("_bytes") else f"{value:.1f} s"
 
 
 def _digits(value: float | None) -> str:

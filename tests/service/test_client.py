@@ -320,3 +320,21 @@ def test_what_a_page_shows_of_the_client_works(live, page, capsys):
         exec(compile(one.replace("http://127.0.0.1:8087", live.url), page, "exec"), {})
     assert "new1" in capsys.readouterr().out or page == "README.md"
     assert live.get("/api/user/u1/feedback")
+
+
+@pytest.mark.slow
+def test_what_the_page_for_those_who_come_from_gorse_writes_can_be_trained_on(live, tmp_path, monkeypatch):
+    """The page reads a server in Gorse's words; here it reads langrec's own, which has the same."""
+    live.send("POST", "/api/item", {"ItemId": "tagged", "Comment": "Tagged", "Labels": ["a", "b"]})
+    text = (Path(__file__).parents[2] / "docs/gorse-migration.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace("http://127.0.0.1:8087", live.url), "gorse-migration.md", "exec"), {})
+    dataset, _ = langrec.load_dataset(tmp_path / "feedback.jsonl", tmp_path / "items.jsonl")
+    assert (len(dataset.users), len(dataset.catalogue.ids), len(dataset.events)) == (40, 49, 240)
+    assert {"description"} <= set(dataset.catalogue.text_fields) and set(dataset.events.type_names) == {
+        "click",
+        "purchase",
+    }
+    first = dataset.catalogue.frame.filter(dataset.catalogue.frame["item_id"] == "sea00").to_dicts()[0]
+    assert first["title"] == "sea ship story 0" and first["categories"] == ["sea", "even"] and first["price"] == 5.0
