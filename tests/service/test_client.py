@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -138,6 +139,9 @@ def test_who_runs_a_server_is_answered(live, client):
     assert client.stats().series and client.metrics().startswith("# HELP")
     assert client.measure().metrics[0].n > 0
     assert client.measured_lists("sea-u0", ["ease", "mix"]).user == "sea-u0"
+    client.delete_item("sea00")
+    client.delete_item("sea01")
+    assert [one.target for one in client.audit(page=1)][:2] == ["sea01", "sea00"]
     assert client.roll_back() == live.old and client.roll_back(live.new) == live.new
 
 
@@ -169,6 +173,23 @@ def test_items_users_and_events_are_written_read_changed_and_deleted(client):
     assert client.delete_user("ann") == 1
     with pytest.raises(NotFound):
         client.user("ann")
+
+
+def test_many_rows_are_written_and_read_in_bulk_and_bad_ones_are_named(live, client):
+    items = [Item(f"bulk{i}", f"Bulk {i}", {"description": "clay"}, ("craft",)) for i in range(5)]
+    found = client.bulk_write([*items, Item("x" * 2000, "too long")], block=3)
+    assert (found.rows, found.refused) == (5, 1)
+    assert found.reasons[0].row == 6 and "1024" in found.reasons[0].reason
+    assert client.bulk_write([User("ann", {"a": 1})]).rows == 1
+    events = [Event("ann", f"bulk{i}", "click", AT, 2.0) for i in range(5)]
+    for _ in range(2):
+        assert client.bulk_write(events, block=2).rows == 5
+    assert len(client.user_feedback("ann")) == 5 and {one.value for one in client.user_feedback("ann")} == {2.0}
+    assert {one.id for one in client.bulk_items()} == {one.id for one in client.items()}
+    assert {one.id: one for one in client.bulk_users()}["ann"] == User("ann", {"a": 1})
+    assert list(client.bulk_feedback())[-5:] == events
+    with pytest.raises(DataError, match="one kind"):
+        client.bulk_write([User("ann"), items[0]])
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "ü 東京", "100%", "a?b#c", "a%2Fb", "+ &="])
@@ -276,13 +297,18 @@ def test_every_route_can_be_called_by_the_client(monkeypatch):
         asked.add((method, url))
         return httpx.Response(599, request=httpx.Request(method, "http://x"))
 
+    @contextlib.contextmanager
+    def stream(self, method, url, **_):
+        yield note(self, method, url)
+
     monkeypatch.setattr(httpx.Client, "request", note)
+    monkeypatch.setattr(httpx.Client, "stream", stream)
     with Client(retries=Retries(most=0)) as client:
         for name, call in inspect.getmembers(client, inspect.ismethod):
             if name.startswith("_") or name == "close":
                 continue
             needed = [one for one in inspect.signature(call).parameters.values() if one.default is one.empty]
-            values = {"items": [Item("i")], "users": [User("u")], "events": [Event("u", "i", "t")]}
+            values = {"items": [Item("i")], "users": [User("u")], "events": [Event("u", "i", "t")], "rows": [Item("i")]}
             arguments = [values.get(one.name, "x") for one in needed]
             if name == "session":
                 arguments = [["i"]]

@@ -67,6 +67,16 @@ def test_events_whose_answer_was_lost_count_once(proxy, client, fault):
     assert {one.value for one in client.user_feedback("ann")} == {3.0}, "another call adds to the values"
 
 
+def test_a_bulk_whose_answer_was_lost_counts_once_and_one_that_breaks_off_is_an_error(proxy, client):
+    proxy.plan.append("drop_after")
+    assert client.bulk_write([Event("ann", f"sea{i:02d}", "buy", AT, 1.0) for i in range(5)]).rows == 5
+    keys = {headers["idempotency-key"] for _, _, headers in proxy.seen}
+    assert len(proxy.seen) == 2 and len(keys) == 1 and len(client.user_feedback("ann")) == 5
+    proxy.plan.append("cut")
+    with pytest.raises(NotReached, match="begin again"):
+        list(client.bulk_feedback())
+
+
 def test_a_program_that_sends_everything_again_under_its_key_counts_once(client):
     events = [Event("ann", f"sea{i:02d}", "buy", AT, 1.0) for i in range(5)]
     for _ in range(2):

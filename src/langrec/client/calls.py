@@ -31,6 +31,7 @@ class Call(Generic[T]):
         kind: what the answer is read as; None gives its text.
         params: of the query; None and empty ones are left out.
         body: sent as JSON; None sends nothing.
+        lines: the body is a list, sent as JSON lines.
         headers: beside those of every call.
         repeatable: doing it twice is the same as doing it once.
         also: statuses that are an answer, not an error.
@@ -41,6 +42,7 @@ class Call(Generic[T]):
     kind: Any
     params: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
+    lines: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     also: tuple[int, ...] = ()
@@ -56,7 +58,9 @@ class Call(Generic[T]):
         """The body's bytes."""
         if self.body is None:
             return None
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        rows = self.body if self.lines else [self.body]
+        texts = [json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in rows]
+        return "\n".join(texts).encode("utf-8", "replace")
 
     def answer(self, status: int, headers: Mapping[str, str], body: bytes, request_id: str) -> T:
         """The value of an answer.
@@ -111,6 +115,28 @@ def blocks(rows: Iterable[T], size: int, key: str | None) -> Iterator[tuple[list
     while block := list(islice(rest, size)):
         yield block, f"{key}-{number}"
         number += 1
+
+
+def row_of(kind: Any, line: str, where: str, request_id: str) -> Any:
+    """A row of JSON lines.
+
+    Raises:
+        BadReply: it is not one.
+    """
+    try:
+        return read(kind, json.loads(line), where)
+    except ValueError as error:
+        said = f"a line of the answer cannot be read: {error}"
+        raise BadReply(said, code="bad_reply", request_id=request_id) from error
+
+
+def bulk_body(row: Item | User | Event, now: datetime) -> tuple[str, dict[str, Any]]:
+    """The bulk that a row belongs to, and the row in the server's words."""
+    if isinstance(row, Item):
+        return "items", item_body(row)
+    if isinstance(row, User):
+        return "users", user_body(row)
+    return "feedback", event_body(row, now)
 
 
 def item_body(item: Item) -> dict[str, Any]:

@@ -235,6 +235,23 @@ class Affected:
     rows: int = named("RowAffected")
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row of a bulk that was not taken: its place in the whole, from 1, and why."""
+
+    row: int = named("Row")
+    reason: str = named("Reason")
+
+
+@dataclass(frozen=True, slots=True)
+class BulkWritten:
+    """What became of a bulk: rows written, rows refused, and some of the refused with their reasons."""
+
+    rows: int = named("RowAffected")
+    refused: int = named("RowRefused")
+    reasons: tuple[RefusedRow, ...] = named("Refused")
+
+
 # ---- looking around ------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +383,28 @@ class ReleaseRow:
     size_bytes: int
     ok: bool
     problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What somebody did; `hash` covers the row and the hash of the row before."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    detail: Any
+    before: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActsPage:
+    """A page of the audit."""
+
+    rows: tuple[Act, ...]
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from langrec.client import replies
 from langrec.client.calls import (
     Call,
     blocks,
+    bulk_body,
     event_body,
     filters_body,
     given,
@@ -23,11 +24,12 @@ from langrec.client.calls import (
     keyed,
     listed,
     path,
+    row_of,
     user_body,
 )
-from langrec.client.errors import NotReached, ServerError
+from langrec.client.errors import NotReached, ServerError, error_of
 from langrec.client.retries import Retries
-from langrec.errors import MissingExtra, SettingsError
+from langrec.errors import DataError, MissingExtra, SettingsError
 from langrec.types import Filters, Item
 
 if TYPE_CHECKING:
@@ -524,6 +526,48 @@ class Client:
         params = {"q": q, "n": k}
         return self._ask(Call("GET", "/api/users/suggest", tuple[replies.SuggestedUser, ...], params))
 
+    # ---- in bulk ---------------------------------------------------------------------------------------------------
+
+    def bulk_write(
+        self, rows: Iterable[Item | replies.User | replies.Event], *, key: str | None = None, block: int = 5000
+    ) -> replies.BulkWritten:
+        """Writes many rows of one kind, what is there is overwritten; bad rows are left out and named.
+
+        Args:
+            rows: items, users, or events; one kind alone.
+            key: of this write, as for `add_feedback`.
+            block: rows of one request; a body must fit into the server's `serve.max_body`.
+        """
+        now, written, refused = datetime.now(UTC), 0, 0
+        reasons: list[replies.RefusedRow] = []
+        sent = 0
+        for some, own in blocks(rows, block, key):
+            named = [bulk_body(one, now) for one in some]
+            kinds = {kind for kind, _ in named}
+            if len(kinds) > 1:
+                raise DataError(f"bulk_write takes rows of one kind, not of {' and '.join(sorted(kinds))}")
+            where = path("api", "bulk", *kinds)
+            call: Call[replies.BulkWritten] = Call(
+                "POST", where, replies.BulkWritten, body=[body for _, body in named], lines=True
+            )
+            found = self._ask(keyed(call, own))
+            written, refused = written + found.rows, refused + found.refused
+            reasons += [replies.RefusedRow(sent + one.row, one.reason) for one in found.reasons]
+            sent += len(some)
+        return replies.BulkWritten(written, refused, tuple(reasons))
+
+    def bulk_users(self) -> Iterator[replies.User]:
+        """All users as one state of the store has them, as they arrive."""
+        yield from self._lines("users", replies.User)
+
+    def bulk_items(self) -> Iterator[replies.StoredItem]:
+        """All items as one state of the store has them, as they arrive."""
+        yield from self._lines("items", replies.StoredItem)
+
+    def bulk_feedback(self) -> Iterator[replies.Event]:
+        """All events as one state of the store has them, in the order of arrival, as they arrive."""
+        yield from self._lines("feedback", replies.Event)
+
     # ---- running a server ------------------------------------------------------------------------------------------
 
     def health(self) -> replies.Health:
@@ -556,6 +600,17 @@ class Client:
         )
         return (self._ask(call)).stamp
 
+    def audit(self, *, page: int = 100) -> Iterator[replies.Act]:
+        """Who did what, newest first, fetched as it is asked for; needs a key of the role admin."""
+        cursor = ""
+        while True:
+            call: Call[replies.ActsPage] = Call("GET", "/api/audit", replies.ActsPage, {"n": page, "cursor": cursor})
+            found = self._ask(call)
+            yield from found.rows
+            cursor = found.cursor
+            if not cursor:
+                return
+
     def measure(self, release: str = "") -> replies.Measure:
         """How good a release's models were measured to be; empty for the one in use."""
         return self._ask(Call("GET", "/api/measure", replies.Measure, {"release": release}))
@@ -571,6 +626,21 @@ class Client:
 
     def _write(self, call: Call[T]) -> T:
         return self._ask(keyed(call, None))
+
+    def _lines(self, kind: str, shape: Any) -> Iterator[Any]:
+        """Rows of a bulk; a connection that is lost in the middle is an error, for the next state is another one."""
+        where, request_id, lost = path("api", "bulk", kind), uuid.uuid4().hex[:16], self._failures
+        headers = {"X-Request-Id": request_id}
+        try:
+            with self._http.stream("GET", where, headers=headers) as answer:
+                if answer.status_code >= 300:
+                    raise error_of(answer.status_code, answer.headers, answer.read(), request_id)
+                for line in answer.iter_lines():
+                    if line:
+                        yield row_of(shape, line, f"GET {where}", request_id)
+        except lost.TransportError as error:
+            said = f"GET {where}: the connection was lost ({_reason(error)}); begin again"
+            raise NotReached(said, code="connection_lost", request_id=request_id) from error
 
     def _ask(self, call: Call[T]) -> T:
         """The answer, after as many tries as it takes and the retries allow."""
@@ -597,7 +667,7 @@ class Client:
             # A program that traces itself sees the server's part of its trace.
             sys.modules["opentelemetry.propagate"].inject(headers)
         if call.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = "application/x-ndjson" if call.lines else "application/json"
         lost = self._failures
         try:
             answer = self._http.request(
