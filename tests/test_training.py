@@ -14,7 +14,7 @@ from langrec.bundle import Bundle, releases
 from langrec.choosing import choose, fit, ndcg_at_10
 from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
-from langrec.data.splits import split_events
+from langrec.data.splits import Split, split_events
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation.protocol import next_item
 from langrec.settings import EncoderSettings, IdTowerSettings, SplitSettings, TextTowerSettings
@@ -364,6 +364,22 @@ def test_one_question_is_asked_of_the_other_splits(tmp_path):
         first, second = evaluate_models(dataset(), chosen_by, steps=tmp_path)
         assert first.protocol["question"] == "next item"
         assert second is None
+
+
+def test_parts_that_the_data_names_itself_are_measured_on(tmp_path):
+    own, data = settings(tmp_path, scorers=("popular", "itemknn")), dataset()
+    cut = split_events(data.events, len(data.users), own.split)
+    by_time, _ = evaluate_models(data, own, steps=tmp_path)
+    first, second = evaluate_models(data, own, split=Split(cut.train, cut.valid, cut.test, "given"), steps=tmp_path)
+    assert second is None and (first.protocol["split"], first.protocol["valid_from"]) == ("given", None)
+    for name in ("popular", "itemknn", "mix"):
+        assert first.value(name, "ndcg@10") == pytest.approx(by_time.value(name, "ndcg@10"), abs=1e-9)
+    # Other parts of the same log under the same settings: nothing that was chosen on the first ones is taken over.
+    before = {path.name for path in tmp_path.glob("*.json")}
+    other = Split(cut.train, cut.test, cut.valid, "given")
+    evaluate_models(data, own, split=other, steps=tmp_path)
+    made = {path.name.rpartition("-")[0] for path in tmp_path.glob("*.json") if path.name not in before}
+    assert {"tune-popular", "tune-itemknn", "mix"} <= made
 
 
 @pytest.mark.parametrize("names", [("ease",), ("vectors", "popular_decayed"), ("bm25", "mix")])

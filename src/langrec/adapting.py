@@ -7,6 +7,7 @@ seen. Each finished step is kept under a hash of its inputs; an interrupted one 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import shutil
 import time
@@ -140,7 +141,7 @@ def _adapted(
         "adapt": to_dict(own),
         "fields": settings.encoder.fields,
         "data": dataset.hash(),
-        "split": to_dict(settings.split),
+        "events": hashlib.sha256(events.rows.tobytes()).hexdigest(),
     }
     place = _place(kept, "adapt", key)
     # Vectors are called after their model's folder.

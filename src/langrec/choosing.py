@@ -112,6 +112,7 @@ def choose(
         "texts": _texts_hash(reading.texts),
         "split": to_dict(settings.split),
         "encoders": reading.identities,
+        **({"parts": split.hash()} if split.kind == "given" else {}),
     }
     questions = next_item(
         split.train, split.valid, len(dataset.users), settings.ranking.tune_questions, settings.ranking.seed

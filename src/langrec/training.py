@@ -124,6 +124,7 @@ def evaluate_models(
     settings: Settings,
     models: Iterable[str] = (),
     *,
+    split: Split | None = None,
     progress: Progress | None = None,
     steps: Path | None = None,
 ) -> tuple[Report, Report | None]:
@@ -133,6 +134,7 @@ def evaluate_models(
         models: scorer names and `mix`; empty = all scorers of the settings and the mix. A scorer's numbers do not
             depend on what else is named; one that the settings do not hold joins the mix. With the text tower come
             its controls (`evaluate.controls`), and with both towers their headroom.
+        split: parts that the data names itself, of the kind `given`; None divides the log as the settings say.
 
     Raises:
         DataError: the events cannot be split, or the test holds no question.
@@ -151,7 +153,7 @@ def evaluate_models(
     retrieval = dataclasses.replace(settings.retrieval, scorers=tuple(dict.fromkeys((*fitted, *wanted))))
     settings = dataclasses.replace(settings, retrieval=retrieval)
     check(settings)
-    split = split_events(dataset.events, len(dataset.users), settings.split)
+    split = split or split_events(dataset.events, len(dataset.users), settings.split)
     reading = read_texts(dataset, settings, told, split.train, steps)
     chosen = choose(dataset, split, reading, settings, told, steps, mix=MIX in names)
     told("fit for the test", 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,7 @@ class Split:
         train: what models are fitted on.
         valid: what settings are chosen on.
         test: what is reported.
-        kind: time, loo or user.
+        kind: time, loo, user, or given where the data names the parts itself.
         valid_from: epoch milliseconds from which events are validation, None unless `kind` is time.
         test_from: epoch milliseconds from which events are test, None unless `kind` is time.
         leaks: what this split lets training know that a running system could not; empty = nothing.
@@ -36,10 +37,17 @@ class Split:
     train: Events
     valid: Events
     test: Events
-    kind: Literal["time", "loo", "user"]
+    kind: Literal["time", "loo", "user", "given"]
     valid_from: int | None = None
     test_from: int | None = None
     leaks: str = ""
+
+    def hash(self) -> str:
+        """sha256 of which event is in which part, in a log that is known."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.valid, self.test):
+            digest.update(len(part).to_bytes(8, "little") + part.rows.tobytes())
+        return digest.hexdigest()
 
 
 def split_events(events: Events, n_users: int, settings: SplitSettings | None = None) -> Split:
