@@ -72,8 +72,8 @@ def index(
     import numpy as np
 
     from langrec.errors import SettingsError
-    from langrec.retrieval.indexes.measure import measure, recall_on, write_vectors
-    from langrec.retrieval.indexes.mixture import Mixture
+    from langrec.retrieval.indexes.measure import measure, nearest_cosines, recall_on, write_vectors
+    from langrec.retrieval.indexes.mixture import Mixture, projected
 
     if peer not in ("auto", "none", "usearch", "hnswlib"):
         raise SettingsError(f"--peer {peer}: is not usearch, hnswlib, none or auto", field="peer")
@@ -87,6 +87,8 @@ def index(
         told("fit")
         mixture = Mixture.fit(real, dim, rng)
         figures: dict[str, Any] = {"like": named, "components": len(mixture.means)}
+        alike = {"real": projected(real, dim), "drawn": mixture.items(len(real), rng)}
+        figures["nearest_cosines"] = {name: nearest_cosines(rows, rng) for name, rows in alike.items()}
         figures["real"] = recall_on(real, settings.index, rng, told)
         vectors = write_vectors(mixture, items, place / "vectors.npy", rng, told)
         queries = mixture.queries(2000, rng)
@@ -158,6 +160,8 @@ def _show(figures: dict[str, Any]) -> None:
     print(f"resident    {figures['resident_bytes_per_item']} bytes an item beside the mapped vectors")
     print(f"on disk     {figures['disk_bytes_per_item']} bytes an item")
     print(f"recall      @10 {figures['recall@10']:.4f}  @100 {figures['recall@100']:.4f}")
+    near = figures["nearest_cosines"]
+    print(f"alike       cosines to the 1st, 10th, 100th neighbour: real {near['real']}, drawn {near['drawn']}")
     print(f"real        {real['items']:,} as they are: @10 {real['recall@10']:.4f}  @100 {real['recall@100']:.4f}")
     print(
         f"search 100  p50 {figures['p50_ms']} ms  p99 {figures['p99_ms']} ms  {figures['per_s']:,} a second on a core"

@@ -29,10 +29,10 @@ MEASURED = (10, 100, 1000)
 QUERIES = 200
 # Asked for beyond the recall that was wanted, since the queries that it is measured with are only a sample.
 MARGIN = 0.005
-# A filter that keeps at most this share is answered exactly, from the kept rows themselves.
+# A filter that keeps at most this share is answered exactly, from the kept rows themselves; so is one that keeps more,
+# where that is cheaper: scoring a row in place takes as long as passing over so many codes (docs/decisions).
 EXACT_SHARE = 0.01
-# What one kept row costs that way, against one code of a list: measured in benches/bench_index.py.
-ROW_COST = 3.0
+ROW_COST = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ class IVFIndex:
         n_kept = len(self.base) if allowed is None else int(np.count_nonzero(allowed[: self.base.width]))
         if not n_kept:
             return blank(len(vectors), 0)
-        wide = k * len(self.base) / n_kept  # the k best of the kept are about so many of all
+        wide = k * max(1.0, len(self.base) / n_kept)  # the k best of the kept are about so many of all
         codes = self._probe(wide) * len(self.base) / self.lists.count
         if n_kept <= EXACT_SHARE * len(self.base) or ROW_COST * n_kept <= codes:
             return self._gathered(vectors, k, allowed)
