@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -64,6 +66,28 @@ def test_as_few_lists_are_looked_into_as_the_wanted_recall_takes(rows, tmp_path)
         assert said["recall"] == index.measured
         assert [tuple(pair) for pair in said["probes"]] == list(index.probes) == list(load_index(tmp_path).probes)
     assert build_index(rows, IndexSettings(kind="ivf", nprobe=3, threads=1)).probes == ((10, 3), (100, 3), (1000, 3))
+
+
+@needs("faiss", "index")
+def test_one_query_keeps_to_one_thread(tmp_path, rows):
+    """Also where every core is on offer, and with items that came since."""
+    build_index(rows, IndexSettings(kind="ivf", threads=1)).save(tmp_path)
+    code = f"""
+import os, time
+import numpy as np
+from pathlib import Path
+from langrec.retrieval.indexes.build import load_index
+rows = np.load({str(tmp_path / "vectors.npy")!r})
+index = load_index(Path({str(tmp_path)!r})).with_items(np.arange(4000, 7000, dtype=np.int32), rows[:3000])
+index.search(rows[:1], 100)
+every, own = time.process_time(), time.thread_time()
+for row in rows[:300]:
+    index.search(row[None], 100)
+print((time.process_time() - every) / (time.thread_time() - own))
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert float(out.stdout) < 1.2
 
 
 @needs("faiss", "index")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from langrec.retrieval.indexes.bits import Bits, holds, with_numbers
 from langrec.retrieval.indexes.files import put
 from langrec.types import FloatMatrix, IntMatrix, IntVector, Mask
 
+Products = Callable[[FloatMatrix, FloatMatrix], FloatMatrix]
+
 
 class _Log:
     """Rows that several states of an index read, each up to its own count; only the newest state appends."""
@@ -23,6 +26,10 @@ class _Log:
         self.vectors = np.empty((room, dim), dtype=np.float32)
         self.used = 0
         self.lock = threading.Lock()
+
+
+def _matrix_product(queries: FloatMatrix, rows: FloatMatrix) -> FloatMatrix:
+    return queries @ rows.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +96,21 @@ class Changes:
         own.used = len(nums) + m
         return own, np.ones(len(nums), dtype=np.bool_)
 
-    def search(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:
-        """(q, k) numbers and scores of the overlay alone, as lists to be joined."""
+    def search(
+        self, vectors: FloatMatrix, k: int, allowed: Mask | None, products: Products = _matrix_product
+    ) -> tuple[IntMatrix, FloatMatrix]:
+        """(q, k) numbers and scores of the overlay alone, as lists to be joined.
+
+        Args:
+            products: (q, m) of the queries with the overlay's rows; NumPy's takes as many threads as it likes.
+        """
         count = len(self.live)
         found = blank(len(vectors), min(k, self.n_live))
         if not found[0].size:
             return found
         nums = self._log.nums[:count]
         dead = ~self.live if allowed is None else ~(self.live & chosen(allowed, nums))
-        scores = vectors @ self._log.vectors[:count].T
+        scores = products(vectors, self._log.vectors[:count])
         scores[:, dead] = NOTHING
         for i, row in enumerate(scores):
             which, values = best(row, nums, found[0].shape[1])

@@ -130,7 +130,7 @@ class IVFIndex:
     def _search(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:
         found = self._in_base(vectors, min(k, len(self)), allowed)
         if self.changes.n_live:
-            found = joined(found, self.changes.search(vectors, k, allowed), k)
+            found = joined(found, self.changes.search(vectors, k, allowed, lists.all_products), k)
         return finished(found, k)
 
     def _in_base(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:

@@ -151,6 +151,16 @@ def products(query: FloatMatrix, vectors: FloatMatrix, rows: LongVector) -> Floa
     return scores
 
 
+def all_products(queries: FloatMatrix, rows: FloatMatrix) -> FloatMatrix:
+    """(q, m) inner products on this thread alone; NumPy would wake every core for one query."""
+    faiss = library()
+    scores = np.empty((len(queries), len(rows)), dtype=np.float32)
+    if scores.size:
+        for query, out in zip(queries, scores, strict=True):
+            faiss.fvec_inner_products_ny(*(faiss.swig_ptr(array) for array in (out, query, rows)), *rows.shape[::-1])
+    return scores
+
+
 def _rows(base: Base, most: int, rng: np.random.Generator) -> FloatMatrix:
     """At most so many rows of a base, drawn without looking twice at one."""
     if len(base) <= most:
