@@ -70,6 +70,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
         say: where the console's address is printed; None = standard output.
 
     Raises:
+        StoreError: another server uses the same SQLite file.
         SettingsError: the port is taken, or others can reach the address and there are no keys.
         BundleError: there is no sound release.
     """
@@ -77,6 +78,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
 
     from langrec.service import keeping
     from langrec.service.http import calm_threads_of, create_app, start_log
+    from langrec.service.lease import only_server
 
     chosen = settings.serve
     if chosen.workers < 1:
@@ -85,27 +87,28 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     tls = tls_of(chosen)
     _check_port(chosen)
     start_log()
-    with _progress() as show:
-        if chosen.workers == 1:
-            app: Any = create_app(releases, chosen, keeping=settings.store, progress=show)
-            calm_threads_of(app)
-        else:
-            app = _app_of_workers(releases, settings, show)
-    print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
-    with _ending_well(), _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
-        uvicorn.run(
-            app,
-            factory=isinstance(app, str),
-            host=chosen.host,
-            port=chosen.port,
-            workers=chosen.workers,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=chosen.stop_seconds,
-            timeout_worker_healthcheck=60,
-            **tls,
-        )
+    with only_server(chosen.store):
+        with _progress() as show:
+            if chosen.workers == 1:
+                app: Any = create_app(releases, chosen, keeping=settings.store, progress=show)
+                calm_threads_of(app)
+            else:
+                app = _app_of_workers(releases, settings, show)
+        print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
+        with _ending_well(), _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
+            uvicorn.run(
+                app,
+                factory=isinstance(app, str),
+                host=chosen.host,
+                port=chosen.port,
+                workers=chosen.workers,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=chosen.stop_seconds,
+                timeout_worker_healthcheck=60,
+                **tls,
+            )
 
 
 def address(settings: ServeSettings) -> str:

@@ -117,6 +117,7 @@ class Service:
         self.habits = Habits(
             {name: getattr(settings.budget, f"{name}_ms") / 1000 for name in STAGES}, self.stats.skipped
         )
+        self._latest = 0
         self.is_warm = False
         self.cold: str | None = None
 
@@ -183,7 +184,7 @@ class Service:
 
     def known_history(self, query: Query, connection: sa.Connection) -> Query:
         """The query with the user's newest events as its history; a user without events is a new visitor."""
-        now = int(time.time() * 1000) if query.at is None else int(query.at.timestamp() * 1000)
+        now = self._now() if query.at is None else int(query.at.timestamp() * 1000)
         assert query.user is not None
         rows = event_rows.recent(connection, query.user, self.settings.history, now)[::-1]
         if not rows:
@@ -229,6 +230,11 @@ class Service:
         """Notes that a kept list is shown again."""
         if shown.items != "[]":
             self.shown.note(shown, request_id)
+
+    def _now(self) -> int:
+        """The latest time that the clock has shown: one that is set back takes nothing out of anybody's history."""
+        self._latest = max(self._latest, int(time.time() * 1000))
+        return self._latest
 
     async def run(self) -> None:
         """Shares the statistics and keeps the linear models in step until it is cancelled."""

@@ -72,8 +72,9 @@ class Store:
         try:
             # PostgreSQL would show every statement the newest state; a SQLite transaction sees one in any case.
             one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-            self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32, **one_state)
-            self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2)
+            kept = {} if self.is_sqlite else _kept_alive(parsed)
+            self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32, **one_state, **kept)
+            self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2, **kept)
             if self.is_sqlite:
                 _tune_sqlite(self._reader, "BEGIN")
                 _tune_sqlite(self._writer, "BEGIN IMMEDIATE")
@@ -110,7 +111,7 @@ class Store:
             with self._reader.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.shown}: reading failed ({_reason(error)})") from error
+            raise self.failure("reading", error) from error
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -120,7 +121,15 @@ class Store:
                 self._take_turn(connection)
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.shown}: writing failed ({_reason(error)})") from error
+            raise self.failure("writing", error) from error
+
+    def failure(self, what: str, error: Exception) -> StoreError:
+        """What a caller is told of a database's error."""
+        reason = _reason(error)
+        way = ""
+        if any(sign in reason.lower() for sign in _FULL):
+            way = "; free some space: what was acknowledged is there, and writing goes on by itself"
+        return StoreError(f"{self.shown}: {what} failed ({reason}){way}")
 
     def run_alone(self, statement: str) -> None:
         """Runs a statement that no transaction may hold, such as VACUUM."""
@@ -232,6 +241,22 @@ def number(connection: sa.Connection, name: str) -> int:
     """A counter's value, 0 where nothing moved it yet."""
     return int(connection.execute(_number_of, {"name": name}).scalar() or 0)
 
+
+def in_transaction(connection: sa.Connection) -> bool:
+    """Whether the transaction is still open: SQLite ends one by itself where the disk is full."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.in_transaction) if connection.dialect.name == "sqlite" else not driver.closed
+
+
+def _kept_alive(url: sa.URL) -> dict[str, Any]:
+    """A server that went away is noticed within seconds, and one that is back is found again."""
+    told = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+    told |= {"tcp_user_timeout": 20_000}
+    return {"pool_pre_ping": True, "connect_args": {name: v for name, v in told.items() if name not in url.query}}
+
+
+# How databases say that a disk is full.
+_FULL = ("disk is full", "no space left", "disk full")
 
 # A log that grew under load is cut to this size when it has been written back.
 LIMITS = ("journal_size_limit=67108864",)

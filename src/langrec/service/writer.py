@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from langrec.errors import StoreError
 from langrec.service.event_rows import Event, put_events
 from langrec.service.once import RequestKey, new_request
-from langrec.service.store import Store
+from langrec.service.store import Store, in_transaction
 
 T = TypeVar("T")
 
@@ -107,15 +108,25 @@ class Writer:
             with self._store.write() as connection:
                 for group in _joined(jobs):
                     outcomes.extend(_done(connection, group))
+                if not in_transaction(connection):
+                    raise _ended(outcomes)
         except Exception as error:
             for job in jobs:
                 job.done.set_exception(error)
             return
         for job, result, failure in outcomes:
-            if failure is not None:
+            if isinstance(failure, SQLAlchemyError):
+                job.done.set_exception(self._store.failure("writing", failure))
+            elif failure is not None:
                 job.done.set_exception(failure)
             else:
                 job.done.set_result(result)
+
+
+def _ended(outcomes: Sequence[tuple[_Job, Any, BaseException | None]]) -> BaseException:
+    """Why the database ended the transaction: nothing of it stands."""
+    found = (failure for _, _, failure in outcomes if isinstance(failure, SQLAlchemyError))
+    return next(found, StoreError("the database ended the transaction; nothing was written"))
 
 
 def _joined(jobs: Sequence[_Job]) -> list[list[_Job]]:
@@ -131,6 +142,8 @@ def _joined(jobs: Sequence[_Job]) -> list[list[_Job]]:
 
 def _done(connection: sa.Connection, group: Sequence[_Job]) -> list[tuple[_Job, Any, BaseException | None]]:
     """Does one job, or the events of several at once; what fails is undone."""
+    if not in_transaction(connection):
+        return [(job, None, StoreError("not written: the database ended the transaction")) for job in group]
     try:
         with connection.begin_nested():
             if group[0].log:
@@ -140,6 +153,6 @@ def _done(connection: sa.Connection, group: Sequence[_Job]) -> list[tuple[_Job, 
                 return [(job, len(job.log), None) for job in group]
             return [(group[0], group[0].work(connection), None)]
     except Exception as error:  # the caller gets it; the others of the batch go on
-        if len(group) == 1:
-            return [(group[0], None, error)]
+        if len(group) == 1 or not in_transaction(connection):
+            return [(job, None, error) for job in group]
         return [outcome for job in group for outcome in _done(connection, [job])]
