@@ -1,4 +1,4 @@
-"""Faults of the store: gone and back, slow, full, taken twice, under a clock that jumps. No acknowledged write is lost."""
+"""Faults of the store: gone and back, slow, full, taken twice, a clock that jumps. No acknowledged write is lost."""
 
 from __future__ import annotations
 
