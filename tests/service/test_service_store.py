@@ -217,3 +217,26 @@ def test_a_store_that_cannot_be_opened_says_which(tmp_path):
     (tmp_path / "text.db").write_text("this is no database, but long enough to be read as one\n" * 100)
     with pytest.raises(StoreError, match=r"text\.db"):
         Store(f"sqlite:///{tmp_path / 'text.db'}")
+
+
+def test_the_history_of_requests_is_that_of_the_log_whatever_times_are_equal(store):
+    log = [Event("u", f"i{i}", "click", [5, 1, 5, 9, 5, 1, 7, 5][i % 8]) for i in range(40)]
+    log += [Event("v", f"i{i}", "click", i) for i in range(30)] + [Event("w", f"i{i}", "click", 3) for i in range(9)]
+    with store.write() as connection:
+        event_rows.put_events(connection, log, overwrite=True)
+    with store.read() as connection:
+        for user in ("u", "v", "w", "nobody"):
+            for n in (1, 2, 5, 8, 9, 15, 29, 40, 100):
+                for now in (0, 4, 5, 10**15):
+                    whole = [row[:3] for row in event_rows.history(connection, user, n, now)]
+                    assert [tuple(row[:3]) for row in event_rows.recent(connection, user, n, now)] == whole
+
+
+def test_a_history_that_cannot_be_read_is_the_stores_error(store):
+    if not store.is_sqlite:
+        pytest.skip("of SQLite's own way")
+    with pytest.raises(StoreError, match="history"), store.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE events RENAME TO gone")
+        event_rows.recent(connection, "u", 10, 10)
+    with store.read() as connection:
+        assert event_rows.recent(connection, "u", 10, 10) == [], "and the store is as it was"

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from langrec.errors import StoreError
 from langrec.service.item_rows import add_missing
 from langrec.service.once import new_events
 from langrec.service.schema import events, items, removed_events, users
@@ -117,16 +118,23 @@ _recent = (
     .order_by(events.c.at.desc(), events.c.seq.desc())
     .limit(sa.bindparam("n"))
 )
-_RECENT_SQLITE = "SELECT item_id, type, at FROM events WHERE user_id = ? AND at <= ? ORDER BY at DESC, seq DESC LIMIT ?"
+_RECENT_SQLITE = "SELECT item_id, type, at, seq FROM events WHERE user_id = ? AND at <= ? ORDER BY at DESC LIMIT ?"
 
 
-def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[tuple[str, str, int]]:
-    """The user's newest n events up to now as (item, type, at), newest first: `history` for every request."""
+def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[tuple[Any, ...]]:
+    """The user's newest n events up to now as (item, type, at, ...), newest first: `history` for every request."""
     if connection.dialect.name == "sqlite":
-        # Past SQLAlchemy, which fetches row by row: two hundred rows would cost a millisecond.
+        # Past SQLAlchemy, which fetches row by row: two hundred rows would cost a millisecond. And without the order of
+        # arrival, which no index has: it decides among equal times alone, and they are few or none.
         driver: Any = connection.connection.driver_connection
-        rows: Sequence[tuple[str, str, int]] = driver.execute(_RECENT_SQLITE, (user, now, n)).fetchall()
-        return rows
+        try:
+            rows: list[tuple[Any, ...]] = driver.execute(_RECENT_SQLITE, (user, now, n + 1)).fetchall()
+        except driver.Error as error:
+            raise StoreError(f"the store: a history cannot be read ({error})") from error
+        if len({row[2] for row in rows}) == len(rows):
+            return rows[:n]
+        if len(rows) <= n or rows[n - 1][2] != rows[n][2]:
+            return sorted(rows[:n], key=lambda row: (row[2], row[3]), reverse=True)
     return [(row[0], row[1], row[2]) for row in connection.execute(_recent, {"user": user, "now": now, "n": n}).all()]
 
 
