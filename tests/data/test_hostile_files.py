@@ -72,3 +72,13 @@ def test_a_gzip_file_of_an_even_log_is_read(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"cut short|damaged"):
         read_bytes(path)
+
+
+def test_a_parquet_file_with_a_damaged_page_is_refused(tmp_path):
+    path = tmp_path / "events.parquet"
+    whole = hostile.parquet(2000)
+    refused = 0
+    for place in range(4, 260):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        refused += read(path) != "read"
+    assert refused > 50

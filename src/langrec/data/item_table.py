@@ -33,6 +33,9 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
             f"{table.path}: no item column among: {found}; call it item_id (docs/data-formats.md lists the names)",
             field="item",
         )
+    table = table.with_single(
+        [roles[role] for role in ("item", "price", "at", "release_year", "hidden") if role in roles]
+    )
     frame = _identified(table, roles["item"], ledger)
     standard: dict[str, pl.Series] = {"item_id": frame["item_id"]}
     title = roles.get("title")

@@ -74,6 +74,7 @@ def read_log(table: Table, default_type: str) -> Log:
                 f"{table.path}: no {role} column among: {found}; call it {example} (see docs/data-formats.md)",
                 field=role,
             )
+    table = table.with_single(set(roles.values()))
     frame = table.frame
     users, user_ids = number(frame[roles["user"]])
     items, item_ids = number(frame[roles["item"]])

@@ -35,7 +35,7 @@ def to_millis(column: pl.Series) -> pl.Series:
 
 def _from_number(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
-        column = column.fill_nan(None)
+        column = column.set(~column.is_finite(), None)
     sample = column.gather_every(max(1, len(column) // 10_000))
     middle = sample.filter(sample > 0).median()
     size = float(middle) if isinstance(middle, (int, float)) else 0.0

@@ -53,7 +53,7 @@ def _read_quickly(data: bytes) -> pl.DataFrame | None:
         return None  # Polars' types of objects within objects grow past all memory
     try:
         frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=1000)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError):
         return None
     if any(dtype.is_nested() or dtype == pl.Null for dtype in frame.dtypes):
         return None

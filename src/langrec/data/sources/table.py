@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -38,8 +38,22 @@ class Table:
     refused: Sequence[Refused] = ()
     notes: Sequence[str] = field(default_factory=tuple)
 
+    def with_single(self, names: Collection[str]) -> Table:
+        """The table whose columns of these names hold one value a row; lists become their parts with spaces between."""
+        nested = [name for name in names if self.frame.schema[name].is_nested()]
+        if not nested:
+            return self
+        columns = [_single(self.frame[name]) for name in nested]
+        return replace(self, frame=self.frame.with_columns(columns))
+
     def row_numbers(self) -> pl.Series:
         """(height,) Int64 0-based data rows."""
         if self.rows is not None:
             return self.rows.cast(pl.Int64)
         return pl.int_range(self.frame.height, dtype=pl.Int64, eager=True).alias("row")
+
+
+def _single(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.List(pl.String):
+        return column.list.drop_nulls().list.join(" ")
+    return pl.Series(column.name, [None if value is None else str(value) for value in column.to_list()], pl.String)

@@ -43,9 +43,10 @@ def read_table(path: Path, keep: Keep | None = None) -> Table:
 
 def _read_parquet(path: Path, keep: Keep | None) -> Table:
     try:
+        # A damaged page makes Polars panic, which is no Exception.
         names = list(pl.read_parquet_schema(path))
         frame = pl.read_parquet(path, columns=keep(names) if keep else None)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable Parquet file ({reason}); write it again") from error
     return Table(path, frame, "parquet")
