@@ -38,11 +38,12 @@ format: $(VENV)/.ready-test   ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff format src tests benches deploy
 	$(BIN)/ruff check --fix src tests benches deploy
 
-bench: $(VENV)/.ready-test    ## every bench; results go to benches/results/
-	for bench in benches/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+bench: $(VENV)/.ready-test    ## every bench but those of `make soak`; results go to benches/results/
+	for bench in benches/bench_*.py; do \
+	  case $$bench in *_faults.py|*_soak.py) ;; *) $(BIN)/python $$bench || exit 1;; esac; done
 
 soak: $(VENV)/.ready-test     ## faults and load over a long time; figures go to benches/results/soak_*.json
-	for bench in benches/bench_faults.py benches/soak_*.py; do \
+	for bench in benches/bench_*_faults.py benches/bench_faults.py benches/bench_soak.py; do \
 	  if [ -e $$bench ]; then $(BIN)/python $$bench || exit 1; fi; done
 
 browser:                      ## Debian's Chromium for the console's tests, where the user is root

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import inspect
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from langrec.client import (
     shape,
 )
 from langrec.client.replies import Event, User
-from langrec.errors import DataError, SettingsError
+from langrec.errors import DataError, MissingExtra, SettingsError
 from langrec.service import openapi
 from langrec.service.http import document
 from langrec.types import Condition, Filters, Item
@@ -240,6 +241,13 @@ def test_what_cannot_be_right_is_said_before_anything_is_sent(reader):
         Client("localhost:8087")
     with pytest.raises(SettingsError, match="most"):
         Retries(most=-1)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_without_httpx_the_line_that_installs_it_is_named(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'langrec\[client\]'"):
+        kind()
 
 
 def test_a_server_that_is_not_there_is_named():

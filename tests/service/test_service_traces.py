@@ -15,7 +15,7 @@ from live_server import Process, wait_until
 
 from langrec.client import Client
 from langrec.client.replies import Event
-from langrec.errors import SettingsError
+from langrec.errors import MissingExtra, SettingsError
 from langrec.service import tracing
 from langrec.service.tracing import Tracing, tracing_from
 
@@ -173,6 +173,12 @@ def test_a_variable_that_cannot_be_followed_is_an_error():
         tracing_from({"OTEL_TRACES_EXPORTER": "zipkin"})
     with pytest.raises(SettingsError, match="http/protobuf"):
         tracing_from({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+
+
+def test_traces_that_are_wanted_without_the_extra_name_the_line_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'langrec\[otel\]'"):
+        tracing_from({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
 
 
 @pytest.mark.slow
