@@ -46,7 +46,7 @@ def test_users_are_written_read_paged_and_deleted(client: Same):
         if not cursor:
             break
     assert seen == sorted(set(seen)) and len(seen) == 43
-    assert client.delete_user("ann") == {"RowAffected": 1}
+    assert client.delete_user("ann")["RowAffected"] == 1  # and a receipt beside it
     with pytest.raises(gorse.GorseException) as error:
         client.get_user("ann")
     assert error.value.status_code == 404

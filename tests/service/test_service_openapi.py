@@ -23,9 +23,18 @@ from langrec.service import (
     routes_gorse_data,
     routes_gorse_lists,
     routes_operate,
+    routes_privacy,
 )
 
-MODULES = (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data, routes_bulk)
+MODULES = (
+    routes_operate,
+    routes_privacy,
+    routes_browse,
+    routes_ask,
+    routes_gorse_lists,
+    routes_gorse_data,
+    routes_bulk,
+)
 KINDS = {"string": str, "boolean": bool, "object": dict, "array": list, "null": type(None)}
 JSON = "application/json"
 
@@ -183,7 +192,8 @@ def test_the_server_takes_every_example_and_answers_in_the_shape_that_is_describ
     live.send("POST", "/api/item", other | {"Timestamp": "2024-06-01"})
     clicks = [{"FeedbackType": "click", "UserId": "bob", "ItemId": item} for item in ("m1", "m2")]
     live.send("POST", "/api/feedback", clicks)
-    stamps = {"release": live.new, "models": "ease,bm25"}
+    gone = live.send("DELETE", "/api/user/gone")["Receipt"]["receipt"]
+    stamps = {"release": live.new, "models": "ease,bm25", "receipt": gone}
     for method, path, operation in asked:
         query, headers, at = {}, {}, path
         for parameter in operation.get("parameters", []):

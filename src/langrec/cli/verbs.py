@@ -22,6 +22,7 @@ VERBS = {
     "search": "langrec.cli.search:search",
     "serve": "langrec.cli.serve:serve",
     "store": "langrec.cli.store:app",
+    "users": "langrec.cli.users:app",
     "bench": "langrec.cli.bench:app",
     "bundle": "langrec.cli.bundle:app",
     "tenants": "langrec.cli.tenants:app",

@@ -526,6 +526,14 @@ class AsyncClient:
         """Deletes a user with all events and impressions. 1, or 0 where there was none."""
         return (await self._write(Call("DELETE", path("api", "user", user), replies.Affected))).rows
 
+    async def export_user(self, user: str) -> dict[str, Any]:
+        """All that the store knows of a user: profile, events, impressions."""
+        return await self._ask(Call("GET", path("api", "user", user, "export"), dict[str, Any]))
+
+    async def receipt(self, receipt: str) -> dict[str, Any]:
+        """The receipt of a user's deletion, proved again."""
+        return await self._ask(Call("GET", path("api", "receipts", receipt), dict[str, Any]))
+
     async def suggest_users(self, q: str = "", k: int = 10) -> tuple[replies.SuggestedUser, ...]:
         """Users by what is typed so far."""
         params = {"q": q, "n": k}

@@ -117,6 +117,15 @@ class Growth:
         """The scorers that are kept in step; empty until they are, or where they are too large (`why_not`)."""
         return () if self._base is None else tuple(self._base.scorers)
 
+    def is_without(self, user: str, revision: int) -> bool:
+        """True where the models in step hold nothing of a user from before a revision of the store."""
+        with self._lock:
+            base = self._base
+            if base is None:
+                return True  # no model promised it
+            # Somebody who came back is held again, by what they did since.
+            return base.revision >= revision and user not in base.waiting
+
     def catch_up(self) -> bool:
         """Works in all that has changed; False where that failed. Any thread may call it and wait."""
         try:

@@ -27,6 +27,7 @@ from langrec.service import (
     routes_gorse_data,
     routes_gorse_lists,
     routes_operate,
+    routes_privacy,
 )
 from langrec.service.doors import Doors, OneDoor
 from langrec.service.guard import Guard, handle_errors
@@ -45,6 +46,7 @@ _TAGS = [
     {"name": "lists", "description": "Gorse's lists: recommended, popular, newest, neighbours."},
     {"name": "ask", "description": "Lists with reasons, search, and the exact account of a score."},
     {"name": "data", "description": "Gorse's users, items and events."},
+    {"name": "privacy", "description": "A person's data: export, and the proof of a deletion."},
     {"name": "browse", "description": "Looking around: type-ahead, histories, the catalogue."},
     {"name": "operate", "description": "Releases, measurements and metrics."},
     {"name": "health", "description": "Probes."},
@@ -147,7 +149,15 @@ def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] 
     )
     # Fixed paths come before those with an id in the same place.
     roles: dict[tuple[str, str], str] = {}
-    for module in (routes_operate, routes_browse, routes_ask, routes_gorse_lists, routes_gorse_data, routes_bulk):
+    for module in (
+        routes_operate,
+        routes_privacy,
+        routes_browse,
+        routes_ask,
+        routes_gorse_lists,
+        routes_gorse_data,
+        routes_bulk,
+    ):
         for name, role in _ROLES.items():
             router: APIRouter | None = getattr(module, name, None)
             if router is not None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
-from langrec.service import audit, event_rows, item_rows, replies, shapes
+from langrec.service import audit, event_rows, item_rows, receipts, replies, replies_privacy, shapes
 from langrec.service.answers import Answered, check_batch, check_count, service_of
 from langrec.service.bodies import (
     GorseFeedback,
@@ -28,6 +28,7 @@ from langrec.service.bodies import (
 from langrec.service.guard import NotFound, needs
 from langrec.service.item_rows import StoredItem
 from langrec.service.once import RequestKey, content_of
+from langrec.service.routes_privacy import bring_into_step, outlook_of
 from langrec.service.service import Service
 
 reading = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("read"))])
@@ -88,17 +89,15 @@ async def patch_user(request: Request, user: PathUser, body: GorseUserPatch) -> 
     return _written(await service_of(request).write(change))
 
 
-@writing.delete("/user/{user}", summary="Delete a user with all events", response_model=replies.Affected)
+@writing.delete("/user/{user}", summary="Delete a user, with a receipt", response_model=replies_privacy.DeletedReply)
 async def delete_user(request: Request, user: PathUser) -> Answered:
-    """Impressions too. The bare id stays marked, so that a later release does not bring the user back."""
-    actor = request.state.caller.name
-
-    def delete(connection: sa.Connection) -> int:
-        n_events = event_rows.delete_user(connection, user)
-        audit.note(connection, actor, "delete user", user, {"events": n_events or 0})
-        return int(n_events is not None)
-
-    return _written(await service_of(request).write(delete))
+    """Events, impressions, labels, caches, and the user's part of the models; the receipt can be proved later."""
+    service, actor, at = service_of(request), request.state.caller.name, now_ms()
+    outlook = await run_in_threadpool(outlook_of, service)
+    known, said = await service.write(lambda connection: receipts.delete_user(connection, user, actor, outlook, at))
+    service.ready.forget(user)
+    await bring_into_step(service)
+    return Answered({"RowAffected": int(known), "Receipt": receipts.shown(said)})
 
 
 @reading.get("/users", summary="Users, in pages", response_model=replies.UsersPage)

@@ -27,7 +27,7 @@ _RULES = tuple(
         (r"/api/(releases?|measure)\b", "releases"),
         (r"/api/(user|item)/\{\w+\}/(neighbors|audience)\b|/api/(user-to-user|item-to-item)\b", "lists"),
         (r"/api/(recommend|session|search|explain|onboarding|popular|latest|non-personalized)\b|/rerank$", "lists"),
-        (r"/api/users?\b", "users"),
+        (r"/api/(users?|receipts)\b", "users"),
         (r"/api/(items?|catalogue|categories)\b", "items"),
     )
 )

@@ -1,0 +1,168 @@
+"""Deletion with a receipt: nothing of the user is left, the models are as fitted without them, and it is proved."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from live_server import wait_until
+from scipy import sparse
+
+from langrec.service import audit, event_rows, receipts
+from langrec.service.event_rows import Event
+from langrec.service.growing import Growth
+from langrec.service.receipts import Outlook
+from langrec.service.schema import receipts as receipt_rows
+from langrec.service.schema import refused_rows
+from langrec.service.snapshot import Releases
+from langrec.service.store import Store
+from langrec.settings import ServeSettings
+
+USER = "sea-u0"
+
+
+def dense(scorer):
+    return scorer.weights.toarray() if sparse.issparse(scorer.weights) else scorer.weights
+
+
+@pytest.fixture
+def live(serve):
+    live = serve(update_seconds=0.2, popular_seconds=0.0)
+    live.send("POST", "/api/user", {"UserId": USER, "Labels": {"age": 30, "town": "Ely"}, "Comment": "regular"})
+    live.send("POST", "/api/feedback", [{"FeedbackType": "purchase", "UserId": USER, "ItemId": "moon03"}])
+    live.recommended(USER)
+    wait_until(lambda: live.get(f"/api/user/{USER}/export")["impressions"])
+    return live
+
+
+def test_an_export_holds_all_that_is_known(live):
+    found = live.get(f"/api/user/{USER}/export")
+    assert found["profile"] == {"labels": {"age": 30, "town": "Ely"}, "comment": "regular", "n_events": 7}
+    assert len(found["events"]) == 7 and {"item", "type", "at", "value", "comment"} == set(found["events"][0])
+    assert [row["kind"] for row in found["impressions"]] == ["recommend"] and len(
+        found["impressions"][0]["items"]
+    ) == 10
+    assert live.client.get("/api/user/nobody-at-all/export").status_code == 404
+
+
+def test_a_deletion_removes_every_row_and_its_receipt_is_proved(live):
+    answer = live.send("DELETE", f"/api/user/{USER}")
+    assert answer["RowAffected"] == 1
+    receipt = answer["Receipt"]
+    assert receipt["removed"] == {
+        "events": 7,
+        "impressions": 1,
+        "removed_keys": 0,
+        "refused_rows": 0,
+        "profile_fields": 3,
+    }
+    assert set(receipt["exact"]) == {"popular", "popular_decayed", "itemknn", "ease"}
+    assert receipt["scheduled"] == []  # words and vectors hold no user
+    proof = live.get(f"/api/receipts/{receipt['receipt']}")
+    assert proof["nothing_left"] and proof["out_of_models"] and proof["audit"]["holds"]
+    assert not any(proof["left"].values()) and proof["retrained"] is None and not proof["came_back"]
+    assert set(proof["in_releases"]) == {live.old, live.new}  # said, until retention removes them
+    assert live.client.get(f"/api/user/{USER}").status_code == 404
+    left = live.get(f"/api/user/{USER}/export")
+    assert left["profile"] is None and left["events"] == [] and left["receipts"] == [receipt["receipt"]]
+
+
+def test_when_the_deletion_is_answered_the_models_are_as_fitted_without_the_user(live, store_of):
+    live.send("DELETE", f"/api/user/{USER}")
+    served = live.service.snapshot.recommender.fusion.scorers
+    fresh = Releases(live.releases, store_of(live))
+    growth = Growth(fresh, store_of(live), ServeSettings())
+    growth.catch_up()
+    wanted = fresh.fresh().recommender.fusion.scorers
+    for name in ("itemknn", "ease"):
+        np.testing.assert_allclose(dense(served[name]), dense(wanted[name]), rtol=1e-6, atol=1e-6)
+    assert sum(len(log) for log in served["popular"].logs) == 240 - 6
+
+
+@pytest.fixture
+def store_of():
+    opened = []
+
+    def get(live):
+        opened.append(Store(live.settings.store))
+        return opened[-1]
+
+    yield get
+    for store in opened:
+        store.close()
+
+
+def test_somebody_who_comes_back_is_new_and_the_proof_says_so(live):
+    receipt = live.send("DELETE", f"/api/user/{USER}")["Receipt"]["receipt"]
+    live.send("POST", "/api/feedback", [{"FeedbackType": "click", "UserId": USER, "ItemId": "bread01"}])
+    proof = live.get(f"/api/receipts/{receipt}")
+    assert proof["came_back"] and proof["nothing_left"]
+    assert len(live.get(f"/api/user/{USER}/export")["events"]) == 1
+
+
+def test_deleting_somebody_unknown_is_no_error_and_says_that_nothing_was_there(live):
+    answer = live.send("DELETE", "/api/user/never-seen")
+    assert answer["RowAffected"] == 0 and not any(answer["Receipt"]["removed"].values())
+    assert live.client.get("/api/receipts/unknown").status_code == 404
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    yield opened
+    opened.close()
+
+
+def deleted(store, user="ann"):
+    outlook = Outlook("r1", ("ease",), ("id_tower",))
+    with store.write() as connection:
+        return receipts.delete_user(connection, user, "cli:me", outlook, 1000)[1]
+
+
+def test_a_row_that_is_left_is_found(store):
+    with store.write() as connection:
+        event_rows.put_events(connection, [Event("ann", "m1", "click", 5)], overwrite=True)
+    said = deleted(store)
+    with store.write() as connection:
+        assert receipts.prove(connection, said["receipt"])["nothing_left"]
+        # As if it had never been deleted: an older place in the log than the deletion.
+        row = {"seq": 1, "user_id": "ann", "item_id": "m1", "type": "click", "at": 5, "comment": "", "revision": 1}
+        connection.exec_driver_sql("DELETE FROM events")
+        from langrec.service.schema import events
+
+        connection.execute(events.insert().values(**row))
+        proof = receipts.prove(connection, said["receipt"])
+    assert not proof["nothing_left"] and proof["left"]["events"] == 1
+
+
+def test_a_receipt_that_was_changed_no_longer_fits_the_audit(store):
+    said = deleted(store)
+    with store.write() as connection:
+        assert receipts.prove(connection, said["receipt"])["audit"]["holds"]
+        connection.execute(receipt_rows.update().values(said={**said, "removed": {**said["removed"], "events": 99}}))
+        assert not receipts.prove(connection, said["receipt"])["audit"]["holds"]
+        assert audit.verify(connection).problem is None  # the audit itself is whole
+
+
+def test_rows_of_the_user_that_an_import_refused_go_too(store):
+    rows = [
+        {"source": "a.jsonl", "row": n, "reason": "no item", "data": json.dumps({"UserId": user}, ensure_ascii=False)}
+        for n, user in enumerate(["ann", "anna", "ann%", "ann"])
+    ]
+    with store.write() as connection:
+        connection.execute(refused_rows.insert(), rows)
+    assert deleted(store)["removed"]["refused_rows"] == 2
+    assert deleted(store, "ann%")["removed"]["refused_rows"] == 1
+
+
+def test_a_retraining_is_noted_on_the_deletions_before_it_alone(store):
+    first = deleted(store, "ann")
+    second = deleted(store, "ben")
+    with store.write() as connection:
+        assert receipts.scheduled(connection) == 2
+        assert receipts.note_retrained(connection, "r2", first["revision"], int(time.time())) == 1
+        assert receipts.prove(connection, first["receipt"])["retrained"]["release"] == "r2"
+        assert receipts.prove(connection, second["receipt"])["retrained"] is None
+        assert receipts.scheduled(connection) == 1
