@@ -48,6 +48,7 @@ FLOORS = {
     "benching.serving": 9,
     "apps": 7,
     "service": 8,
+    "retraining": 9,
     "cli": 9,
 }
 # Floors whose rooms do not import one another: they meet through protocols.

@@ -38,6 +38,8 @@ from langrec.types import IntVector
 
 FORMAT = 1
 CURRENT = "CURRENT"
+# In the folder of a release that was made to be judged first: why it is not in use. It is no part of the release.
+CANDIDATE = "candidate.json"
 # A stamp begins with its second, so that the newest release is the last by name.
 SECOND = "%Y%m%dT%H%M%S"
 MANIFEST = ("stamp", "made_at", "settings", "versions", "models", "encoders", "metrics", "data", "files")
@@ -46,7 +48,7 @@ VERSIONED = ("langrec", "numpy", "scipy", "polars", "onnxruntime", "tokenizers")
 
 @dataclass(frozen=True, slots=True)
 class ReleaseInfo:
-    """One line of `langrec bundle list`; `problem` says why a release cannot be served."""
+    """One line of `langrec bundle list`: `problem` is why it cannot be served, `kept` why it was not promoted."""
 
     stamp: str
     folder: Path
@@ -54,6 +56,7 @@ class ReleaseInfo:
     manifest: Mapping[str, Any] | None
     size_bytes: int
     problem: str | None = None
+    kept: str | None = None
 
 
 class Bundle:
@@ -166,6 +169,7 @@ def write_release(
     measured: Path | None,
     extra: Mapping[str, Any],
     calibration: Calibration | None = None,
+    use: bool = True,
 ) -> Path:
     """Writes a release beside the others and makes it the current one; a crash leaves the others as they were.
 
@@ -176,6 +180,7 @@ def write_release(
         measured: folder of an evaluation to keep with the release.
         extra: more of the manifest, such as `chosen`.
         calibration: from scores of the mix to probabilities.
+        use: False leaves CURRENT as it is: the release is a candidate.
 
     Returns:
         The release's folder.
@@ -236,9 +241,14 @@ def write_release(
         shutil.rmtree(half, ignore_errors=True)
         raise
     folder = releases / stamp
+    if not use:
+        # Before it has its name: a candidate must never be taken for a release that may be served.
+        (half / CANDIDATE).write_text(json.dumps({"reason": "not judged yet"}), "utf-8")
+        _sync(half / CANDIDATE)
     half.rename(folder)
     _sync(releases)
-    point_to(releases, stamp)
+    if use:
+        point_to(releases, stamp)
     return folder
 
 
@@ -272,8 +282,57 @@ def releases(folder: Path, verify: bool = False) -> list[ReleaseInfo]:
             problem = _problem(release, manifest, hashes=verify)
         except BundleError as error:
             problem = error.message
-        found.append(ReleaseInfo(release.name, release, release.name == using, manifest, size, problem))
+        found.append(
+            ReleaseInfo(release.name, release, release.name == using, manifest, size, problem, kept_back(release))
+        )
     return found
+
+
+def kept_back(release: Path) -> str | None:
+    """Why a release is a candidate and was not promoted; None for others."""
+    try:
+        found = json.loads((release / CANDIDATE).read_text("utf-8"))
+        return str(found["reason"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{release / CANDIDATE} cannot be read"
+
+
+def keep_back(release: Path, reason: str) -> None:
+    """Says why a candidate is not promoted."""
+    half = release / f".{CANDIDATE}.half"
+    half.write_text(json.dumps({"reason": reason}, ensure_ascii=False), "utf-8")
+    _sync(half)
+    half.replace(release / CANDIDATE)
+
+
+def promote(folder: Path, stamp: str) -> None:
+    """Makes a release that was a candidate the one in use."""
+    point_to(folder, stamp)
+    (folder / stamp / CANDIDATE).unlink(missing_ok=True)
+
+
+def prune(folder: Path, keep: int) -> list[str]:
+    """Removes all but the newest releases, and never the one in use nor the one before it; the stamps of those gone.
+
+    Args:
+        keep: releases that stay, those two included; at least 2.
+    """
+    known = releases(folder)
+    using = next((i for i, info in enumerate(known) if info.current), None)
+    if using is None:
+        return []
+    before = next((info.stamp for info in known[using + 1 :] if info.problem is None and info.kept is None), None)
+    safe = {known[using].stamp, before}
+    others = [info for info in known if info.stamp not in safe]
+    gone = others[max(keep - len(safe - {None}), 0) :]
+    for info in gone:
+        # Renamed first: whoever opens a release finds it whole or not at all.
+        doomed = folder / f".{info.stamp}.gone"
+        info.folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+    return [info.stamp for info in gone]
 
 
 def rollback(folder: Path, stamp: str | None = None) -> str:
@@ -285,7 +344,8 @@ def rollback(folder: Path, stamp: str | None = None) -> str:
     known = releases(folder)
     if stamp is None:
         using = next((i for i, info in enumerate(known) if info.current), -1)
-        sound = (info.stamp for info in known[using + 1 :] if info.problem is None and _is_sound(info.folder))
+        earlier = (info for info in known[using + 1 :] if info.problem is None and info.kept is None)
+        sound = (info.stamp for info in earlier if _is_sound(info.folder))
         stamp = next(sound, None)
         if stamp is None:
             raise BundleError(f"{folder}: there is no earlier sound release to go back to")
@@ -293,7 +353,7 @@ def rollback(folder: Path, stamp: str | None = None) -> str:
         raise BundleError(f"{folder}: no release {stamp} (langrec bundle list {folder} shows them)")
     else:
         Bundle.open(folder / stamp)
-    point_to(folder, stamp)
+    promote(folder, stamp)
     return stamp
 
 

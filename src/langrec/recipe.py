@@ -33,13 +33,19 @@ def load_settings(
     recipe: Path | None = None,
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
+    base: Settings | None = None,
 ) -> Settings:
     """Settings from the defaults, a recipe, the environment and `section.key=value` overrides, in that order.
+
+    Args:
+        base: settings in place of the defaults.
 
     Raises:
         SettingsError: an unknown section, key or variable (with the nearest known one), or a value of the wrong type.
     """
     tables: dict[str, dict[str, Any]] = {}
+    for section, table in to_dict(base).items() if base is not None else ():
+        _set_all(tables, section, table, where="the release in use")
     if recipe is not None:
         for section, table in _read_toml(recipe).items():
             if not isinstance(table, Mapping):

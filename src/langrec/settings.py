@@ -545,6 +545,34 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrainSettings:
+    """`langrec retrain` and `langrec serve --retrain`: trainings on the store's events, and what a release must show.
+
+    Attributes:
+        metric: by which the candidate is compared with the release in use.
+        slice: the part of the questions that counts.
+        max_loss: promoted only if the paired interval leaves out a loss of this share of the metric, or more.
+        min_events: events that the store must hold beyond the release in use; with fewer nothing is trained, unless
+            deletions wait.
+        min_questions: questions from after the release in use that a comparison needs.
+        fresh_days: the newest event may be at most so many days old; 0 = any age.
+        keep: releases that stay on the disk; the one in use and the one before it always do.
+        nice: how much the process stands back from others (0 to 19).
+        threads: of linear algebra.
+    """
+
+    metric: str = "ndcg@10"
+    slice: str = "all"
+    max_loss: float = 0.05
+    min_events: int = 100
+    min_questions: int = 50
+    fresh_days: float = 0.0
+    keep: int = 5
+    nice: int = 10
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Every section."""
 
@@ -564,3 +592,4 @@ class Settings:
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    retrain: RetrainSettings = field(default_factory=RetrainSettings)

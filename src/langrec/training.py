@@ -55,6 +55,9 @@ def train(
     *,
     progress: Progress | None = None,
     steps: Path | None = None,
+    split: Split | None = None,
+    rivals: Mapping[str, Any] | None = None,
+    use: bool = True,
 ) -> tuple[Path, Report | None]:
     """A release from a dataset: chosen on validation, measured on the test, then fitted on everything.
 
@@ -66,6 +69,9 @@ def train(
         releases: the folder of releases; None = `releases` in the working folder.
         progress: is told each step.
         steps: where finished steps are kept; None = the cache folder.
+        split: the parts to choose and measure on; None = by the settings.
+        rivals: scorers by name that are measured on the test beside the release's own.
+        use: the new release becomes the one in use.
 
     Returns:
         The release's folder, and the report of the test; None where the test holds no question.
@@ -78,12 +84,12 @@ def train(
     releases = releases or Path("releases")
     told = progress or _untold
     check(settings)
-    split = _split(dataset, settings)
+    split = _split(dataset, settings) if split is None else split
     reading = read_texts(dataset, settings, told, split.train, steps)
     chosen = choose(dataset, split, reading, settings, told, steps)
     report, notes = None, (*reading.notes, *chosen.notes)
     if len(_questions(dataset, split)):
-        report = measure_split(dataset, split, reading, chosen, settings, progress=told, steps=steps)
+        report = measure_split(dataset, split, reading, chosen, settings, progress=told, steps=steps, rivals=rivals)
     else:
         notes = (*notes, "not measured: the test part holds no item that is new to its user")
     told("fit on everything", 0, 0)
@@ -114,7 +120,17 @@ def train(
         if report and measured:
             report.write(measured)
         folder = write_release(
-            releases, dataset, settings, fusion, models, reading.encoders, rows, measured, extra, chosen.calibration
+            releases,
+            dataset,
+            settings,
+            fusion,
+            models,
+            reading.encoders,
+            rows,
+            measured,
+            extra,
+            chosen.calibration,
+            use,
         )
     return folder, report
 
@@ -202,6 +218,7 @@ def measure_split(
     progress: Progress | None = None,
     steps: Path | None = None,
     fit_seconds: Mapping[str, float] | None = None,
+    rivals: Mapping[str, Any] | None = None,
 ) -> Report:
     """Fits on what lies before the test (leave-one-out: on training alone) and measures on the test.
 
@@ -209,6 +226,7 @@ def measure_split(
         names: models in the order of the report; empty = all.
         fusion: what was fitted so before; None fits it.
         fit_seconds: what that took, by scorer.
+        rivals: further scorers by name, measured beside these.
 
     Raises:
         DataError: the test holds no question.
@@ -231,7 +249,7 @@ def measure_split(
     calibrated = None
     if chosen.calibration is not None:
         calibrated = (MIX, partial(mix.probabilities, chosen.calibration))
-    models: dict[str, Any] = {**singles, MIX: mix}
+    models: dict[str, Any] = {**singles, **(rivals or {}), MIX: mix}
     wanted = list(names) or list(models)
     stamp = {
         "question": question,

@@ -26,7 +26,13 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
     found = find_releases(releases)
     if as_json:
         rows = [
-            {"stamp": one.stamp, "current": one.current, "size_bytes": one.size_bytes, "problem": one.problem}
+            {
+                "stamp": one.stamp,
+                "current": one.current,
+                "size_bytes": one.size_bytes,
+                "problem": one.problem,
+                "kept": one.kept,
+            }
             for one in found
         ]
         print(json.dumps(rows))
@@ -34,7 +40,7 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("release", "in use", "items", "events", "NDCG@10", "MB", "problem")
+    table = Table("release", "in use", "items", "events", "NDCG@10", "MB", "problem or why it was kept back")
     for one in found:
         data = one.manifest["data"] if one.manifest else {}
         scores = [
@@ -49,7 +55,7 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
             str(data.get("n_events", "")),
             f"{scores[0]:.4f}" if scores else "",
             f"{one.size_bytes / 1e6:.1f}",
-            one.problem or "",
+            one.problem or one.kept or "",
         )
     Console().print(table)
 

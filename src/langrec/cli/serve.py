@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -34,6 +34,9 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate with its chain (PEM): HTTPS only.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
+    retrain: Annotated[
+        str | None, typer.Option(metavar="CRON", help="Retrain at these times (UTC), such as '0 3 * * *'.")
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
 ) -> None:
@@ -42,6 +45,8 @@ def serve(
     Example: `langrec serve --releases releases`
 
     Example: `langrec serve --releases releases --store sqlite:///shop.db --port 8080 --workers 2`
+
+    Example: `langrec serve --releases releases --retrain '0 3 * * *'`
 
     Example: `langrec serve --tenants tenants --workers 2`
 
@@ -58,7 +63,31 @@ def serve(
         chosen = dataclasses.replace(chosen, tenants=str(tenants), store=kept)
     if (releases is None) == (not chosen.tenants):
         raise SettingsError("--releases: name a folder of releases, or with --tenants one of tenants", field="releases")
-    run(releases or Path(chosen.tenants), dataclasses.replace(settings, serve=chosen))
+    if retrain is not None and chosen.tenants:
+        raise SettingsError(
+            "--retrain: with --tenants run `langrec retrain` for each tenant's releases and store", field="retrain"
+        )
+    with _retraining(retrain, releases, chosen.store, settings, recipe, set_ or []):
+        run(releases or Path(chosen.tenants), dataclasses.replace(settings, serve=chosen))
+
+
+def _retraining(
+    cron: str | None,
+    releases: Path | None,
+    store: str,
+    settings: Settings,
+    recipe: Path | None,
+    overrides: Sequence[str],
+) -> contextlib.AbstractContextManager[None]:
+    """Retrains at the times of the expression for as long as the server runs; the recipe and settings are its too."""
+    if cron is None or releases is None:
+        return contextlib.nullcontext()
+    from langrec.retraining.schedule import retraining
+
+    arguments = [] if recipe is None else ["--recipe", str(recipe)]
+    # What serves says nothing to a training; everything else does.
+    arguments += [part for one in overrides if not one.startswith("serve.") for part in ("--set", one)]
+    return retraining(cron, releases, store, arguments, settings.retrain.threads)
 
 
 def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> None:

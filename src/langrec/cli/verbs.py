@@ -21,6 +21,7 @@ VERBS = {
     "recommend": "langrec.cli.recommend:recommend",
     "search": "langrec.cli.search:search",
     "serve": "langrec.cli.serve:serve",
+    "retrain": "langrec.cli.retrain:retrain",
     "store": "langrec.cli.store:app",
     "users": "langrec.cli.users:app",
     "bench": "langrec.cli.bench:app",

@@ -129,6 +129,25 @@ def load_into(
     return dataset, report
 
 
+def dataset_of(
+    ledger: Ledger, events: Table, items: pl.DataFrame, texts: tuple[str, ...], settings: DataSettings
+) -> Dataset:
+    """A dataset of tables in memory: events cleaned as those of a file, items as they are.
+
+    Args:
+        ledger: receives the findings.
+        events: columns as in an events file.
+        items: a catalogue's frame (see `Catalogue`).
+        texts: its text fields.
+
+    Raises:
+        DataError: the columns of the events cannot be told.
+    """
+    log = read_log(events, settings.default_type)
+    known = log.items.is_in(items["item_id"].implode())
+    return _build(log, clean_events(log, settings, ledger, known), items, texts, settings)
+
+
 def find_files(events: Path | None, items: Path | None) -> tuple[Path | None, Path | None]:
     """The event file and the item file that two paths stand for, folders looked into.
 

@@ -124,6 +124,7 @@ class ReleaseRow(BaseModel):
     size_bytes: int = Field(examples=[5306062])
     ok: bool = Field(examples=[True])
     problem: str | None = Field(description="why it cannot be served", examples=[None])
+    kept: str | None = Field(description="why a retraining did not promote it", examples=[None])
 
 
 class RollbackReply(BaseModel):

@@ -165,6 +165,7 @@ def releases(request: Request) -> Answered:
                 "size_bytes": one.size_bytes,
                 "ok": one.problem is None,
                 "problem": one.problem,
+                "kept": one.kept,
             }
         )
     return Answered(rows)

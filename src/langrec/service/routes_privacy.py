@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
+from langrec.errors import DataError
 from langrec.service import receipts, replies_privacy
 from langrec.service.answers import Answered, service_of
 from langrec.service.bodies import PathUser
@@ -27,7 +28,7 @@ def export(request: Request, user: PathUser) -> Answered:
     with service_of(request).store.read() as connection:
         try:
             return Answered(receipts.export_user(connection, user))
-        except receipts.DataError as error:
+        except DataError as error:
             raise NotFound(error.message, field="user") from error
 
 

@@ -221,7 +221,7 @@ class Releases:
 
         stamp = self._seen[0]
         first: BundleError | None = None
-        others = [release.stamp for release in releases(self.folder) if release.stamp != stamp]
+        others = [release.stamp for release in releases(self.folder) if release.stamp != stamp and release.kept is None]
         for name in [stamp, *others] if stamp else others:
             try:
                 found = self._load(name)
