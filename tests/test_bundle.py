@@ -135,14 +135,15 @@ def test_a_manifest_without_one_of_its_parts_is_refused(made, tmp_path):
             Bundle.open(copy)
 
 
-def test_a_release_of_another_format_says_what_to_do(made, tmp_path):
+@pytest.mark.parametrize(("number", "way_out"), [(999, "install a newer langrec"), (1, "train again")])
+def test_a_release_of_another_format_says_what_to_do(made, tmp_path, number, way_out):
     copy = tmp_path / "copy"
     shutil.copytree(made, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 999}))
-    with pytest.raises(BundleError, match=r"format 999.*train again"):
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "format": number}))
+    with pytest.raises(BundleError, match=rf"format {number}.*{way_out}"):
         Bundle.open(copy)
-    assert "format 999" in releases(tmp_path)[0].problem
+    assert f"format {number}" in releases(tmp_path)[0].problem
 
 
 def test_settings_of_a_later_version_are_refused_in_a_sentence(made, tmp_path):

@@ -31,6 +31,8 @@ FLOORS = {
     "classify": 4,
     "recommender": 5,
     "lists": 5,
+    "large": 5,
+    "finding": 5,
     "state": 5,
     "windows": 5,
     "bundle": 5,

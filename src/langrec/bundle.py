@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from langrec import finding
 from langrec.data.catalogue import Catalogue
 from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
@@ -36,7 +37,8 @@ from langrec.registry import find
 from langrec.settings import Settings
 from langrec.types import IntVector
 
-FORMAT = 1
+# 2: arrays with a row per item are files of their own, which are mapped; large releases hold indexes.
+FORMAT = 2
 CURRENT = "CURRENT"
 # In the folder of a release that was made to be judged first: why it is not in use. It is no part of the release.
 CANDIDATE = "candidate.json"
@@ -129,10 +131,13 @@ class Bundle:
         curve = self.folder / "ranking" / "calibration.json"
         items = Items(self.catalogue())
         encoders: dict[str, Encoder] = {space: self._encoder(space) for space in self.manifest["encoders"]}
+        fusion = Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback, counts, reranker)
+        if len(items) > self.settings.ranking.dense_below:
+            fusion = finding.load(fusion, self.folder / "indexes")
         return Recommender(
             items=items,
             users=self.users(),
-            fusion=Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback, counts, reranker),
+            fusion=fusion,
             encoders=encoders,
             ranking=self.settings.ranking,
             exploring=self.settings.explore,
@@ -205,6 +210,7 @@ def write_release(
         (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
         if fusion.reranker is not None:
             fusion.reranker.save(half / "ranking" / "second")
+        measured_indexes = _write_indexes(half / "indexes", fusion, settings)
         if calibration is not None:
             calibration.save(half / "ranking" / "calibration.json")
         if measured is not None:
@@ -225,6 +231,7 @@ def write_release(
                 "hash": data_hash,
                 "text_fields": list(dataset.catalogue.text_fields),
             },
+            **({"indexes": measured_indexes} if measured_indexes else {}),
             **extra,
         }
         (half / "README.md").write_text(_card(manifest), "utf-8")
@@ -411,6 +418,16 @@ def _write_catalog(folder: Path, dataset: Dataset) -> None:
     ).write_parquet(folder / "events.parquet")
 
 
+def _write_indexes(folder: Path, fusion: Fusion, settings: Settings) -> dict[str, Any]:
+    """The indexes of a catalogue that is too large to score whole, and what they were found to find."""
+    if fusion.n_items <= settings.ranking.dense_below:
+        return {}
+    indexes, measured = finding.build(fusion, settings)
+    for name, index in indexes.items():
+        index.save(folder / name)
+    return measured
+
+
 def _save(part: Part, folder: Path) -> None:
     part.save(folder)
 
@@ -431,9 +448,11 @@ def _without_nan(value: Any) -> Any:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     manifest = _read_json(folder / "manifest.json")
     if manifest.get("format") != FORMAT:
+        found = manifest.get("format")
+        newer = isinstance(found, int) and found > FORMAT
         raise BundleError(
-            f"{folder / 'manifest.json'}: format {manifest.get('format')!r}, this version reads {FORMAT}; "
-            "train again or install the version that wrote it"
+            f"{folder / 'manifest.json'}: format {found!r}, this version reads {FORMAT}; "
+            + ("install a newer langrec" if newer else "train again or install the version that wrote it")
         )
     missing = [name for name in MANIFEST if name not in manifest]
     if missing or not all(

@@ -159,9 +159,11 @@ def lists_of(
     """
     at = now() if at is None else at
     alike = recommender.exploring.places > 0 or recommender.ranking.diversity > 0
+    alike = alike or recommender.fusion.near is not None
     make = _asked_alone if alike else _made_together
     lengths = np.diff(histories.offsets)
     together = max(1, min(TOGETHER, BLOCK_BYTES // (16 * max(recommender.n_items, 1))))
+    together = TOGETHER if recommender.fusion.near is not None else together
     for places, parts in in_windows(
         lengths, lambda own: make(recommender, histories.take(own), k, at, rated), together, threads
     ):

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from langrec.types import (
+    Candidates,
     FloatMatrix,
     FloatVector,
     IntMatrix,
     IntVector,
     ItemList,
     Mask,
+    Population,
     QueryBlock,
     TimeVector,
     UserLogs,
@@ -181,10 +183,48 @@ class Additive(Protocol):
 
 
 @runtime_checkable
-class Retriever(Protocol):
-    """Finds candidates: the k best items of each query, best first, ties by number, never more than are allowed."""
+class ItemScorer(Protocol):
+    """A scorer that scores items by their numbers, without a pass over the catalogue."""
 
-    def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> list[ItemList]: ...
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) what `score_block` says of each query's candidates; NaN for numbers at or above `n_items`."""
+        ...
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) the mean over the catalogue of max(score, 0) of the population's items, NaN counting as 0.
+
+        Exact where that is cheap, else estimated from the population's sample; exact where the sample is all of it.
+        """
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds candidates by its own scores."""
+
+    def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> Candidates:
+        """At most k items of each query: those of its highest scores above 0, or nearly so.
+
+        Args:
+            allowed: True at the numbers that may be found; numbers beyond its end may not. None allows all.
+        """
+        ...
+
+
+@runtime_checkable
+class Searched(Protocol):
+    """A scorer whose scores rise with an inner product: an index of its rows finds its best."""
+
+    @property
+    def n_items(self) -> int: ...
+
+    def index_rows(self, nums: IntVector) -> FloatMatrix:
+        """(len(nums), d) one row per item, zeros for items that it cannot score."""
+        ...
+
+    def index_queries(self, block: QueryBlock) -> FloatMatrix:
+        """(q, d) what the rows are multiplied by; a row of NaN for queries that it has nothing to say about."""
+        ...
 
 
 @runtime_checkable

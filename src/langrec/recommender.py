@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from langrec import large
 from langrec.budget import stage, was_skipped
 from langrec.data.asked import Asked, block_of, number
 from langrec.errors import DataError
@@ -73,6 +74,8 @@ class Recommender(State):
         Raises:
             DataError: a filter that no item can answer, or a k or offset below zero.
         """
+        if self.fusion.near is not None:
+            return large.recommend(self, queries)
         size = max(1, BLOCK_BYTES // (4 * max(self.n_items, 1) * max(len(self.fusion.signals), 1)))
         answers: list[Recommendation] = []
         for start in range(0, len(queries), size):
@@ -132,6 +135,8 @@ class Recommender(State):
         Raises:
             DataError: as `recommend`.
         """
+        if self.fusion.near is not None:
+            return large.starters_of(self, queries)
         asked = [number(query, self.items, self.unsaying) for query in queries]
         fallbacks = [self._fallback(one) for one in asked]
         found = [
@@ -146,7 +151,10 @@ class Recommender(State):
         Added means the catalogue's order: rows of the items file, then what has been written since.
         """
         query = Query(k=k, offset=offset, filters=filters or Filters())
-        listed, dropped = newest(self.items, query, number(query, self.items))
+        if self.fusion.near is not None:
+            listed, dropped = large.latest_of(self, query)
+        else:
+            listed, dropped = newest(self.items, query, number(query, self.items))
         return Recommendation(
             self.items.ids.take(listed.nums), listed, Trace("latest", dropped=dropped, release=self.release)
         )
@@ -239,7 +247,7 @@ class Recommender(State):
 
     def _text_vectors(self, nums: IntVector) -> FloatMatrix:
         scorer: Any = self.fusion.scorers.get("vectors")
-        vectors: FloatMatrix = np.zeros((len(nums), 1), np.float32) if scorer is None else scorer.vectors[nums]
+        vectors: FloatMatrix = np.zeros((len(nums), 1), np.float32) if scorer is None else scorer.index_rows(nums)
         return vectors
 
     # ---- explaining ------------------------------------------------------------------------------------------------
@@ -252,6 +260,8 @@ class Recommender(State):
         """
         if self.view(item_id) is None:
             raise DataError(f"item {item_id!r} is not in the catalogue", field="item")
+        if self.fusion.near is not None:
+            return large.account_of(self, query, item_id)
         scored = self._score([query])[0]
         return account(item_id, scored, self.fusion, self.items, self._fallback(scored.asked))
 

@@ -342,6 +342,8 @@ class RankingSettings:
             surely better on validation).
         ranker: auto (trees over the mix where validation favours them), trees (always), none.
         depth: the best of the mix that trees look at.
+        dense_below: up to so many items every scorer scores the whole catalogue; above, candidates are found first.
+        retrieved: candidates that each retriever finds, where candidates are found.
         trees: rounds of boosting at most; validation says how many.
         tree_rate: what each tree may correct.
         tree_leaves: leaves of a tree.
@@ -359,6 +361,8 @@ class RankingSettings:
     mix: Literal["auto", "linear", "rrf"] = "auto"
     ranker: Literal["auto", "trees", "none"] = "auto"
     depth: int = 150
+    dense_below: int = 50_000
+    retrieved: int = 200
     trees: int = 400
     tree_rate: float = 0.05
     tree_leaves: int = 15

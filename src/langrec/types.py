@@ -6,7 +6,7 @@ In shapes: n items in the catalogue, q queries, h history rows of all queries to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -204,6 +204,90 @@ class QueryBlock:
             texts=self.texts[start:stop],
             vectors={space: rows[start:stop] for space, rows in self.vectors.items()},
         )
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives; made once where things are kept. The caller reads it only."""
+        if self.kept is None:
+            return make()
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The items that are looked at for each query of a block, where a pass over the whole catalogue takes too long.
+
+    Attributes:
+        offsets: (q + 1,) int64; those of query i are nums[offsets[i]:offsets[i + 1]].
+        nums: (m,) int32 item numbers, rising within a query, each once.
+    """
+
+    offsets: TimeVector
+    nums: IntVector
+
+    @classmethod
+    def of(cls, rows: Sequence[IntVector]) -> Candidates:
+        """From one array of rising numbers per query."""
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        return cls(offsets, np.concatenate([np.zeros(0, dtype=np.int32), *rows]).astype(np.int32, copy=False))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> IntVector:
+        """The numbers of query i."""
+        return self.nums[self.offsets[i] : self.offsets[i + 1]]
+
+    def rows(self) -> IntVector:
+        """(m,) the query that each belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Population:
+    """Items that a mean is taken over, and the sample that stands for them where counting them all takes too long.
+
+    Attributes:
+        n: items of the catalogue: what every mean divides by.
+        size: items of the population.
+        sample: (c,) int32 rising numbers; all of the population where it is small.
+        members: (n',) True for its items, where it is not the whole catalogue; items past the end are members.
+    """
+
+    n: int
+    size: int
+    sample: IntVector
+    members: Mask | None = None
+
+    def grown(self, n: int) -> Population:
+        """The same population in a catalogue of n items: the new ones are members."""
+        sample = self.sample
+        if self.whole:  # who counts all goes on counting all
+            sample = np.concatenate([sample, np.arange(self.n, n, dtype=np.int32)])
+        return Population(n, self.size + n - self.n, sample, self.members)
+
+    @property
+    def whole(self) -> bool:
+        """True where the sample is the population."""
+        return len(self.sample) == self.size
+
+    def holds(self, nums: IntVector) -> Mask:
+        """(len(nums),) True for members."""
+        if self.members is None or not len(self.members):
+            return np.ones(len(nums), dtype=np.bool_)
+        within = nums < len(self.members)
+        known: Mask = self.members[np.where(within, nums, 0)]
+        return known | ~within
+
+    def mean(self, scores: FloatMatrix) -> FloatVector:
+        """(q,) mean over the catalogue of max(x, 0) of the members, from (q, c) scores of the sample."""
+        if not len(self.sample):
+            return np.zeros(len(scores), dtype=np.float32)
+        positive = np.fmax(scores, np.float32(0.0))
+        share = self.size / max(len(self.sample), 1) / max(self.n, 1)
+        return np.asarray(positive.sum(axis=1, dtype=np.float64) * share, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

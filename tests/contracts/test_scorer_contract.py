@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 import worlds
 from langrec import registry
+from langrec.data.candidates import population_of
 from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
 from langrec.errors import BundleError
-from langrec.protocols import Additive, ItemReader, Part, Scorer
+from langrec.protocols import Additive, ItemReader, ItemScorer, Part, Retriever, Scorer, Searched
 from langrec.ranking.select import top_k
 from langrec.settings import IdTowerSettings, RetrievalSettings, Settings, TextTowerSettings
+from langrec.types import Candidates
 
 CASES = {**{kind: (kind, {}) for kind in registry.SCORERS}, "popular_7d": ("popular", {"days": 7.0})}
 POPULAR = {"popular", "popular_7d", "popular_decayed"}
@@ -373,3 +375,90 @@ def test_any_history_gets_an_answer(case, histories):
     for row, history in zip(scores, histories, strict=True):
         if case not in POPULAR and not any(item < N for item in history):
             assert np.isnan(row).all()
+
+
+# ---- candidates ------------------------------------------------------------------------------------------------------
+
+ALL = np.arange(N + 2, dtype=np.int32)
+
+
+def candidates(block, seed=0):
+    """For each query half of the catalogue, the item that only its text tells, one with nothing, one beyond the end."""
+    rng = np.random.default_rng(seed)
+    some = [np.sort(rng.choice(WORLD.n_items, WORLD.n_items // 2, replace=False)) for _ in range(len(block))]
+    return Candidates.of([np.concatenate([row, [WARM, COLD, N + 1]]).astype(np.int32) for row in some])
+
+
+def picked(scores, asked):
+    """The candidates' scores out of (q, n) scores; NaN beyond their end."""
+    wide = np.concatenate([scores, np.full((len(scores), 2), np.nan, np.float32)], axis=1)
+    return wide[asked.rows(), asked.nums]
+
+
+def with_kept(block):
+    return replace(block, kept={})
+
+
+@every_scorer
+@pytest.mark.parametrize("kept", [False, True])
+def test_candidates_score_what_they_score_among_all(case, kept):
+    block = with_kept(mixed_block()) if kept else mixed_block()
+    scorer, asked = scorer_of(case), candidates(block)
+    assert isinstance(scorer, ItemScorer)
+    scores = scorer.score_items(block, asked)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, picked(scorer.score_block(mixed_block()), asked), rtol=1e-3, atol=1e-5)
+
+
+@every_scorer
+def test_the_mean_of_what_is_above_zero_is_that_of_the_whole_catalogue(case):
+    block, scorer = mixed_block(), scorer_of(case)
+    rare = np.arange(N) % 3 == 0
+    for members in (None, rare):
+        among = population_of(N, members)
+        positive = np.nan_to_num(np.maximum(scorer.score_block(block), 0.0))
+        wanted = (positive if members is None else positive[:, members]).sum(axis=1) / N
+        np.testing.assert_allclose(scorer.mean_positive(block, among), wanted, rtol=1e-3, atol=1e-6)
+
+
+@every_scorer
+@pytest.mark.parametrize("few", [False, True])
+def test_a_retriever_finds_its_best_among_the_allowed(case, few):
+    scorer, block, k = scorer_of(case), mixed_block(), 5
+    allowed = np.zeros(N, dtype=np.bool_)
+    allowed[:: 4 if few else 1] = True
+    scores = scorer.score_block(block)
+    if isinstance(scorer, Retriever):
+        found = scorer.retrieve(block, k, allowed)
+    else:
+        assert isinstance(scorer, Searched)
+        rows, queries = scorer.index_rows(ALL[:N]), scorer.index_queries(block)
+        products = np.where(allowed & (scores > 0), np.nan_to_num(queries) @ rows.T, np.nan)
+        found = Candidates.of([np.sort(top_k(row, k)) for row in products])
+    assert len(found) == len(block)
+    for i in range(len(block)):
+        assert allowed[found[i]].all()
+        best = top_k(np.where(allowed & (scores[i] > 0), scores[i], np.nan), k)
+        np.testing.assert_allclose(
+            np.sort(scores[i, found[i]])[::-1][: len(best)], scores[i, best], rtol=1e-3, atol=1e-5
+        )
+
+
+@every_reader
+def test_new_and_changed_items_score_as_candidates_what_they_score_among_all(case):
+    scorer = scorer_of(case)
+    vectors = SPACES[getattr(scorer, "space", "vectors")]
+    grown = scorer.with_items(np.array([N, HOT]), (WORLD.texts[3], WORLD.texts[4]), vectors[[3, 4]])
+    grown = grown.with_items(np.array([N + 1, N]), (WORLD.texts[6], WORLD.texts[8]), vectors[[6, 8]])
+    block = worlds.queries([[1, 2, N], [HOT, N + 1], [4]])
+    asked = Candidates.of([np.array([HOT, 9, N, N + 1], dtype=np.int32)] * 3)
+    wanted = grown.score_block(block)
+    np.testing.assert_allclose(grown.score_items(block, asked), wanted[asked.rows(), asked.nums], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        grown.mean_positive(block, population_of(N + 2)),
+        np.nan_to_num(np.maximum(wanted, 0.0)).mean(axis=1),
+        rtol=1e-3,
+        atol=1e-6,
+    )
+    # The state before knows nothing of it.
+    np.testing.assert_array_equal(scorer.score_block(mixed_block()), fit(case).score_block(mixed_block()))

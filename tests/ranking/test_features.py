@@ -287,15 +287,21 @@ def test_new_items_are_known_by_what_they_say():
     changed = Item("i0", categories=("c",), fields={"price": "dear"})
     facts = FACTS.with_items(np.array([6, 0], np.int32), [new, changed], 8)
     assert len(facts) == 8
-    assert facts.counts.tolist() == [1, 2, 0, 0, 0, 0, 0, 0]
-    assert facts.first.tolist() == [*FACTS.first, START + 5 * DAY_MS, -1]
-    cats = [facts.category_nums[facts.category_starts[i] : facts.category_starts[i + 1]].tolist() for i in range(8)]
+    whole = facts.settled()
+    assert whole.counts.tolist() == [1, 2, 0, 0, 0, 0, 0, 0]
+    assert whole.first.tolist() == [*FACTS.first, START + 5 * DAY_MS, -1]
+    cats = [whole.category_nums[whole.category_starts[i] : whole.category_starts[i + 1]].tolist() for i in range(8)]
     assert cats == [[2], [0], [1], [2], [], [0, 2], [0, 2], []]
     x = made(facts, candidates=[np.array([6, 0, 7], np.int32), *CANDIDATES[1:]])
     assert_near(x["age_days"][:3], [np.log1p(5), np.log1p(40), np.nan])
     assert_near(x["field:price"][:3], [15, np.nan, np.nan])
     assert_near(x["match:brand"][:3], [1, np.nan, np.nan])
     assert x["unseen"][:3].tolist() == [1, 0, 1]
+    settled = made(whole, candidates=[np.array([6, 0, 7], np.int32), *CANDIDATES[1:]])
+    for name, column in x.items():
+        np.testing.assert_array_equal(settled[name], column, err_msg=name)
+    again = facts.with_items(np.array([7, 6], np.int32), [changed, new], 8).settled()
+    assert again.category_nums[again.category_starts[6] :].tolist() == [0, 2, 2]
     assert len(FACTS) == 6, "the facts before are as they were"
     assert FACTS.category_nums.tolist() == [0, 1, 0, 1, 2, 0, 2]
 
@@ -303,6 +309,7 @@ def test_new_items_are_known_by_what_they_say():
 def test_numbers_alone_widen_the_facts():
     facts = FACTS.with_items(np.array([6, 7], np.int32), None, 8)
     assert len(facts) == 8
+    facts = facts.settled()
     assert facts.category_starts.tolist() == [*FACTS.category_starts, 7, 7]
     np.testing.assert_array_equal(facts.item_values[:6], FACTS.item_values)
 
@@ -321,7 +328,7 @@ def test_facts_are_kept_in_a_folder(tmp_path):
     for name, column in made(back).items():
         np.testing.assert_array_equal(column, X[name], err_msg=name)
     new = Item("i6", categories=("c",), fields={"brand": "x"})
-    assert back.with_items(np.array([6], np.int32), [new], 7).item_codes[6].tolist() == [0]
+    assert back.with_items(np.array([6], np.int32), [new], 7).settled().item_codes[6].tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["facts.npz", "facts.json"])

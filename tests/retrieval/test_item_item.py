@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 import worlds
+from langrec.data.candidates import population_of
 from langrec.data.fitting import FitData
 from langrec.errors import SettingsError
+from langrec.ranking.select import top_k
 from langrec.retrieval import ease as ease_module
 from langrec.retrieval import item_item as item_item_module
 from langrec.retrieval.ease import EASE, keep_largest_dense
@@ -16,6 +20,7 @@ from langrec.retrieval.item_item import ItemItem, keep_largest
 from langrec.retrieval.itemknn import ItemKNN
 from langrec.retrieval.transitions import Transitions
 from langrec.settings import RetrievalSettings
+from langrec.types import Candidates
 
 
 def data_of(world):
@@ -241,3 +246,34 @@ def test_a_well_filled_matrix_is_served_dense_and_scores_the_same(tmp_path, monk
     np.testing.assert_allclose(served.contributions(block, nums), fitted.contributions(block, nums), rtol=1e-6)
     monkeypatch.setattr(item_item_module, "SMALL", 100)
     assert sparse.issparse(ItemKNN.load(tmp_path).weights)
+
+
+@pytest.mark.parametrize("kind", [ItemKNN, EASE, Transitions])
+def test_candidates_of_a_sparse_matrix_score_what_they_score_among_all(kind):
+    world = worlds.planted_topics()
+    fitted = kind.fit(FitData(world.dataset.events, world.n_users, world.n_items + 2), RetrievalSettings())
+    thin = replace(fitted, weights=sparse.csr_array(fitted.weights), decay=0.1)
+    histories = [*world.histories()[:6], [], [world.n_items + 5], [3, 3, world.n_items + 5, 4]]
+    block = replace(worlds.queries(histories), kept={})
+    rng = np.random.default_rng(0)
+    asked = Candidates.of([np.sort(rng.choice(world.n_items + 4, 20, replace=False)) for _ in histories])
+    for scorer in (thin, thin.with_params(decay=1.0)):
+        scores = scorer.score_block(block)
+        wide = np.concatenate([scores, np.full((len(scores), 2), np.nan, np.float32)], axis=1)
+        np.testing.assert_allclose(
+            scorer.score_items(block, asked), wide[asked.rows(), asked.nums], rtol=1e-4, atol=1e-6
+        )
+        positive = np.nan_to_num(np.maximum(scores, 0.0))
+        np.testing.assert_allclose(
+            scorer.mean_positive(block, population_of(world.n_items + 2)), positive.mean(axis=1), rtol=1e-4, atol=1e-7
+        )
+        found = scorer.retrieve(block, 7)
+        for i, row in enumerate(positive):
+            best = row[top_k(row, 7)]
+            np.testing.assert_allclose(np.sort(row[found[i]])[::-1], best[best > 0], rtol=1e-4)
+        one = block.slice(0, 1)
+        np.testing.assert_allclose(
+            thin.contributions(one, asked[0][asked[0] < world.n_items]),
+            fitted.with_params(decay=0.1).contributions(one, asked[0][asked[0] < world.n_items]),
+            rtol=1e-5,
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,11 @@ import polars as pl
 
 from langrec.data.catalogue import STANDARD_FIELDS, Catalogue
 from langrec.data.ids import Ids
-from langrec.types import Item, Mask, TimeVector
+from langrec.data.kinds import Kinds
+from langrec.types import IntVector, Item, Mask, TimeVector
+
+if TYPE_CHECKING:
+    from langrec.data.among import Among
 
 
 class Items:
@@ -30,17 +35,77 @@ class Items:
         changed: Mapping[int, Item] | None = None,
         deleted: frozenset[int] = frozenset(),
         ids: Ids | None = None,
-        columns: dict[str, npt.NDArray[Any]] | None = None,
+        columns: dict[str, Any] | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.changed = dict(changed or {})
         self.deleted = deleted
         self.ids = ids or catalogue.ids
         # Base columns as arrays, shared by all views of one catalogue.
-        self._columns = {} if columns is None else columns
+        self.columns = {} if columns is None else columns
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def among(self, nums: IntVector) -> Among:
+        """What is said of these items alone."""
+        from langrec.data.among import Among
+
+        return Among(self, nums)
+
+    def all_but(self, nums: IntVector) -> Mask:
+        """(n,) False for these items."""
+        mask = np.ones(len(self), dtype=np.bool_)
+        mask[nums[(nums >= 0) & (nums < len(self))]] = False
+        return mask
+
+    @cached_property
+    def changed_nums(self) -> IntVector:
+        """Numbers of the items with a newer state, rising."""
+        return np.sort(np.fromiter(self.changed, dtype=np.int32, count=len(self.changed)))
+
+    @cached_property
+    def deleted_nums(self) -> IntVector:
+        """Numbers of the deleted items, rising."""
+        return np.sort(np.fromiter(self.deleted, dtype=np.int32, count=len(self.deleted)))
+
+    @property
+    def base_hidden(self) -> Mask:
+        """True for items that the catalogue hides."""
+        mask: Mask = self._shared("hidden!", self._hidden_at_first)
+        return mask
+
+    @property
+    def kinds(self) -> Kinds:
+        """Categories of the catalogue."""
+        kinds: Kinds = self._shared("categories!", lambda: Kinds.of(self.catalogue.frame["categories"]))
+        return kinds
+
+    @property
+    def by_time(self) -> IntVector:
+        """Numbers of the catalogue's items, the newest first; then those without a time, the last first."""
+        nums: IntVector = self._shared("by time!", self._newest_first)
+        return nums
+
+    def _newest_first(self) -> IntVector:
+        times, nums = self.catalogue.times, np.arange(len(self.catalogue), dtype=np.int32)
+        return nums[np.lexsort((np.where(times >= 0, nums, -nums), -times))]
+
+    def base_field(self, name: str) -> npt.NDArray[Any]:
+        """A field of the catalogue's items, as `field` gives it."""
+        values: npt.NDArray[Any] = self._shared(name, lambda: self._base_column(name))
+        return values
+
+    def _hidden_at_first(self) -> Mask:
+        if "hidden" not in self.catalogue.frame.columns:
+            return np.zeros(len(self.catalogue), dtype=np.bool_)
+        return self.catalogue.frame["hidden"].fill_null(False).to_numpy()
+
+    def _shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """What all views of one catalogue share; made once."""
+        if name not in self.columns:
+            self.columns[name] = make()
+        return self.columns[name]
 
     def with_items(self, items: Sequence[Item]) -> tuple[Items, npt.NDArray[np.int32]]:
         """The view with these items added or replaced, and their numbers; an id that was deleted comes back."""
@@ -48,12 +113,12 @@ class Items:
         ids = self.ids.extended(fresh) if fresh else self.ids
         nums = ids.numbers(item.id for item in items)
         changed = {**self.changed, **dict(zip(nums.tolist(), items, strict=True))}
-        return Items(self.catalogue, changed, self.deleted - set(nums.tolist()), ids, self._columns), nums
+        return Items(self.catalogue, changed, self.deleted - set(nums.tolist()), ids, self.columns), nums
 
     def without(self, names: Sequence[str]) -> Items:
         """The view without these items; unknown ids are passed over."""
         gone = {num for num in self.ids.numbers(names).tolist() if num >= 0}
-        return Items(self.catalogue, self.changed, self.deleted | gone, self.ids, self._columns)
+        return Items(self.catalogue, self.changed, self.deleted | gone, self.ids, self.columns)
 
     def view(self, name: str) -> Item | None:
         """The item's newest state; None where it is unknown or deleted."""
@@ -90,8 +155,7 @@ class Items:
     def hidden(self) -> Mask:
         """(n,) True for items that are never shown: hidden or deleted."""
         mask = np.zeros(len(self), dtype=np.bool_)
-        if "hidden" in self.catalogue.frame.columns:
-            mask[: len(self.catalogue)] = self.catalogue.frame["hidden"].fill_null(False).to_numpy()
+        mask[: len(self.catalogue)] = self.base_hidden
         for num, item in self.changed.items():
             mask[num] = item.hidden
         mask[list(self.deleted)] = True
@@ -109,10 +173,7 @@ class Items:
         """(n,) True for items with at least one of the categories."""
         mask = np.zeros(len(self), dtype=np.bool_)
         wanted = set(names)
-        column = self.catalogue.frame["categories"]
-        mask[: len(self.catalogue)] = (
-            column.list.eval(pl.element().is_in(list(wanted))).list.any().fill_null(False).to_numpy()
-        )
+        mask[self.kinds.items_of(names)] = True
         for num, item in self.changed.items():
             mask[num] = not wanted.isdisjoint(item.categories)
         return mask
@@ -128,12 +189,10 @@ class Items:
 
         Dates are strings in ISO form, which compare as dates do.
         """
-        if name not in self._columns:
-            self._columns[name] = self._base_column(name)
-        base = self._columns[name]
+        base = self.base_field(name)
         if not self.changed:
             return base
-        fresh = {num: _field_of(item, name) for num, item in self.changed.items()}
+        fresh = {num: field_of(item, name) for num, item in self.changed.items()}
         if base.dtype.kind == "f" and all(isinstance(value, (int, float, type(None))) for value in fresh.values()):
             numbers = np.full(len(self), np.nan)
             numbers[: len(base)] = base
@@ -163,7 +222,8 @@ class Items:
         return values
 
 
-def _field_of(item: Item, name: str) -> Any:
+def field_of(item: Item, name: str) -> Any:
+    """A field of one item, as filters see it."""
     if name == "at":
         return item.at if item.at >= 0 else None
     if name in ("title", "image", "hidden"):

@@ -15,24 +15,29 @@ from langrec.ranking.fusion import Fusion
 from langrec.ranking.mix import situations_of
 from langrec.ranking.scored import Scored
 from langrec.ranking.spoken import READERS, speaks
-from langrec.types import FloatVector, ItemList, Query, QueryBlock
+from langrec.types import FloatVector, IntVector, ItemList, Query, QueryBlock
 
 # The rule that drops what does not answer a wish in words.
 UNMATCHED = "unmatched"
 
 
-def account(item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback: Fallback) -> Explanation:
+def account(
+    item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback: Fallback, nums: IntVector | None = None
+) -> Explanation:
     """Everything about one item that the catalogue holds.
 
     Args:
         scored: the query with its scores.
         fallback: the order of items that no signal speaks for.
+        nums: rising numbers of the items that were scored, the one in question among them; None = all.
     """
     num = items.ids.number(item_id)
     query, asked = scored.query, scored.asked
-    mask, _ = allowed(items, items.hidden(), query.filters, asked.seen, asked.at)
-    where = place(num, scored.scores, mask & scored.matches, None if scored.spoken else fallback)
-    mine = {name: float(column[num]) for name, column in scored.parts.items()}
+    view = items if nums is None else items.among(nums)
+    mask, _ = allowed(view, view.hidden(), query.filters, asked.seen, asked.at)
+    column_of = num if nums is None else int(np.searchsorted(nums, num))
+    where = place(column_of, scored.scores, mask & scored.matches, None if scored.spoken else fallback)
+    mine = {name: float(column[column_of]) for name, column in scored.parts.items()}
     shares = history_shares(fusion, scored.block, np.array([num], dtype=np.int32))[0]
     ids = items.ids.take(asked.history)
     # A wish is weighed by the request, and where only the fallback speaks it speaks alone: then no weight was learned.
@@ -40,7 +45,9 @@ def account(item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback
     learned = zip(fusion.signals, fusion.mix.weights_in(situations_of(scored.block))[:, 0], strict=True)
     weights = {} if plain else {signal.name: float(weight) for signal, weight in learned}
     carried = {
-        name: _by_item(ids, shares[name] * column[num]) for name, column in scored.by_history.items() if name in shares
+        name: _by_item(ids, shares[name] * column[column_of])
+        for name, column in scored.by_history.items()
+        if name in shares
     }
     contributions = tuple(
         Contribution(
@@ -52,7 +59,7 @@ def account(item_id: str, scored: Scored, fusion: Fusion, items: Items, fallback
         )
         for name in sorted(mine, key=lambda name: -abs(mine[name]))
     )
-    score = float(scored.scores[num])
+    score = float(scored.scores[column_of])
     return Explanation(
         item_id,
         score,
@@ -93,11 +100,10 @@ def _reason(
 
 def _dropping_rule(num: int, items: Items, query: Query, asked: Asked) -> str:
     """The first rule that drops the item; where none does, it does not match."""
-    if items.hidden()[num]:
+    alone = items.among(np.array([num], dtype=np.int32))
+    _, dropped = allowed(alone, alone.hidden(), query.filters, asked.seen, asked.at)
+    if "hidden" in dropped:
         return "hidden"
-    others = np.ones(len(items), dtype=np.bool_)
-    others[num] = False  # all others count as hidden, so what a rule drops is this one
-    _, dropped = allowed(items, others, query.filters, asked.seen, asked.at)
     return next((name for name in dropped if name != "hidden"), UNMATCHED)
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from langrec.data.candidates import ragged
 from langrec.data.catalogue import STANDARD_FIELDS, Catalogue
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.errors import UNREADABLE, BundleError
-from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector, Item, TimeVector
+from langrec.types import FloatMatrix, IntMatrix, IntVector, Item, TimeVector
 
 # Columns of a catalogue that are no property of the item.
 NOT_FIELDS = frozenset({*STANDARD_FIELDS, "hidden", "title_filled"}) - {"price"}
@@ -46,6 +47,7 @@ class Facts:
         item_codes: (n, len(shared)) int32 places of the items' values, -1 where unknown.
         user_codes: (u, len(shared)) int32 the same of users.
         timed: False where the log has only an order: then nothing is said of ages, gaps and hours.
+        newer: items that came or changed since, in place of what the arrays say of them.
     """
 
     counts: IntVector
@@ -63,6 +65,7 @@ class Facts:
     item_codes: IntMatrix
     user_codes: IntMatrix
     timed: bool = True
+    newer: Newer | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, events: Events) -> Self:
@@ -85,15 +88,79 @@ class Facts:
         )  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self.counts)
+        return len(self.counts) if self.newer is None else self.newer.n
 
-    @cached_property
-    def log_counts(self) -> FloatVector:
-        """(n,) log(1 + count)."""
-        return np.log1p(self.counts).astype(np.float32)
+    def counts_of(self, items: IntVector) -> IntVector:
+        """(len(items),) training events."""
+        counts: IntVector = self._looked_up("counts", items, 0)
+        return counts
+
+    def first_of(self, items: IntVector) -> TimeVector:
+        """(len(items),) as `first`."""
+        first: TimeVector = self._looked_up("first", items, -1)
+        return first
+
+    def last_of(self, items: IntVector) -> TimeVector:
+        """(len(items),) as `last`."""
+        last: TimeVector = self._looked_up("last", items, -1)
+        return last
+
+    def values_of(self, items: IntVector) -> FloatMatrix:
+        """(len(items), len(item_fields)) as `item_values`."""
+        values: FloatMatrix = self._looked_up("item_values", items, np.nan)
+        return values
+
+    def codes_of(self, items: IntVector) -> IntMatrix:
+        """(len(items), len(shared)) as `item_codes`."""
+        codes: IntMatrix = self._looked_up("item_codes", items, -1)
+        return codes
+
+    def sizes_of(self, items: IntVector) -> TimeVector:
+        """(len(items),) how many categories each has."""
+        inside, known = self._inside(items)
+        sizes = np.where(inside, self.category_starts[known + 1] - self.category_starts[known], 0)
+        if self.newer is not None:
+            there, places = self.newer.find(items)
+            sizes[there] = self.newer.facts.sizes_of(places)
+        return sizes
+
+    def categories_of(self, items: IntVector) -> tuple[npt.NDArray[np.intp], IntVector]:
+        """One row per item and category: the place of the item in `items`, rising, and the category."""
+        inside, known = self._inside(items)
+        there = np.zeros(0, dtype=np.intp)
+        if self.newer is not None:
+            there, places = self.newer.find(items)
+            inside[there] = False
+        mine = np.flatnonzero(inside)
+        starts = self.category_starts[known[mine]]
+        lengths = self.category_starts[known[mine] + 1] - starts
+        owner, cats = np.repeat(mine, lengths), self.category_nums[ragged(starts, lengths)]
+        if not len(there) or self.newer is None:
+            return owner, cats
+        rows, own = self.newer.facts.categories_of(places)
+        owner, cats = np.concatenate([owner, there[rows]]), np.concatenate([cats, own])
+        order = np.argsort(owner, kind="stable")
+        return owner[order], cats[order]
+
+    def _inside(self, items: IntVector) -> tuple[npt.NDArray[np.bool_], IntVector]:
+        """Which items the arrays hold, and places that are safe to look up."""
+        inside = items < len(self.counts)
+        return inside, items if inside.all() else np.where(inside, items, 0)
+
+    def _looked_up(self, name: str, items: IntVector, nothing: float) -> npt.NDArray[Any]:
+        values = getattr(self, name)
+        if self.newer is None:
+            found: npt.NDArray[Any] = values[items]
+            return found
+        inside, known = self._inside(items)
+        out = np.full((len(items), *values.shape[1:]), nothing, dtype=values.dtype)
+        out[inside] = values[known[inside]]
+        there, places = self.newer.find(items)
+        out[there] = getattr(self.newer.facts, name)[places]
+        return out
 
     def with_items(self, nums: IntVector, items: Sequence[Item] | None, n_items: int) -> Self:
-        """The same facts knowing these items too.
+        """The same facts knowing these items too, in time by what has changed.
 
         What only events can tell stays as it was: a new item has no count and no last event. Categories and values
         that training never saw say nothing.
@@ -103,12 +170,39 @@ class Facts:
             items: their states; None where only the numbers are known.
             n_items: width from now on, above every number.
         """
-        n, grown = len(self), n_items - len(self)
-        known = list(zip(nums.tolist(), items, strict=True)) if items is not None else []
-        counts, last = _longer(self.counts, grown, 0), _longer(self.last, grown, -1)
-        first = _longer(self.first, grown, -1)
-        values, codes = _longer(self.item_values, grown, np.nan), _longer(self.item_codes, grown, -1)
-        for num, item in known:
+        told = np.zeros(0, np.int32) if items is None else np.asarray(nums, dtype=np.int32)
+        over = told if self.newer is None else np.union1d(self.newer.nums, told).astype(np.int32)
+        over = np.unique(over)
+        facts = self._picked(over)
+        if items is not None:
+            facts = facts._changed(np.searchsorted(over, told), items)
+        return replace(self, newer=Newer(over, facts, n_items))
+
+    def settled(self) -> Self:
+        """The same facts in whole arrays."""
+        return self if self.newer is None else self._picked(np.arange(len(self), dtype=np.int32))
+
+    def _picked(self, items: IntVector) -> Self:
+        """Facts of these items alone, in this order."""
+        sizes = self.sizes_of(items)
+        return replace(
+            self,
+            counts=self.counts_of(items) if self.newer is not None else _known(self.counts, items, 0),
+            first=self.first_of(items) if self.newer is not None else _known(self.first, items, -1),
+            last=self.last_of(items) if self.newer is not None else _known(self.last, items, -1),
+            category_starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            category_nums=self.categories_of(items)[1],
+            item_values=self.values_of(items) if self.newer is not None else _known(self.item_values, items, np.nan),
+            item_codes=self.codes_of(items) if self.newer is not None else _known(self.item_codes, items, -1),
+            newer=None,
+        )
+
+    def _changed(self, nums: npt.NDArray[np.intp], items: Sequence[Item]) -> Self:
+        """The same facts with these items in place of what was known of them."""
+        first, values, codes = self.first.copy(), self.item_values.copy(), self.item_codes.copy()
+        place = self._category_places
+        lists = np.split(self.category_nums, self.category_starts[1:-1]) if len(self.counts) else []
+        for num, item in zip(nums.tolist(), items, strict=True):
             if item.at >= 0:
                 first[num] = item.at
             values[num] = [_number(item.fields.get(name)) for name in self.item_fields]
@@ -116,30 +210,12 @@ class Facts:
                 places.get(_value(item.fields.get(name)), -1)
                 for name, places in zip(self.shared, self.shared_values, strict=True)
             ]
-        place = self._category_places
-        fresh = {num: sorted({place[name] for name in item.categories if name in place}) for num, item in known}
-        starts, cats = self.category_starts, self.category_nums
-        owner = np.repeat(np.arange(n), np.diff(starts))
-        lengths = _longer(np.diff(starts), grown, 0)
-        for num, own in fresh.items():
-            lengths[num] = len(own)
-        new_starts = np.concatenate([[0], np.cumsum(lengths)])
-        new_cats = np.zeros(new_starts[-1], dtype=np.int32)
-        replaced = np.zeros(n_items, dtype=np.bool_)
-        replaced[list(fresh)] = True
-        kept = np.flatnonzero(~replaced[owner])
-        new_cats[kept - starts[owner[kept]] + new_starts[owner[kept]]] = cats[kept]
-        for num, own in fresh.items():
-            new_cats[new_starts[num] : new_starts[num + 1]] = own
+            own = sorted({place[name] for name in item.categories if name in place})
+            lists[num] = np.array(own, dtype=np.int32)
+        starts = np.concatenate([[0], np.cumsum([len(one) for one in lists])]).astype(np.int64)
+        cats = np.concatenate([np.zeros(0, dtype=np.int32), *lists]).astype(np.int32)
         return replace(
-            self,
-            counts=counts,
-            first=first,
-            last=last,
-            category_starts=new_starts,
-            category_nums=new_cats,
-            item_values=values,
-            item_codes=codes,
+            self, first=first, category_starts=starts, category_nums=cats, item_values=values, item_codes=codes
         )
 
     @cached_property
@@ -149,7 +225,8 @@ class Facts:
     def save(self, folder: Path) -> None:
         """Writes facts.npz and facts.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "facts.npz", **{name: getattr(self, name) for name in _ARRAYS})
+        settled = self.settled()
+        np.savez_compressed(folder / "facts.npz", **{name: getattr(settled, name) for name in _ARRAYS})
         names = {name: getattr(self, name) for name in _NAMES}
         (folder / "facts.json").write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
 
@@ -179,6 +256,23 @@ class Facts:
         )
         if not right:
             raise ValueError("the lengths of its arrays differ")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Newer:
+    """Items that came or changed after the training: rising numbers, facts of them in this order, and the width."""
+
+    nums: IntVector
+    facts: Facts
+    n: int
+
+    def find(self, items: IntVector) -> tuple[npt.NDArray[np.intp], IntVector]:
+        """Which places of `items` hold one of these, and which each is."""
+        if not len(self.nums):
+            return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.int32)
+        places = np.minimum(np.searchsorted(self.nums, items), len(self.nums) - 1).astype(np.int32)
+        there = np.flatnonzero(self.nums[places] == items)
+        return there, places[there]
 
 
 _NAMES = ("categories", "item_fields", "user_fields", "shared", "shared_values", "timed")
@@ -272,8 +366,9 @@ def _value(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip().lower()
 
 
-def _longer(rows: npt.NDArray[Any], by: int, with_: float) -> npt.NDArray[Any]:
-    """A copy with so many more rows."""
-    out = np.full((len(rows) + max(by, 0), *rows.shape[1:]), with_, dtype=rows.dtype)
-    out[: len(rows)] = rows
+def _known(rows: npt.NDArray[Any], items: IntVector, nothing: float) -> npt.NDArray[Any]:
+    """The rows of items, `nothing` for items past the end."""
+    out = np.full((len(items), *rows.shape[1:]), nothing, dtype=rows.dtype)
+    inside = items < len(rows)
+    out[inside] = rows[items[inside]]
     return out

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.data.events import DAY_MS
+from langrec.data.rows import Growing
 from langrec.ranking.facts import Facts
 from langrec.ranking.mix import Signals
-from langrec.types import FloatMatrix, IntVector, QueryBlock, TimeVector
+from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock, TimeVector
 
 __all__ = ["Facts", "candidate_features", "feature_names"]
 
@@ -65,7 +66,7 @@ def candidate_features(
     mix: FloatMatrix,
     block: QueryBlock,
     candidates: Sequence[IntVector],
-    vectors: FloatMatrix | None = None,
+    vectors: Growing | None = None,
 ) -> FloatMatrix:
     """(m, f) float32 features of all candidates, those of the first query first, in the candidates' order.
 
@@ -79,12 +80,27 @@ def candidate_features(
         candidates: q arrays of item numbers below n, each number once.
         vectors: (n', d) float32 centred unit text vectors, zero rows for items without text; None = no text features.
     """
+    rows = np.repeat(np.arange(len(candidates)), [len(nums) for nums in candidates])
+    items = np.concatenate([np.zeros(0, dtype=np.int32), *candidates])
+    return features_of(facts, signals, logs[:, rows, items], mix[rows, items], block, candidates, vectors)
+
+
+def features_of(
+    facts: Facts,
+    signals: Sequence[str],
+    scores: FloatMatrix,
+    mixed: FloatVector,
+    block: QueryBlock,
+    candidates: Sequence[IntVector],
+    vectors: Growing | None = None,
+) -> FloatMatrix:
+    """The same from (s, m) log features and (m,) mixed scores of the candidates alone."""
     names = feature_names(facts, signals, vectors is not None)
     asked = _Asked.of(facts, block, candidates)
     if not len(asked.items):
         return np.zeros((0, len(names)), dtype=np.float32)
     columns: dict[str, Column] = {}
-    columns.update(_score_columns(asked, signals, logs, mix))
+    columns.update(_score_columns(asked, signals, scores, mixed))
     columns.update(_item_columns(asked))
     columns.update(_category_columns(asked))
     columns.update(_repeat_columns(asked))
@@ -151,10 +167,8 @@ def _is_base(signal: str) -> bool:
     return "@" not in signal
 
 
-def _score_columns(asked: _Asked, signals: Sequence[str], logs: Signals, mix: FloatMatrix) -> dict[str, Column]:
+def _score_columns(asked: _Asked, signals: Sequence[str], scores: FloatMatrix, mixed: FloatVector) -> dict[str, Column]:
     """Scores and ranks of every signal and of the mix."""
-    scores = logs[:, asked.rows, asked.items]
-    mixed = mix[asked.rows, asked.items]
     base = [s for s, name in enumerate(signals) if _is_base(name)]
     ranked = np.concatenate([scores[base], mixed[None]])
     table = np.full((len(ranked), asked.q, asked.widest), -np.inf, dtype=np.float32)
@@ -186,14 +200,15 @@ def _item_columns(asked: _Asked) -> dict[str, Column]:
     """Popularity and age of the items, and what the user's usual popularity is."""
     facts, items = asked.facts, asked.items
     at = asked.block.at[asked.rows]
-    count = facts.log_counts[items]
+    counts = facts.counts_of(items)
+    count = np.log1p(counts).astype(np.float32)
     rows, recent = asked.taste
-    taste = _means(rows, facts.log_counts[recent], asked.q)[asked.rows]
+    taste = _means(rows, np.log1p(facts.counts_of(recent)).astype(np.float32), asked.q)[asked.rows]
     return {
         "count": count,
-        "unseen": (facts.counts[items] == 0).astype(np.float32),
-        "age_days": _log_since(at, facts.first[items], facts.timed),
-        "since_last": _log_since(at, facts.last[items], facts.timed),
+        "unseen": (counts == 0).astype(np.float32),
+        "age_days": _log_since(at, facts.first_of(items), facts.timed),
+        "since_last": _log_since(at, facts.last_of(items), facts.timed),
         "taste_count": taste,
         "taste_gap": count - taste,
     }
@@ -206,33 +221,24 @@ def _category_columns(asked: _Asked) -> dict[str, Column]:
         return {}
     c = len(facts.categories)
     rows, items, steps = asked.newest(DEPTH)
-    owner, cats = _expand(facts, items)
+    owner, cats = facts.categories_of(items)
     keys, inverse = np.unique(rows[owner].astype(np.int64) * c + cats, return_inverse=True)
     weight = np.exp(-DECAY * steps)
-    own = np.diff(facts.category_starts)
-    total = np.bincount(rows, weight * (own[items] > 0), minlength=asked.q)
+    own = facts.sizes_of(items)
+    total = np.bincount(rows, weight * (own > 0), minlength=asked.q)
     share = np.bincount(inverse, weight[owner], minlength=len(keys))
     in_last = np.bincount(inverse, steps[owner] == 0, minlength=len(keys))
-    size_last = np.bincount(rows, own[items] * (steps == 0), minlength=asked.q)
-    owner, cats = _expand(facts, asked.items)
+    size_last = np.bincount(rows, own * (steps == 0), minlength=asked.q)
+    owner, cats = facts.categories_of(asked.items)
     place, found = _places(keys, asked.rows[owner] * c + cats)
     owner = owner[found]
-    size = own[asked.items]
+    size = facts.sizes_of(asked.items)
     shared = np.bincount(owner, share[place], minlength=m)
     both = np.bincount(owner, in_last[place], minlength=m)
     size_last = size_last[asked.rows]
     mean = _ratio(shared, size * total[asked.rows])
     jaccard = _ratio(both, np.where((size > 0) & (size_last > 0), size + size_last - both, 0.0))
     return {"category_share": mean, "category_last": jaccard}
-
-
-def _expand(facts: Facts, items: IntVector) -> tuple[npt.NDArray[np.intp], IntVector]:
-    """One row per item and category: the place of the item in `items`, and the category."""
-    starts = facts.category_starts[items]
-    lengths = facts.category_starts[items + 1] - starts
-    owner = np.repeat(np.arange(len(items)), lengths)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return owner, facts.category_nums[starts[owner] + within]
 
 
 def _repeat_columns(asked: _Asked) -> dict[str, Column]:
@@ -270,33 +276,33 @@ def _field_columns(asked: _Asked) -> dict[str, Column]:
     """Fields of items, their distance from the history's, fields of users, and fields that match."""
     facts, columns = asked.facts, dict[str, Column]()
     rows, recent = asked.taste
+    values, usual = facts.values_of(asked.items), facts.values_of(recent)
     for place, name in enumerate(facts.item_fields):
-        values = facts.item_values[:, place]
-        own = values[asked.items]
+        own = values[:, place]
         columns[f"field:{name}"] = own
-        columns[f"field_gap:{name}"] = own - _means(rows, values[recent], asked.q)[asked.rows]
+        columns[f"field_gap:{name}"] = own - _means(rows, usual[:, place], asked.q)[asked.rows]
     users = asked.block.users
     known = (users >= 0) & (users < len(facts.user_values))
     for place, name in enumerate(facts.user_fields):
         told = np.full(asked.q, np.nan)
         told[known] = facts.user_values[users[known], place]
         columns[f"user:{name}"] = told[asked.rows]
+    item_codes = facts.codes_of(asked.items)
     for place, name in enumerate(facts.shared):
         codes = np.full(asked.q, -1, dtype=np.int32)
         codes[known] = facts.user_codes[users[known], place]
-        wanted, found = codes[asked.rows], facts.item_codes[asked.items, place]
+        wanted, found = codes[asked.rows], item_codes[:, place]
         columns[f"match:{name}"] = np.where((wanted >= 0) & (found >= 0), wanted == found, np.nan)
     return columns
 
 
-def _text_columns(asked: _Asked, vectors: FloatMatrix, candidates: Sequence[IntVector]) -> dict[str, Column]:
+def _text_columns(asked: _Asked, vectors: Growing, candidates: Sequence[IntVector]) -> dict[str, Column]:
     """Cosines with the last item, with the decayed mean of the history, and the highest with one of the newest.
 
     Query by query: a product of one shape gives the same digits in every block, and the products are small.
     """
     out = np.full((3, len(asked.items)), np.nan, dtype=np.float32)
-    steps, blank = asked.block.steps_back(), _blank(vectors, asked.items, asked.block.items)
-    stop = 0
+    steps, stop = asked.block.steps_back(), 0
     for i, nums in enumerate(candidates):
         start, stop = stop, stop + len(nums)
         lo, hi = asked.block.offsets[i], asked.block.offsets[i + 1]
@@ -304,8 +310,9 @@ def _text_columns(asked: _Asked, vectors: FloatMatrix, candidates: Sequence[IntV
         items, back = asked.block.items[lo:hi], steps[lo:hi]
         known = items < len(vectors)
         items, back = items[known], back[known]
-        written = ~blank[items]
-        read, back = vectors[items[written]], back[written]
+        read = vectors[items]
+        written = _squares(read) > 0
+        read, back = read[written], back[written]
         if not len(read) or not len(nums):
             continue
         weight = np.exp(-DECAY * back).astype(np.float32)
@@ -316,23 +323,13 @@ def _text_columns(asked: _Asked, vectors: FloatMatrix, candidates: Sequence[IntV
         rows = vectors[places]
         near = back < NEAR
         cosines = np.concatenate([mean[None], read[near]]) @ rows.T
-        cosines[:, ~inside | blank[places]] = np.nan
+        cosines[:, ~inside | (_squares(rows) == 0)] = np.nan
         out[1, start:stop] = cosines[0]
         if near.any():
             out[2, start:stop] = cosines[1:].max(axis=0)
         if back[-1] == 0:
             out[0, start:stop] = cosines[-1]
     return {"text_last": out[0], "text_mean": out[1], "text_max": out[2]}
-
-
-def _blank(vectors: FloatMatrix, *nums: IntVector) -> npt.NDArray[np.bool_]:
-    """(n',) True for those of these items that have no text: each vector is looked at once, however often it comes."""
-    touched, blank = np.zeros(len(vectors), dtype=np.bool_), np.zeros(len(vectors), dtype=np.bool_)
-    for some in nums:
-        touched[some[some < len(vectors)]] = True
-    places = np.flatnonzero(touched)
-    blank[places] = _squares(vectors[places]) == 0
-    return blank
 
 
 def _squares(rows: FloatMatrix) -> npt.NDArray[np.float32]:

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from langrec.data.among import Among
 from langrec.data.events import DAY_MS
 from langrec.data.items import Items
 from langrec.errors import DataError
 from langrec.types import Condition, Filters, IntVector, Mask
 
 
-def allowed(items: Items, hidden: Mask, filters: Filters, seen: IntVector, at: int) -> tuple[Mask, dict[str, int]]:
+def allowed(
+    items: Items | Among, hidden: Mask, filters: Filters, seen: IntVector, at: int
+) -> tuple[Mask, dict[str, int]]:
     """What one query may be shown.
 
     Args:
@@ -40,13 +43,13 @@ def allowed(items: Items, hidden: Mask, filters: Filters, seen: IntVector, at: i
     return mask, dropped
 
 
-def _rules(items: Items, filters: Filters, seen: IntVector, at: int) -> list[tuple[str, Mask]]:
+def _rules(items: Items | Among, filters: Filters, seen: IntVector, at: int) -> list[tuple[str, Mask]]:
     rules: list[tuple[str, Mask]] = []
     if filters.drop_seen and len(seen):
-        rules.append(("seen", _all_but(len(items), seen)))
+        rules.append(("seen", items.all_but(seen)))
     if filters.exclude:
         nums = items.ids.numbers(filters.exclude)
-        rules.append(("excluded", _all_but(len(items), nums[nums >= 0])))
+        rules.append(("excluded", items.all_but(nums[nums >= 0])))
     if filters.categories:
         rules.append(("categories", items.in_categories(filters.categories)))
     rules.extend((f"where {condition.field}", holds(items, condition)) for condition in filters.where)
@@ -56,7 +59,7 @@ def _rules(items: Items, filters: Filters, seen: IntVector, at: int) -> list[tup
     return rules
 
 
-def holds(items: Items, condition: Condition) -> Mask:
+def holds(items: Items | Among, condition: Condition) -> Mask:
     """(n,) True where the condition holds; a missing value fails every condition.
 
     Raises:
@@ -121,9 +124,3 @@ def _number(field: str, value: Any) -> float:
     if not _is_number(value):
         raise DataError(f"filters.where: {field} holds numbers; {value!r} is none", field="where")
     return float(value)
-
-
-def _all_but(n: int, nums: IntVector) -> Mask:
-    mask = np.ones(n, dtype=np.bool_)
-    mask[nums[(nums >= 0) & (nums < n)]] = False
-    return mask

@@ -10,8 +10,10 @@ from typing import Any, Self
 import numpy as np
 
 from langrec.budget import stage
+from langrec.data.rows import Growing
 from langrec.protocols import EventReader, EventRemover, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features, situations_of
+from langrec.ranking.near import Near
 from langrec.ranking.repeats import neutral
 from langrec.ranking.rerank import Reranker
 from langrec.ranking.summed import summed
@@ -53,6 +55,7 @@ class Fusion:
         n_items: width of the answer; scorers that know fewer items say NaN for the rest.
         counts: training events of the first items; later ones have none.
         reranker: the second look at the best of the mix, where validation favoured it.
+        near: what finds candidates, where the catalogue is too large to score it whole.
     """
 
     scorers: Mapping[str, Scorer]
@@ -62,6 +65,7 @@ class Fusion:
     fallback: str = "popular_decayed"
     counts: IntVector = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     reranker: Reranker | None = None
+    near: Near | None = None
 
     def signal_scores(self, block: QueryBlock) -> Signals:
         """(s, q, n_items) raw scores of each signal."""
@@ -171,9 +175,9 @@ class Fusion:
         return np.asarray(self.parts(signals, block).sum(axis=0), dtype=np.float32), self.silent(signals)
 
     @property
-    def text_vectors(self) -> FloatMatrix | None:
+    def text_vectors(self) -> Growing | None:
         """(n, d) centred text vectors for the reranker, where a scorer holds them."""
-        vectors: FloatMatrix | None = getattr(self.scorers.get("vectors"), "vectors", None)
+        vectors: Growing | None = getattr(self.scorers.get("vectors"), "vectors", None)
         return vectors
 
     def without_popularity(self) -> Self:
@@ -210,7 +214,8 @@ class Fusion:
             for name, scorer in self.scorers.items()
         }
         second = None if self.reranker is None else self.reranker.with_items(nums, items, n_items)
-        return replace(self.with_scorers(scorers, n_items), reranker=second)
+        near = None if self.near is None else self.near.with_items(nums, texts, vectors, n_items)
+        return replace(self.with_scorers(scorers, n_items), reranker=second, near=near)
 
     def with_events(self, nums: IntVector, at: TimeVector, gains: FloatVector) -> Self:
         """The same mix, in which the scorers that read events know these too: (m,) items, times and gains."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from langrec.data.candidates import within
+from langrec.data.rows import Growing
 from langrec.ranking.facts import Facts
-from langrec.ranking.features import candidate_features
+from langrec.ranking.features import candidate_features, features_of
 from langrec.ranking.mix import Signals
 from langrec.ranking.select import top_k
 from langrec.ranking.trees import Trees
-from langrec.types import FloatMatrix, IntVector, Item, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Item, QueryBlock
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +35,7 @@ class Reranker:
     depth: int
 
     def added(
-        self, names: Sequence[str], logs: Signals, mixed: FloatMatrix, block: QueryBlock, vectors: FloatMatrix | None
+        self, names: Sequence[str], logs: Signals, mixed: FloatMatrix, block: QueryBlock, vectors: Growing | None
     ) -> FloatMatrix:
         """(q, n) what is added to the mixed scores.
 
@@ -62,6 +65,55 @@ class Reranker:
             floor = mixed[i, own[min(self.depth, len(own)) - 1]]
             out[i, history[mixed[i, history] >= floor]] = lift
             out[i, own] = mine + lift
+        return out
+
+    def added_to(
+        self,
+        names: Sequence[str],
+        logs: FloatMatrix,
+        mixed: FloatVector,
+        block: QueryBlock,
+        asked: Candidates,
+        vectors: Growing | None,
+    ) -> FloatVector:
+        """(m,) what is added to the mixed scores of candidates.
+
+        Args:
+            names: the signals.
+            logs: (s, m) log features of each query's candidates.
+            mixed: (m,) their mixed scores.
+            vectors: (n', d) centred text vectors, where the trees read texts.
+        """
+        rare = [s for s, name in enumerate(names) if name.endswith("@rare")]
+        told = logs[rare].sum(axis=0) if rare else np.zeros_like(mixed)
+        best, new = [], []
+        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
+            own = asked.nums[lo:hi]
+            fresh = ~within(own, block.history(i))
+            new.append(fresh)
+            scores = np.where(fresh & (mixed[lo:hi] > 0), mixed[lo:hi], np.nan)
+            foremost = top_k(scores, self.depth)
+            texts = np.where(fresh & (told[lo:hi] > 0), told[lo:hi], np.nan)
+            texts[foremost] = np.nan
+            picked = np.concatenate([foremost, top_k(texts, self.depth // 5)])
+            best.append(lo + picked[np.argsort(-mixed[lo + picked], kind="stable")])
+        places = np.concatenate([np.zeros(0, dtype=np.intp), *best])
+        x = features_of(
+            self.facts, names, logs[:, places], mixed[places], block, [asked.nums[own] for own in best], vectors
+        )
+        value = self.trees.predict(x)
+        out = np.zeros_like(mixed)
+        start = 0
+        for i, own in enumerate(best):
+            if not len(own):
+                continue
+            mine = value[start : start + len(own)]
+            start += len(own)
+            lift = max(0.0, -float(mine.min()))
+            lo, hi = asked.offsets[i], asked.offsets[i + 1]
+            floor = mixed[own[min(self.depth, len(own)) - 1]]
+            out[lo:hi][~new[i] & (mixed[lo:hi] >= floor)] = lift
+            out[own] = mine + lift
         return out
 
     def with_items(self, nums: IntVector, items: Sequence[Item] | None, n_items: int) -> Self:

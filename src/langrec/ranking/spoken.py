@@ -37,15 +37,7 @@ def spoken_scores(
     rows = [i for i, query in enumerate(queries) if speaks(query)]
     if not rows:
         return {}
-    asked = QueryBlock(
-        users=np.full(len(rows), -1, dtype=np.int32),
-        offsets=np.zeros(len(rows) + 1, dtype=np.int64),
-        items=np.zeros(0, np.int32),
-        times=np.zeros(0, np.int64),
-        at=at[rows],
-        texts=tuple(queries[i].text or "" for i in rows),
-        vectors={"vectors": np.stack(_vectors([queries[i] for i in rows], encoder))},
-    )
+    asked = spoken_block(queries, at, encoder)
     out: dict[int, Parts] = {i: {} for i in rows}
     for name in READERS:
         if name in fusion.scorers:
@@ -54,6 +46,24 @@ def spoken_scores(
                 out[i][name] = np.zeros(fusion.n_items, dtype=np.float32)
                 out[i][name][: scores.shape[1]] = np.nan_to_num(scores[row])
     return dict(out)
+
+
+def spoken_block(queries: Sequence[Query], at: TimeVector, encoder: Encoder | None) -> QueryBlock:
+    """The wishes of those queries that speak as a block without histories.
+
+    Raises:
+        DataError: a vector that does not fit the encoder's space.
+    """
+    rows = [i for i, query in enumerate(queries) if speaks(query)]
+    return QueryBlock(
+        users=np.full(len(rows), -1, dtype=np.int32),
+        offsets=np.zeros(len(rows) + 1, dtype=np.int64),
+        items=np.zeros(0, np.int32),
+        times=np.zeros(0, np.int64),
+        at=at[rows],
+        texts=tuple(queries[i].text or "" for i in rows),
+        vectors={"vectors": np.stack(_vectors([queries[i] for i in rows], encoder))},
+    )
 
 
 def _vectors(queries: Sequence[Query], encoder: Encoder | None) -> list[FloatVector]:

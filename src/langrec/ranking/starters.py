@@ -112,15 +112,7 @@ def affinities(fusion: Fusion, nums: IntVector, at: int) -> FloatMatrix:
         fusion: without popularity, which speaks for the same items whatever is liked.
         at: "now" in epoch milliseconds; the likes are of this moment.
     """
-    q = len(nums)
-    block = QueryBlock(
-        users=np.full(q, -1, dtype=np.int32),
-        offsets=np.arange(q + 1, dtype=np.int64),
-        items=nums.astype(np.int32),
-        times=np.full(q, at, dtype=np.int64),
-        at=np.full(q, at, dtype=np.int64),
-        texts=(None,) * q,
-    )
+    q, block = len(nums), liking(nums, at)
     scores = np.zeros((q, fusion.n_items), dtype=np.float32)
     size = max(1, AT_ONCE // (4 * max(fusion.n_items, 1) * max(len(fusion.signals), 1)))
     for start in range(0, q, size):
@@ -132,3 +124,16 @@ def affinities(fusion: Fusion, nums: IntVector, at: int) -> FloatMatrix:
     scores /= np.maximum(scores.max(axis=1, keepdims=True, initial=0.0), 1e-9)
     scores[np.arange(q), nums] = 1.0
     return scores
+
+
+def liking(nums: IntVector, at: int) -> QueryBlock:
+    """A query for each item, of someone who has just liked it and nothing else."""
+    q = len(nums)
+    return QueryBlock(
+        users=np.full(q, -1, dtype=np.int32),
+        offsets=np.arange(q + 1, dtype=np.int64),
+        items=nums.astype(np.int32),
+        times=np.full(q, at, dtype=np.int64),
+        at=np.full(q, at, dtype=np.int64),
+        texts=(None,) * q,
+    )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,10 +15,11 @@ import numpy.typing as npt
 from scipy import sparse
 
 from langrec.data.fitting import FitData, product
+from langrec.data.mapped import array_at, put_array
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import has_known_history, history_matrix
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Population, QueryBlock
 
 # Rows solved at once: their (rows, d, d) normal matrices stay within some tens of megabytes.
 CHUNK = 512
@@ -69,14 +71,46 @@ class ALS:
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) inner products; NaN for items without training and for queries without known items."""
+        users = self.index_queries(block)
+        silent = np.isnan(users[:, 0])
+        scores = np.asarray(np.nan_to_num(users) @ self.factors.T)
+        scores[:, self._untrained] = np.nan
+        scores[silent] = np.nan
+        return scores.astype(np.float32)
+
+    def index_queries(self, block: QueryBlock) -> FloatMatrix:
+        """(q, d) factors of the histories; NaN for queries without known items."""
+        users: FloatMatrix = block.keep((id(self.factors), self.decay), lambda: self._users(block))
+        return users
+
+    def _users(self, block: QueryBlock) -> FloatMatrix:
         history = history_matrix(block, self.n_items, self.decay)
         # The ridge counts what has faded too.
         lengths = np.bincount(block.rows()[block.items < self.n_items], minlength=len(block))
         users = _half_step(history, self.factors, self.alpha, self.reg, self._gram, lengths)
-        scores = np.asarray(users @ self.factors.T)
-        scores[:, self._untrained] = np.nan
-        scores[~has_known_history(block, self.n_items)] = np.nan
-        return scores.astype(np.float32)
+        users[~has_known_history(block, self.n_items)] = np.nan
+        return users
+
+    def index_rows(self, nums: IntVector) -> FloatMatrix:
+        """(len(nums), d) factors."""
+        return self.factors[nums]
+
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates."""
+        users = self.index_queries(block)
+        inside = asked.nums < self.n_items
+        nums = np.where(inside, asked.nums, 0)
+        rows = self.factors[nums]
+        out = np.empty(len(nums), dtype=np.float32)
+        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
+            np.matmul(rows[lo:hi], users[i], out=out[lo:hi])
+        out[~inside | self._untrained[nums]] = np.nan
+        return out
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) from the sample."""
+        nums = among.sample[among.sample < self.n_items]
+        return among.mean(np.nan_to_num(self.index_queries(block)) @ self.factors[nums].T)
 
     @cached_property
     def _gram(self) -> FloatMatrix:
@@ -102,7 +136,7 @@ class ALS:
     def save(self, folder: Path) -> None:
         """Writes factors.npy and scorer.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "factors.npy", self.factors, allow_pickle=False)
+        put_array(folder / "factors.npy", self.factors)
         params = {"alpha": self.alpha, "reg": self.reg, "decay": self.decay}
         (folder / "scorer.json").write_text(json.dumps(params))
 
@@ -110,7 +144,7 @@ class ALS:
     def load(cls, folder: Path) -> Self:
         try:
             params = json.loads((folder / "scorer.json").read_text())
-            return cls(np.load(folder / "factors.npy", allow_pickle=False), **params)
+            return cls(array_at(folder / "factors.npy"), **params)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as item factors ({error})") from error
 

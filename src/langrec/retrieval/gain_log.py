@@ -9,9 +9,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from langrec.retrieval.tally import Table, Tally
 from langrec.types import FloatVector, IntVector, Mask, TimeVector
 
 State = tuple[npt.NDArray[np.float64], float | None]
+# A log up to this long is counted row by row; of a longer one a table is made, and used until so many rows of it have
+# come in or gone out of the window.
+FEW_ROWS = 5_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,8 @@ class GainLog:
     at: TimeVector
     gains: FloatVector
     _faded: dict[float, State] = field(default_factory=dict, repr=False)
+    _tables: dict[str, tuple[int, int, Table]] = field(default_factory=dict, repr=False)
+    _tallies: dict[str, tuple[int, int, Tally]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, items: IntVector, at: TimeVector, gains: FloatVector) -> GainLog:
@@ -76,6 +82,47 @@ class GainLog:
         if start == 0 and stop == len(self):
             return self.total
         return np.bincount(self.items[start:stop], self.gains[start:stop]).astype(np.float64)
+
+    def tally(self, name: str, start: int, stop: int) -> Tally:
+        """Gains of the rows start:stop, in time that follows how far the bounds have moved since the name's last call.
+
+        Args:
+            name: of the window whose bounds these are.
+        """
+        last = self._tallies.get(name)
+        if last is not None and last[:2] == (start, stop):
+            return last[2]
+        made = self._tallied(name, start, stop)
+        self._tallies[name] = (start, stop, made)
+        return made
+
+    def _tallied(self, name: str, start: int, stop: int) -> Tally:
+        if len(self) <= FEW_ROWS:
+            return Tally.of_rows(None, self.items[start:stop], self.gains[start:stop].astype(np.float64))
+        first, last, table = self._tables.get(name, (0, 0, None))
+        if table is None or abs(start - first) + abs(stop - last) > FEW_ROWS:
+            table = Table(self.counted(start, stop))
+            self._tables[name] = (start, stop, table)
+            first, last = start, stop
+        moves = ((first, start, -1.0), (last, stop, 1.0))
+        items = [self.items[min(old, new) : max(old, new)] for old, new, _ in moves]
+        gains = [self.gains[min(old, new) : max(old, new)] * (sign if new > old else -sign) for old, new, sign in moves]
+        return Tally.of_rows(table, np.concatenate(items), np.concatenate(gains).astype(np.float64))
+
+    def faded_tally(self, efold: float) -> tuple[Tally, float | None]:
+        """What is left of the whole log at its last event's time, and that time."""
+        if not len(self):
+            return Tally.of_rows(None, self.items, np.zeros(0)), None
+        name = f"fading {efold}"
+        kept = self._tallies.get(name)
+        if kept is None:
+            if len(self) > FEW_ROWS:
+                made = Tally(Table(self._whole(efold)[0]), np.zeros(0, dtype=np.int32), np.zeros(0))
+            else:
+                made = Tally.of_rows(None, self.items, self.gains * np.exp((self.at - float(self.at[-1])) / efold))
+            kept = (0, len(self), made)
+            self._tallies[name] = kept
+        return kept[2], float(self.at[-1])
 
     def fading(self, stops: TimeVector, efold: float) -> Iterator[State]:
         """For each stop, (highest item + 1,) what is left of the rows before it at the last one's time, and that time.

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from langrec.data.candidates import best_of, places_in, ragged
 from langrec.errors import UNREADABLE, BundleError, NotTrained
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
+from langrec.retrieval.reached import Sums, permitted, reached
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
 # Up to so many entries, and from this share of them on, a matrix that is served is dense: some 16 MB that make its
 # products twice as fast, because a sparse product looks up where each of its sums belongs.
@@ -56,12 +58,65 @@ class ItemItem:
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores
 
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates."""
+        n, rows = self.n_items, asked.rows()
+        inside = asked.nums < n
+        nums = np.where(inside, asked.nums, 0)
+        if isinstance(self.weights, np.ndarray):
+            scores = self._dense(block)[rows, nums]
+        else:
+            scores = self._reaching(block).items(block, asked)
+        scores[~(inside & has_known_history(block, n)[rows])] = np.nan
+        scores[inside & ~self.trained[nums]] = np.nan
+        return scores
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) exact."""
+        if isinstance(self.weights, np.ndarray):
+            scores = np.nan_to_num(self._dense(block))
+            members = among.holds(np.arange(self.n_items, dtype=np.int32))
+            return np.asarray(np.maximum(scores[:, members], 0.0).sum(axis=1) / max(among.n, 1), dtype=np.float32)
+        return self._reaching(block).means(among)
+
+    def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> Candidates:
+        """The k items of the highest sums."""
+        if isinstance(self.weights, np.ndarray):
+            return best_rows_of(self._dense(block), k, allowed)
+        return self._reaching(block).best(k, allowed)
+
+    def _dense(self, block: QueryBlock) -> FloatMatrix:
+        scores: FloatMatrix = block.keep((id(self.weights), self.decay), lambda: self.score_block(block))
+        return scores
+
+    def _reaching(self, block: QueryBlock) -> Sums:
+        """What each query's history reaches, summed; kept with the block."""
+
+        def made() -> Sums:
+            weights = history_weights(block, self.n_items, self.decay)
+            known = block.items < self.n_items
+            all_of = reached(
+                block,
+                "history",
+                lambda i: block.history(i)[known[block.offsets[i] : block.offsets[i + 1]]],
+                self.weights,
+            )
+            parts = [
+                one.sums(weights[lo:hi][known[lo:hi]])
+                for one, lo, hi in zip(all_of, block.offsets[:-1], block.offsets[1:], strict=True)
+            ]
+            return Sums([one.columns for one in all_of], parts)
+
+        sums: Sums = block.keep((id(self.weights), self.decay), made)
+        return sums
+
     def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
         """(h, len(nums)) what each history row adds to the scores of the items; columns sum to the scores."""
         out = np.zeros((len(block.items), len(nums)), dtype=np.float32)
         known, scored = block.items < self.n_items, nums < self.n_items
+        rows, columns = block.items[known], nums[scored]
         # The history's rows first: a column of a sparse matrix in rows would be looked for in all of it.
-        near = as_dense(self.weights[block.items[known]][:, nums[scored]])
+        near = entries(self.weights, rows, columns)
         out[np.ix_(known, scored)] = near * history_weights(block, self.n_items, self.decay)[known, None]
         return out
 
@@ -123,6 +178,27 @@ class ItemItem:
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as an item-to-item model ({error})") from error
         return cls(weights=weights, trained=trained, decay=decay)
+
+
+def entries(weights: Weights, rows: IntVector, columns: IntVector) -> FloatMatrix:
+    """(len(rows), len(columns)) entries of the matrix at rows and distinct columns."""
+    if isinstance(weights, np.ndarray):
+        return weights[np.ix_(rows, columns)]
+    starts = weights.indptr[rows]
+    lengths = weights.indptr[rows + 1] - starts
+    held = ragged(starts, lengths)
+    places, there = places_in(columns, weights.indices[held])
+    out = np.zeros((len(rows), len(columns)), dtype=np.float32)
+    out[np.repeat(np.arange(len(rows)), lengths)[there], places[there]] = weights.data[held][there]
+    return out
+
+
+def best_rows_of(scores: FloatMatrix, k: int, allowed: Mask | None) -> Candidates:
+    """Of each row of (q, n) scores the k highest above 0; NaN is none."""
+    nums = np.arange(scores.shape[1], dtype=np.int32)
+    if allowed is not None:
+        nums = nums[permitted(allowed, nums)]
+    return Candidates.of([best_of(nums, np.nan_to_num(row[nums], nan=0.0), k) for row in scores])
 
 
 def as_dense(matrix: Any) -> FloatMatrix:

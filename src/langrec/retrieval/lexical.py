@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +13,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from langrec.data.candidates import Places, best_of, distinct, places_in, ragged
 from langrec.data.fitting import FitData
+from langrec.data.mapped import array_at, put_array
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import history_matrix, history_weights
+from langrec.retrieval.reached import Reached, permitted
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
 # Queries of fewer terms than this look their postings up; of more, every item's row is read.
 FEW_TERMS = 64
+# A list of candidates is looked for in so many entries of postings at most, and in so many of one term.
+POSTINGS, MOST_POSTINGS = 30_000, 5_000
+# So many changed items at least are kept beside the others before they are worked in.
+FEW_NEWER = 1_000
+_ARRAYS = ("counts", "indices", "indptr", "gives", "idf", "postings", "postings_indices", "postings_indptr")
 # The dense term weights of one chunk of queries stay within this many bytes.
 DENSE_BYTES = 32_000_000
 
@@ -34,23 +42,28 @@ class Lexical:
     An item without any word scores NaN.
 
     Attributes:
-        vocabulary: word -> column; new items' unknown words are added when they come.
+        vocabulary: word -> column. New words are added when they come: states of one scorer share the table, and a
+            column at or past the end of a state's `idf` is no word of it.
         counts: (n, v) float32 term counts.
-        queries: (n, v) float32 what an item asks for when it stands in a history.
-        documents: (v, n) float32 what an item offers to each term.
+        asks: (e,) float32, for each entry of `counts` what the item asks for when it stands in a history.
+        gives: (e,) float32, for each entry of `counts` what the item offers to the term.
         idf: (v,) float32, frozen at the fit.
+        mean_length: words of a text, frozen at the fit.
         decay: a history item j steps back weighs exp(-decay * j).
         params: k1 and b of BM25.
+        newer: items that came or changed since, in place of what `counts` says of them.
     """
 
     vocabulary: dict[str, int]
     counts: sparse.csr_array
-    queries: sparse.csr_array
-    documents: sparse.csr_array
+    asks: FloatVector
+    gives: FloatVector
     idf: FloatVector
     mean_length: float
     decay: float = 0.1
     params: tuple[float, float] = (1.2, 0.75)
+    newer: Newer | None = None
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def fit(cls, data: FitData, settings: RetrievalSettings, **_: Any) -> Self:
@@ -78,14 +91,14 @@ class Lexical:
             idf = np.log1p((counts.shape[0] - found + 0.5) / (found + 0.5)).astype(np.float32)
         if mean_length is None:
             mean_length = float(counts.sum() / max(counts.shape[0], 1)) or 1.0
-        queries, documents = cls._weigh(counts, idf, mean_length, params)
-        return cls(vocabulary, counts, queries, documents, idf, mean_length, decay, params)
+        asks, gives = cls._weigh(counts, idf, mean_length, params)
+        return cls(vocabulary, counts, asks, gives, idf, mean_length, decay, params)
 
     @classmethod
     def _weigh(
         cls, counts: sparse.csr_array, idf: FloatVector, mean_length: float, params: tuple[float, float]
-    ) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """What items ask for (n, v) and offer (v, n)."""
+    ) -> tuple[FloatVector, FloatVector]:
+        """What items ask for and what they offer, for each entry of the counts."""
         raise TypeError(f"{cls.__name__} does not say how terms weigh")
 
     def _ask(self, counts: sparse.csr_array) -> sparse.csr_array:
@@ -94,20 +107,24 @@ class Lexical:
 
     @property
     def n_items(self) -> int:
-        return int(self.counts.shape[0])
+        base = int(self.counts.shape[0])
+        return base if self.newer is None else max(base, int(self.newer.nums[-1]) + 1)
+
+    # ---- the whole catalogue ---------------------------------------------------------------------------------------
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) scores by the text where a query has one, else by its history."""
-        asked = history_matrix(block, self.n_items, self.decay, normalise=True) @ self.queries
+        if self.newer is not None:
+            return self._settled.score_block(block)
+        asked = history_matrix(block, self.n_items, self.decay, normalise=True) @ self._queries
         spoken = [i for i, text in enumerate(block.texts) if text is not None]
         if spoken:
-            counts = _count([block.texts[i] or "" for i in spoken], self.vocabulary, grow=False)
             pick = np.ones(len(block), dtype=np.float32)
             pick[spoken] = 0.0
             place = sparse.csr_array(
                 (np.ones(len(spoken), np.float32), (spoken, range(len(spoken)))), shape=(len(block), len(spoken))
             )
-            asked = sparse.diags_array(pick) @ asked + place @ self._ask(counts)
+            asked = sparse.diags_array(pick) @ asked + place @ self._read([block.texts[i] or "" for i in spoken])
         asked = sparse.csr_array(asked)
         asked.eliminate_zeros()
         scores = self._products(asked)
@@ -115,10 +132,14 @@ class Lexical:
         scores[:, np.diff(self.counts.indptr) == 0] = np.nan
         return scores
 
+    def _read(self, texts: Sequence[str]) -> sparse.csr_array:
+        """(len(texts), v) what texts ask for."""
+        return self._ask(_count(texts, self.vocabulary, grow=False, width=len(self.idf)))
+
     def _products(self, asked: sparse.csr_array) -> FloatMatrix:
         """(q, n_items) asked @ documents, by the cheaper of two ways."""
         if asked.nnz < FEW_TERMS * asked.shape[0]:
-            return np.asarray((asked @ self.documents).toarray(), dtype=np.float32)
+            return np.asarray((asked @ self._documents).toarray(), dtype=np.float32)
         # A long history asks for thousands of terms: one pass over the items' own rows serves a whole chunk of queries
         # and is up to thirty times faster than merging the postings of each.
         out = np.empty((asked.shape[0], self.n_items), dtype=np.float32)
@@ -128,44 +149,239 @@ class Lexical:
         return out
 
     @cached_property
+    def _queries(self) -> sparse.csr_array:
+        """(n, v) what an item asks for when it stands in a history."""
+        return _like(self.counts, self.asks)
+
+    @cached_property
     def _offers(self) -> sparse.csr_array:
-        """(n, v) what each item offers to each term: `documents` by item."""
-        return sparse.csr_array(self.documents.T)
+        """(n, v) what each item offers to each term."""
+        return _like(self.counts, self.gives)
+
+    @property
+    def _documents(self) -> sparse.csr_array:
+        """(v, n) the same by term."""
+        if "documents" not in self._kept:
+            self._kept["documents"] = sparse.csr_array(self._offers.T)
+        documents: sparse.csr_array = self._kept["documents"]
+        return documents
+
+    @cached_property
+    def _settled(self) -> Self:
+        """The same scorer with what is newer worked into its counts."""
+        if self.newer is None:
+            return self
+        n, width, nums = self.n_items, len(self.idf), self.newer.nums
+        old = sparse.csr_array(
+            (self.counts.data, self.counts.indices, _pad(self.counts.indptr, n)), shape=(n, width), dtype=np.float32
+        )
+        fresh = self.newer.part.counts
+        fresh = sparse.csr_array((fresh.data, fresh.indices, fresh.indptr), shape=(len(nums), width))
+        keep = np.ones(n, dtype=np.float32)
+        keep[nums] = 0.0
+        place = sparse.csr_array((np.ones(len(nums), np.float32), (nums, np.arange(len(nums)))), shape=(n, len(nums)))
+        counts = sparse.csr_array(sparse.diags_array(keep) @ old + place @ fresh, dtype=np.float32)
+        counts.eliminate_zeros()
+        return self._build(self.vocabulary, counts, self.idf, self.mean_length, self.decay, self.params)
+
+    # ---- candidates ------------------------------------------------------------------------------------------------
+
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates."""
+        held = self._held_by(block, asked)
+        out = np.zeros(len(asked.nums), dtype=np.float32)
+        for i, (terms, weights) in enumerate(self._asked(block)):
+            own = slice(asked.offsets[i], asked.offsets[i + 1])
+            if not len(terms):
+                out[own] = np.nan
+                continue
+            entries = slice(held.bounds[i], held.bounds[i + 1])
+            places, there = block.keep((id(terms), id(asked)), partial(_among, terms, held.terms[entries]))
+            values = held.gives[entries][there] * weights[places]
+            rows = held.rows[entries][there] - asked.offsets[i]
+            out[own] = np.bincount(rows, values, minlength=own.stop - own.start)
+        out[held.blank] = np.nan
+        return out
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) exact."""
+        sums = self._term_sums(among)
+        return np.array(
+            [float(weights @ sums[terms]) / max(among.n, 1) for terms, weights in self._asked(block)], dtype=np.float32
+        )
+
+    def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> Candidates:
+        """The k highest by the terms that matter most: so many that their postings stay within POSTINGS.
+
+        Of a term that very many items hold only those are looked at to which it says most.
+        """
+        return Candidates.of([self._found(terms, weights, k, allowed) for terms, weights in self._asked(block)])
+
+    def _found(self, terms: IntVector, weights: FloatVector, k: int, allowed: Mask | None) -> IntVector:
+        documents = self._documents
+        known = terms < documents.shape[0]
+        old, worth = terms[known], weights[known]
+        lengths = documents.indptr[old + 1] - documents.indptr[old]
+        # What a term can bring an item at most, or nearly so: its weight times its rarity.
+        order = np.argsort(-worth * self.idf[old], kind="stable")
+        cost = np.minimum(lengths[order], MOST_POSTINGS)
+        order = order[np.cumsum(cost) <= max(POSTINGS, int(cost[0]))] if len(order) else order
+        plain = order[lengths[order] <= MOST_POSTINGS]
+        one = Reached.of(documents, old[plain])
+        parts = [(one.columns, one.sums(worth[plain]))]
+        for place in order[lengths[order] > MOST_POSTINGS]:
+            nums, gives = self._foremost(int(old[place]))
+            parts.append((nums, gives * worth[place]))
+        nums, places = distinct(np.concatenate([columns for columns, _ in parts]))
+        values: npt.NDArray[np.float64] = np.bincount(
+            places, np.concatenate([sums for _, sums in parts]), minlength=len(nums)
+        ).astype(np.float64, copy=False)
+        if self.newer is not None:
+            values[self.newer.holds(nums)] = 0.0
+        if allowed is not None:
+            values = np.where(permitted(allowed, nums), values, 0.0)
+        best = best_of(nums, values, k)
+        if self.newer is None:
+            return best
+        part = self.newer.part
+        own = part._found(terms[terms < len(part.idf)], weights[terms < len(part.idf)], len(part.idf), None)
+        fresh = self.newer.nums[own]
+        if allowed is not None:
+            fresh = fresh[permitted(allowed, fresh)]
+        return np.union1d(best, fresh[:k]).astype(np.int32)
+
+    def _foremost(self, term: int) -> tuple[IntVector, FloatVector]:
+        """The MOST_POSTINGS items to which a term says most, and what it says."""
+        kept: dict[int, tuple[IntVector, FloatVector]] = self._kept.setdefault("foremost", {})
+        if term not in kept:
+            lo, hi = self._documents.indptr[term], self._documents.indptr[term + 1]
+            gives = self._documents.data[lo:hi]
+            best = np.argpartition(-gives, MOST_POSTINGS)[:MOST_POSTINGS]
+            kept[term] = (self._documents.indices[lo:hi][best], gives[best])
+        return kept[term]
+
+    def _asked(self, block: QueryBlock) -> list[tuple[IntVector, FloatVector]]:
+        """Of each query the terms that it asks for, and their weights above 0."""
+        found: list[tuple[IntVector, FloatVector]] = block.keep(
+            ("asked", id(self), self.decay), lambda: self._asking(block)
+        )
+        return found
+
+    def _asking(self, block: QueryBlock) -> list[tuple[IntVector, FloatVector]]:
+        weights = history_weights(block, self.n_items, self.decay, normalise=True)
+        texts = block.texts or (None,) * len(block)
+        spoken = [i for i, text in enumerate(texts) if text is not None]
+        read = self._read([texts[i] or "" for i in spoken])
+        places = {i: row for row, i in enumerate(spoken)}
+        out = []
+        for i in range(len(block)):
+            if i in places:
+                lo, hi = read.indptr[places[i]], read.indptr[places[i] + 1]
+                terms, sums = read.indices[lo:hi], read.data[lo:hi]
+            else:
+                lo, hi = block.offsets[i], block.offsets[i + 1]
+                key = ("terms", id(self.counts), id(self.newer), i)
+                reached = block.keep(key, partial(self._terms, block.items[lo:hi]))
+                terms, sums = reached.columns, reached.sums(weights[lo:hi])
+            some = sums > 0
+            out.append((terms if some.all() else terms[some], sums[some].astype(np.float32)))
+        return out
+
+    def _terms(self, items: IntVector) -> Reached:
+        """What items of a history ask for; items that the scorer does not know ask for nothing."""
+        rows, terms, values = self._entries(items, self.asks, "asks")
+        columns, places = distinct(terms)
+        return Reached(columns, places, rows, values)
+
+    def _entries(self, nums: IntVector, values: FloatVector, name: str) -> tuple[Places, IntVector, FloatVector]:
+        """Entries of items: the place of each's item in `nums`, its term, and its value."""
+        base = nums < self.counts.shape[0]
+        if self.newer is not None:
+            base &= ~self.newer.holds(nums)
+        places = np.flatnonzero(base)
+        starts = self.counts.indptr[nums[places]]
+        lengths = self.counts.indptr[nums[places] + 1] - starts
+        entries = ragged(starts, lengths)
+        found = (np.repeat(places, lengths), self.counts.indices[entries], values[entries])
+        if self.newer is None:
+            return found
+        part, there = self.newer.part, np.flatnonzero(self.newer.holds(nums))
+        if not len(there):
+            return found
+        rows, terms, own = part._entries(np.searchsorted(self.newer.nums, nums[there]), getattr(part, name), name)
+        return (
+            np.concatenate([found[0], there[rows]]),
+            np.concatenate([found[1], terms]),
+            np.concatenate([found[2], own]),
+        )
+
+    def _held_by(self, block: QueryBlock, asked: Candidates) -> Held:
+        """What the candidates of a block offer; kept with the block."""
+
+        def made() -> Held:
+            rows, terms, gives = self._entries(asked.nums, self.gives, "gives")
+            if self.newer is not None:  # newer items stand at the end: into the order of the candidates
+                order = np.argsort(rows, kind="stable")
+                rows, terms, gives = rows[order], terms[order], gives[order]
+            blank = np.ones(len(asked.nums), dtype=np.bool_)
+            blank[rows] = False
+            return Held(rows, terms, gives, np.searchsorted(rows, asked.offsets), blank)
+
+        held: Held = block.keep(("held", id(self.counts), id(self.newer), id(asked)), made)
+        return held
+
+    def _term_sums(self, among: Population) -> npt.NDArray[np.float64]:
+        """(v,) what all items of the population together offer to each term."""
+        key = ("sums", id(among.members))
+        if key not in self._kept:
+            rows = np.repeat(np.arange(self.counts.shape[0], dtype=np.int32), np.diff(self.counts.indptr))
+            told = self.gives if among.members is None else self.gives * among.holds(rows)
+            # What the key names stays alive, so that no other object gets its name.
+            self._kept[key] = (among.members, np.bincount(self.counts.indices, told, minlength=self.counts.shape[1]))
+        sums: npt.NDArray[np.float64] = self._kept[key][1]
+        return sums if self.newer is None else self.newer.sums(self, sums, among)
+
+    # ---- changes and accounts --------------------------------------------------------------------------------------
 
     def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
         """(h, len(nums)) what each history row adds to the scores of the items; zeros where a text asked."""
         out = np.zeros((len(block.items), len(nums)), dtype=np.float32)
         if block.texts and block.texts[0] is not None:
             return out
-        known, scored = block.items < self.n_items, nums < self.n_items
-        near = (self.queries[block.items[known]] @ self._offers[nums[scored]].T).toarray()
+        rows, terms, asks = self._entries(block.items, self.asks, "asks")
+        mine, offered, gives = self._entries(nums, self.gives, "gives")
+        columns, places = distinct(np.concatenate([terms, offered]))
+        first = sparse.csr_array((asks, (rows, places[: len(terms)])), shape=(len(block.items), len(columns)))
+        second = sparse.csr_array((gives, (places[len(terms) :], mine)), shape=(len(columns), len(nums)))
         weights = history_weights(block, self.n_items, self.decay, normalise=True)
-        out[np.ix_(known, scored)] = near * weights[known, None]
+        out[:] = (first @ second).toarray() * weights[:, None]
         return out
 
     def matched(self, text: str, num: int) -> tuple[str, ...]:
         """The words of a text that item `num` holds, in the text's order."""
-        lo, hi = self.counts.indptr[num], self.counts.indptr[num + 1]
-        held = set(self.counts.indices[lo:hi].tolist())
+        held = set(self._entries(np.array([num]), self.gives, "gives")[1].tolist())
         return tuple(dict.fromkeys(word for word in words(text) if self.vocabulary.get(word, -1) in held))
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
-        """The same scorer with these items' texts added or replaced; idf and mean length stay as fitted."""
-        vocabulary = dict(self.vocabulary)
-        fresh = _count(texts, vocabulary, grow=True)
-        n = max(self.n_items, int(nums.max(initial=-1)) + 1)
-        old = sparse.csr_array(
-            (self.counts.data, self.counts.indices, _pad(self.counts.indptr, n)), shape=(n, len(vocabulary))
-        )
-        keep = np.ones(n, dtype=np.float32)
-        keep[nums] = 0.0
-        place = sparse.csr_array((np.ones(len(nums), np.float32), (nums, np.arange(len(nums)))), shape=(n, len(nums)))
-        counts = sparse.csr_array(sparse.diags_array(keep) @ old + place @ fresh, dtype=np.float32)
-        counts.eliminate_zeros()
+        """The same scorer with these items' texts added or replaced; idf and mean length stay as fitted.
+
+        It takes time by what has changed since the fit, until that is a tenth of all: then it is worked in.
+        """
+        if not len(nums):
+            return self
+        order = np.argsort(nums, kind="stable")
+        own = np.asarray(nums, dtype=np.int32)[order]
+        fresh = _count([texts[place] for place in order], self.vocabulary, grow=True)
+        if self.newer is not None:
+            own, fresh = _replaced(self.newer.nums, self.newer.part.counts, own, fresh)
+        width = max(len(self.idf), int(fresh.indices.max(initial=-1)) + 1)
+        fresh = sparse.csr_array((fresh.data, fresh.indices, fresh.indptr), shape=(len(own), width))
         # A word that no item held at the fit is as rare as can be.
-        rare = np.float32(np.log1p((self.n_items + 0.5) / 0.5))
-        idf = np.concatenate([self.idf, np.full(len(vocabulary) - len(self.idf), rare, np.float32)])
-        return self._build(vocabulary, counts, idf, self.mean_length, self.decay, self.params)
+        rare = np.float32(np.log1p((self.counts.shape[0] + 0.5) / 0.5))
+        idf = np.concatenate([self.idf, np.full(width - len(self.idf), rare, np.float32)])
+        part = self._build(self.vocabulary, fresh, idf, self.mean_length, self.decay, self.params)
+        grown = replace(self, idf=idf, newer=Newer(own, part))
+        return grown if len(own) <= max(FEW_NEWER, self.counts.shape[0] // 10) else grown._settled
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)
@@ -179,16 +395,26 @@ class Lexical:
         return [{"decay": decay} for decay in settings.decay]
 
     def save(self, folder: Path) -> None:
-        """Writes counts.npz, words.json and scorer.json."""
+        """Writes counts, what entries ask and give, and the postings as .npy; words.json and scorer.json."""
+        if self.newer is not None:
+            self._settled.save(folder)
+            return
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            folder / "counts.npz",
-            data=self.counts.data,
-            indices=self.counts.indices.astype(np.int32),
-            indptr=self.counts.indptr.astype(np.int64),
-            idf=self.idf,
-        )
-        (folder / "words.json").write_text(json.dumps(list(self.vocabulary), ensure_ascii=False), "utf-8")
+        documents = self._documents
+        arrays = {
+            "counts": self.counts.data,
+            "indices": self.counts.indices.astype(np.int32),
+            "indptr": self.counts.indptr.astype(np.int64),
+            "gives": self.gives,
+            "idf": self.idf,
+            "postings": documents.data,
+            "postings_indices": documents.indices.astype(np.int32),
+            "postings_indptr": documents.indptr.astype(np.int64),
+        }
+        for name, values in arrays.items():
+            put_array(folder / f"{name}.npy", values)
+        known = list(self.vocabulary)[: len(self.idf)]
+        (folder / "words.json").write_text(json.dumps(known, ensure_ascii=False), "utf-8")
         params = {"decay": self.decay, "params": self.params, "mean_length": self.mean_length}
         (folder / "scorer.json").write_text(json.dumps(params))
 
@@ -199,15 +425,76 @@ class Lexical:
             params = json.loads((folder / "scorer.json").read_text())
             k1, b = params["params"]
             decay, mean_length = float(params["decay"]), float(params["mean_length"])
-            with np.load(folder / "counts.npz", allow_pickle=False) as file:
-                idf = file["idf"]
-                counts = sparse.csr_array(
-                    (file["data"], file["indices"], file["indptr"]), shape=(len(file["indptr"]) - 1, len(names))
-                )
+            arrays = {name: array_at(folder / f"{name}.npy") for name in _ARRAYS}
+            shape = (len(arrays["indptr"]) - 1, len(names))
+            counts = sparse.csr_array((arrays["counts"], arrays["indices"], arrays["indptr"]), shape=shape)
+            documents = sparse.csr_array(
+                (arrays["postings"], arrays["postings_indices"], arrays["postings_indptr"]), shape=shape[::-1]
+            )
+            if len(arrays["idf"]) != len(names) or len(arrays["gives"]) != counts.nnz != documents.nnz:
+                raise ValueError("its arrays do not belong together")
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as a word index ({error})") from error
         vocabulary = {word: column for column, word in enumerate(names)}
-        return cls._build(vocabulary, counts, idf, mean_length, decay, (k1, b))
+        asks = cls._asks(counts, arrays["gives"])
+        found = cls(vocabulary, counts, asks, arrays["gives"], arrays["idf"], mean_length, decay, (k1, b))
+        found._kept["documents"] = documents
+        return found
+
+    @classmethod
+    def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
+        """What the entries ask for, from what they give."""
+        raise TypeError(f"{cls.__name__} does not say what items ask for")
+
+
+@dataclass(frozen=True, eq=False)
+class Newer:
+    """Items that came or changed after the fit.
+
+    Attributes:
+        nums: (u,) int32 their numbers, rising.
+        part: a scorer of their texts alone, in this order.
+    """
+
+    nums: IntVector
+    part: Any
+
+    def holds(self, nums: IntVector) -> Mask:
+        """(len(nums),) which of the numbers are among them."""
+        places = np.minimum(np.searchsorted(self.nums, nums), len(self.nums) - 1)
+        found: Mask = self.nums[places] == nums
+        return found
+
+    def sums(self, base: Lexical, sums: npt.NDArray[np.float64], among: Population) -> npt.NDArray[np.float64]:
+        """(v,) what all items offer to each term: the base's sums, less what was replaced, and the newer items' own."""
+        old = self.nums[(self.nums < base.counts.shape[0])]
+        old = old[among.holds(old)]
+        starts = base.counts.indptr[old]
+        entries = ragged(starts, base.counts.indptr[old + 1] - starts)
+        out = np.zeros(len(base.idf), dtype=np.float64)
+        out[: len(sums)] = sums
+        np.subtract.at(out, base.counts.indices[entries], base.gives[entries])
+        counted = np.repeat(among.holds(self.nums), np.diff(self.part.counts.indptr))
+        np.add.at(out, self.part.counts.indices[counted], self.part.gives[counted])
+        return np.maximum(out, 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """What candidates offer, entry by entry.
+
+    Attributes:
+        rows: (e,) place of the entry's item among the candidates, rising.
+        terms, gives: (e,) its term, and what the item offers to it.
+        bounds: (q + 1,) first entry of each query.
+        blank: (m,) True for candidates without a word.
+    """
+
+    rows: Places
+    terms: IntVector
+    gives: FloatVector
+    bounds: Places
+    blank: Mask
 
 
 class BM25(Lexical):
@@ -218,14 +505,17 @@ class BM25(Lexical):
     @classmethod
     def _weigh(
         cls, counts: sparse.csr_array, idf: FloatVector, mean_length: float, params: tuple[float, float]
-    ) -> tuple[sparse.csr_array, sparse.csr_array]:
+    ) -> tuple[FloatVector, FloatVector]:
         k1, b = params
         lengths = np.asarray(counts.sum(axis=1)).ravel()
         norm = k1 * (1 - b + b * lengths / mean_length)
         tf = counts.data
         weight = idf[counts.indices] * tf * (k1 + 1) / (tf + np.repeat(norm, np.diff(counts.indptr)))
-        offered = _like(counts, weight)
-        return _like(counts, np.ones_like(tf)), sparse.csr_array(offered.T)
+        return np.ones_like(tf), weight.astype(np.float32)
+
+    @classmethod
+    def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
+        return np.ones_like(gives)
 
 
 class TFIDF(Lexical):
@@ -240,9 +530,13 @@ class TFIDF(Lexical):
         idf: FloatVector,
         mean_length: float,
         params: tuple[float, float],
-    ) -> tuple[sparse.csr_array, sparse.csr_array]:
-        unit = _unit_tfidf(counts, idf)
-        return unit, sparse.csr_array(unit.T)
+    ) -> tuple[FloatVector, FloatVector]:
+        unit = _unit_tfidf(counts, idf).data
+        return unit, unit
+
+    @classmethod
+    def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
+        return gives
 
     def _ask(self, counts: sparse.csr_array) -> sparse.csr_array:
         return _unit_tfidf(counts, self.idf)
@@ -264,19 +558,45 @@ def _pad(indptr: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     return np.concatenate([indptr, np.full(n + 1 - len(indptr), indptr[-1], dtype=indptr.dtype)])
 
 
-def _count(texts: Sequence[str], vocabulary: dict[str, int], grow: bool) -> sparse.csr_array:
-    """(len(texts), v) term counts; unknown words enter the vocabulary, or are passed over."""
+def _among(terms: IntVector, held: IntVector) -> tuple[Places, Places]:
+    """Which of the held terms are among the asked ones, and where these stand there."""
+    places, there = places_in(terms, held)
+    found = np.flatnonzero(there)
+    return places[found], found
+
+
+def _replaced(
+    old: IntVector, before: sparse.csr_array, new: IntVector, fresh: sparse.csr_array
+) -> tuple[IntVector, sparse.csr_array]:
+    """Rows by rising number of two sets of items; what both hold is as the second has it."""
+    kept = np.flatnonzero(~np.isin(old, new))
+    width = max(before.shape[1], fresh.shape[1])
+    rows = [
+        sparse.csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width))
+        for part in (before[kept], fresh)
+    ]
+    nums = np.concatenate([old[kept], new])
+    order = np.argsort(nums, kind="stable")
+    return nums[order], sparse.csr_array(sparse.vstack(rows, format="csr")[order])
+
+
+def _count(texts: Sequence[str], vocabulary: dict[str, int], grow: bool, width: int | None = None) -> sparse.csr_array:
+    """(len(texts), v) term counts; unknown words enter the vocabulary, or are passed over.
+
+    Args:
+        width: columns; words past them are unknown. None = as many as the vocabulary then has.
+    """
     indices: list[int] = []
     indptr = [0]
     for text in texts:
         for word in words(text):
             column = vocabulary.setdefault(word, len(vocabulary)) if grow else vocabulary.get(word, -1)
-            if column >= 0:
+            if column >= 0 and (width is None or column < width):
                 indices.append(column)
         indptr.append(len(indices))
     counts = sparse.csr_array(
         (np.ones(len(indices), dtype=np.float32), np.array(indices, dtype=np.int32), np.array(indptr, dtype=np.int64)),
-        shape=(len(texts), len(vocabulary)),
+        shape=(len(texts), len(vocabulary) if width is None else width),
     )
     counts.sum_duplicates()
     return counts

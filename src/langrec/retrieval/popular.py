@@ -11,12 +11,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from langrec.data.candidates import best_of
 from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.gain_log import GainLog
+from langrec.retrieval.reached import permitted
+from langrec.retrieval.tally import Tally, highest
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock, TimeVector
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock, TimeVector
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +110,139 @@ class Popular:
             return self._windows(self._places(now - int(self.days * DAY_MS)), stops)
         return self._windows(np.zeros_like(stops), stops)
 
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates."""
+        rows, n = asked.rows(), self.n_items
+        inside = asked.nums < n
+        nums = np.where(inside, asked.nums, 0)
+        out = np.empty(len(nums), dtype=np.float32)
+        for queries, moment in self._moments(block):
+            if moment is None:
+                scores = self._past(block)
+                mine = np.isin(rows, queries)
+                out[mine] = scores[rows[mine], nums[mine]]
+            elif len(queries) == len(block):
+                out = moment.of(nums)
+            else:
+                mine = np.isin(rows, queries)
+                out[mine] = moment.of(nums[mine])
+        out[~inside] = np.nan
+        return out
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) exact over all items; over others from their sample."""
+        out = np.empty(len(block), dtype=np.float32)
+        for queries, moment in self._moments(block):
+            if moment is None:
+                scores = self._past(block)[queries]
+                members = among.holds(np.arange(self.n_items, dtype=np.int32))
+                out[queries] = scores[:, members].sum(axis=1) / max(among.n, 1)
+            elif among.members is None:
+                out[queries] = moment.sum / max(among.n, 1)
+            else:
+                sample = among.sample[among.sample < self.n_items]
+                scores = np.zeros((1, len(among.sample)), dtype=np.float32)
+                scores[0, : len(sample)] = moment.of(sample)
+                out[queries] = among.mean(scores)
+        return out
+
+    def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> Candidates:
+        """The k most popular at each query's time; those that nobody chose are found last, by number."""
+        found: list[IntVector] = [np.zeros(0, dtype=np.int32)] * len(block)
+        for queries, moment in self._moments(block):
+            if moment is not None and allowed is None:
+                own = self._foremost(moment, k)
+                for i in queries:
+                    found[i] = own
+                continue
+            nums = np.arange(self.n_items, dtype=np.int32) if moment is None else moment.likely
+            if allowed is not None:
+                nums = nums[permitted(allowed, nums)]
+                if moment is not None and len(nums) < k:
+                    # Few of the most popular are allowed: then all that are allowed are counted.
+                    nums = np.flatnonzero(allowed[: self.n_items]).astype(np.int32)
+            for i in queries:
+                scores = self._past(block)[i, nums] if moment is None else moment.of(nums)
+                own = best_of(nums, scores, k)
+                found[i] = own
+                if moment is not None:  # of one moment all queries find the same
+                    for other in queries:
+                        found[other] = own
+                    break
+        return Candidates.of(found)
+
+    def _foremost(self, moment: Moment, k: int) -> IntVector:
+        """The k most popular of a moment; as long as nothing is counted anew, they are those of the last one."""
+        key = [part for tally in (*moment.tallies, *moment.totals) for part in (tally.table, tally.items)]
+        scales = [k, *(tally.scale for tally in moment.tallies)]
+        kept = self._last.get("foremost")
+        if kept is None or kept[1] != scales or any(a is not b for a, b in zip(kept[0], key, strict=True)):
+            nums = moment.likely
+            kept = (key, scales, best_of(nums, moment.of(nums), k))
+            self._last["foremost"] = kept
+        found: IntVector = kept[2]
+        return found
+
+    @cached_property
+    def _last(self) -> dict[str, Any]:
+        return {}
+
+    def _moments(self, block: QueryBlock) -> list[tuple[npt.NDArray[np.intp], Moment | None]]:
+        """Queries of one state of the logs with that state; None for queries that look back on fading gains."""
+        moments: list[tuple[npt.NDArray[np.intp], Moment | None]] = block.keep(
+            ("popular", id(self)), lambda: self._all_moments(block)
+        )
+        return moments
+
+    def _all_moments(self, block: QueryBlock) -> list[tuple[npt.NDArray[np.intp], Moment | None]]:
+        q = len(block)
+        if not self.timed:
+            stops = np.repeat([[len(log)] for log in self.logs], q, axis=1)
+            starts, idle = np.zeros_like(stops), np.zeros(q, dtype=np.int64)
+        else:
+            idle = self._idle(block.at)
+            now = np.repeat(block.at[None, :], len(self.logs), axis=0)
+            now[0] -= idle
+            stops = self._places(now)
+            starts = np.zeros_like(stops) if self.days is None else self._places(now - int(self.days * DAY_MS))
+        keys = np.concatenate([starts, stops, idle[None] if self.efold_days is not None else idle[None] * 0])
+        distinct, which = np.unique(keys, axis=1, return_inverse=True)
+        moments = []
+        for place, key in enumerate(distinct.T):
+            first, last = key[: len(self.logs)], key[len(self.logs) : -1]
+            queries = np.flatnonzero(which.ravel() == place)
+            moments.append((queries, self._moment(first, last, int(key[-1]))))
+        return moments
+
+    def _moment(self, first: TimeVector, last: TimeVector, idle: int) -> Moment | None:
+        whole = all(int(stop) == len(log) for log, stop in zip(self.logs, last, strict=True))
+        if self.efold_days is not None and self.timed:
+            if not whole:
+                return None
+            efold = float(self.efold_days or 1.0) * DAY_MS
+            found = [log.faded_tally(efold) for log in self.logs]
+            shift = [idle, *[0] * (len(found) - 1)]
+            known = [(tally, clock + by) for (tally, clock), by in zip(found, shift, strict=True) if clock is not None]
+            now = max((clock for _, clock in known), default=0.0)
+            return Moment([tally.scaled(float(np.exp((clock - now) / efold))) for tally, clock in known], [], 0.0)
+        name = f"{self.days}"
+        tallies = [
+            log.tally(name, int(start), int(stop)) for log, start, stop in zip(self.logs, first, last, strict=True)
+        ]
+        totals, top = self._totals
+        return Moment(tallies, totals, 1e-3 / (top + 1.0))
+
+    @cached_property
+    def _totals(self) -> tuple[list[Tally], float]:
+        """Gains of all time, and the highest."""
+        totals = [log.tally("total", 0, len(log)) for log in self.logs]
+        return totals, highest(totals)
+
+    def _past(self, block: QueryBlock) -> FloatMatrix:
+        """(q, n_items) by a sweep over the log, for queries about a time before the last event."""
+        scores: FloatMatrix = block.keep(("past", id(self)), lambda: self.score_block(block))
+        return scores
+
     def _places(self, times: TimeVector) -> TimeVector:
         """(logs, q) the first row of each log that is not before its times."""
         found = [np.searchsorted(log.at, at, side="left") for log, at in zip(self.logs, times, strict=True)]
@@ -170,6 +306,41 @@ class Popular:
                 return cls((GainLog(file["items"], file["at"], file["gains"]),), **params)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as popularity ({error})") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """Popularity at one state of the logs.
+
+    Attributes:
+        tallies: of each log, what counts.
+        totals: of each log, gains of all time; they break ties.
+        tie: what a gain of all time adds.
+    """
+
+    tallies: list[Tally]
+    totals: list[Tally]
+    tie: float
+
+    def of(self, nums: IntVector) -> FloatVector:
+        """(len(nums),) scores."""
+        out = np.zeros(len(nums), dtype=np.float64)
+        for tally in self.tallies:
+            out += tally.of(nums)
+        if self.tie:
+            out += self.tie * np.sum([tally.of(nums) for tally in self.totals], axis=0)
+        return out.astype(np.float32)
+
+    @property
+    def sum(self) -> float:
+        """Of all scores."""
+        return sum(tally.sum for tally in self.tallies) + self.tie * sum(tally.sum for tally in self.totals)
+
+    @property
+    def likely(self) -> IntVector:
+        """Items among which the most popular are, rising."""
+        parts = [tally.likely for tally in (*self.tallies, *self.totals)]
+        return np.unique(np.concatenate([np.zeros(0, dtype=np.int32), *parts])).astype(np.int32)
 
 
 class PopularDecayed(Popular):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,10 +15,11 @@ from scipy import sparse
 
 from langrec.data.fitting import FitData
 from langrec.errors import UNREADABLE, BundleError
-from langrec.retrieval.history import has_known_history, history_matrix
+from langrec.retrieval.history import has_known_history, history_matrix, history_weights
 from langrec.retrieval.item_item import Weights, as_dense, served
+from langrec.retrieval.reached import Reached, Sums
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix, FloatVector, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, Mask, Population, QueryBlock
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,53 @@ class UserKNN:
         scores[:, self._untrained] = np.nan
         scores[~has_known_history(block, self.n_items)] = np.nan
         return scores
+
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates."""
+        rows = asked.rows()
+        inside = asked.nums < self.n_items
+        nums = np.where(inside, asked.nums, 0)
+        scores = self._sums(block).items(block, asked)
+        scores[~(inside & has_known_history(block, self.n_items)[rows])] = np.nan
+        scores[inside & self._untrained[nums]] = np.nan
+        return scores
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) exact."""
+        return self._sums(block).means(among)
+
+    def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> Candidates:
+        """The k items of the highest sums."""
+        return self._sums(block).best(k, allowed)
+
+    def _sums(self, block: QueryBlock) -> Sums:
+        """What the neighbours of each query chose, summed; kept with the block."""
+
+        def made() -> Sums:
+            weights = history_weights(block, self.n_items, self.decay)
+            known, offsets = weights > 0, block.offsets
+            mine = [block.items[lo:hi][known[lo:hi]] for lo, hi in pairwise(offsets)]
+            reached_users = [Reached.of(self._users_of, items) for items in mine]
+            columns, values = [], []
+            for i, (one, items) in enumerate(zip(reached_users, mine, strict=True)):
+                lo, hi = offsets[i], offsets[i + 1]
+                similar = one.sums((weights[lo:hi][known[lo:hi]] * self.idf[items]).astype(np.float32))
+                near = np.asarray(similar / self._norms[one.columns], dtype=np.float32)
+                k = min(self.neighbours, len(near))
+                bar = max(float(np.partition(near, len(near) - k)[len(near) - k]) if k else 0.0, 1e-12)
+                nearest = near >= bar
+                votes = Reached.of(self.matrix, one.columns[nearest])
+                columns.append(votes.columns)
+                values.append(votes.sums(near[nearest]))
+            return Sums(columns, values)
+
+        sums: Sums = block.keep((id(self.matrix), self.decay, self.neighbours), made)
+        return sums
+
+    @cached_property
+    def _users_of(self) -> sparse.csr_array:
+        """(n, n_users) who chose each item."""
+        return sparse.csr_array(self.matrix.T)
 
     def _near(self, asked: sparse.csr_array) -> sparse.csr_array:
         """(q, n_users) similarities of the nearest users alone."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from langrec.data.fitting import FitData
+from langrec.data.mapped import array_at, put_array
+from langrec.data.rows import Growing, whole, with_rows
 from langrec.errors import UNREADABLE, BundleError
-from langrec.retrieval.history import has_known_history, history_matrix, history_weights
+from langrec.retrieval.history import has_known_history, history_weights
 from langrec.settings import RetrievalSettings
-from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Population, QueryBlock
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,20 +32,27 @@ class Vectors:
         vectors: (n, d) float32 centred unit rows.
         mean: (d,) float32 what was taken off.
         decay: a history item j steps back weighs exp(-decay * j).
+        written: (n,) True for items with a text; None = those whose row is not zero.
     """
 
     space: ClassVar[str] = "vectors"
 
-    vectors: FloatMatrix
+    vectors: Growing
     mean: FloatVector
     decay: float = 0.1
+    written: Growing = None
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def fit(cls, data: FitData, settings: RetrievalSettings, **_: Any) -> Self:
         raw = data.vectors[cls.space]
-        written = raw.any(axis=1)
+        written = np.asarray(raw.any(axis=1))
         mean = raw[written].mean(axis=0) if written.any() else np.zeros(raw.shape[1])
-        return cls(_centred(raw, mean.astype(np.float32)), mean.astype(np.float32))
+        return cls(_centred(raw, mean.astype(np.float32)), mean.astype(np.float32), written=written)
+
+    def __post_init__(self) -> None:
+        if self.written is None:
+            object.__setattr__(self, "written", np.asarray(whole(self.vectors).any(axis=1)))
 
     @property
     def n_items(self) -> int:
@@ -52,7 +60,28 @@ class Vectors:
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n_items) cosines; of a history, the decayed mean of its items' cosines."""
-        asked = np.asarray(history_matrix(block, self.n_items, self.decay, normalise=True) @ self.vectors)
+        asked = self.index_queries(block)
+        silent = np.isnan(asked[:, 0]) if asked.shape[1] else np.ones(len(block), dtype=np.bool_)
+        scores = np.asarray(np.nan_to_num(asked) @ whole(self.vectors).T, dtype=np.float32)
+        scores[silent] = np.nan
+        scores[:, ~whole(self.written)] = np.nan
+        return scores
+
+    def index_queries(self, block: QueryBlock) -> FloatMatrix:
+        """(q, d) what the rows are multiplied by; NaN for queries without a vector."""
+        queries: FloatMatrix = block.keep((id(self.vectors), self.decay), lambda: self._queries(block))
+        return queries
+
+    def _queries(self, block: QueryBlock) -> FloatMatrix:
+        if not self.n_items:
+            return np.full((len(block), self.vectors.shape[1]), np.nan, dtype=np.float32)
+        known = block.items < self.n_items
+        weights = history_weights(block, self.n_items, self.decay, normalise=True)
+        rows = block.keep(("history", id(self.vectors)), lambda: self.vectors[np.where(known, block.items, 0)])
+        asked = np.zeros((len(block), rows.shape[1]), dtype=np.float32)
+        for i, (lo, hi) in enumerate(pairwise(block.offsets)):
+            if hi > lo:
+                asked[i] = weights[lo:hi] @ rows[lo:hi]
         silent = ~has_known_history(block, self.n_items)
         given = block.vectors.get(self.space)
         if given is not None:
@@ -60,15 +89,36 @@ class Vectors:
             asked[spoken] = _centred(given[spoken], self.mean)
             silent &= ~spoken
         silent |= ~asked.any(axis=1)
-        scores = np.asarray(asked @ self.vectors.T, dtype=np.float32)
-        scores[silent] = np.nan
-        scores[:, self._blank] = np.nan
-        return scores
+        asked[silent] = np.nan
+        return asked
 
-    @cached_property
-    def _blank(self) -> npt.NDArray[np.bool_]:
-        blank: npt.NDArray[np.bool_] = np.all(self.vectors == 0, axis=1)
-        return blank
+    def index_rows(self, nums: IntVector) -> FloatMatrix:
+        """(len(nums), d) what an index holds of items."""
+        rows: FloatMatrix = self.vectors[nums]
+        return rows
+
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates."""
+        queries = self.index_queries(block)
+        inside = asked.nums < self.n_items
+        nums = asked.nums if inside.all() else np.where(inside, asked.nums, 0)
+        rows, written = block.keep(
+            ("rows", id(self.vectors), id(asked)), lambda: (self.vectors[nums], self.written[nums])
+        )
+        out = np.empty(len(nums), dtype=np.float32)
+        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
+            np.matmul(rows[lo:hi], queries[i], out=out[lo:hi])
+        out[~(inside & written)] = np.nan
+        return out
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) from the sample."""
+        key = id(among.sample)
+        if key not in self._kept:
+            # What the key names stays alive, so that no other object gets its name.
+            nums = among.sample[among.sample < self.n_items]
+            self._kept[key] = (among.sample, self.vectors[nums] * self.written[nums][:, None])
+        return among.mean(np.nan_to_num(self.index_queries(block)) @ self._kept[key][1].T)
 
     def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
         """(h, len(nums)) what each history row adds to the scores of the items; zeros where a query vector asked."""
@@ -84,17 +134,21 @@ class Vectors:
 
     def neighbours(self, num: int) -> FloatVector:
         """(n,) cosine of each item to item `num`; NaN for items without text."""
-        scores: FloatVector = self.vectors @ self.vectors[num]
-        scores[self._blank] = np.nan
+        scores: FloatVector = whole(self.vectors) @ self.vectors[num]
+        scores[~whole(self.written)] = np.nan
         return scores
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
         """The same scorer with these items' vectors added or replaced; None leaves them without a vector."""
-        n = max(self.n_items, int(nums.max(initial=-1)) + 1)
-        grown = np.zeros((n, self.vectors.shape[1]), dtype=np.float32)
-        grown[: self.n_items] = self.vectors
-        grown[nums] = 0.0 if vectors is None else _centred(vectors, self.mean)
-        return replace(self, vectors=grown)
+        width = self.vectors.shape[1]
+        rows = np.zeros((len(nums), width), dtype=np.float32) if vectors is None else _centred(vectors, self.mean)
+        written = np.zeros(len(nums), dtype=np.bool_) if vectors is None else np.asarray(vectors.any(axis=1))
+        return replace(
+            self,
+            vectors=with_rows(self.vectors, nums, rows),
+            written=with_rows(self.written, nums, written),
+            _kept={},
+        )
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)
@@ -108,18 +162,21 @@ class Vectors:
         return [{"decay": decay} for decay in settings.decay]
 
     def save(self, folder: Path) -> None:
-        """Writes vectors.npy, mean.npy and scorer.json."""
+        """Writes vectors.npy, written.npy, mean.npy and scorer.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "vectors.npy", self.vectors, allow_pickle=False)
-        np.save(folder / "mean.npy", self.mean, allow_pickle=False)
+        put_array(folder / "vectors.npy", whole(self.vectors))
+        put_array(folder / "written.npy", whole(self.written))
+        put_array(folder / "mean.npy", self.mean)
         (folder / "scorer.json").write_text(json.dumps({"decay": self.decay}))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         try:
             params = json.loads((folder / "scorer.json").read_text())
-            vectors = np.load(folder / "vectors.npy", allow_pickle=False)
-            return cls(vectors, np.load(folder / "mean.npy", allow_pickle=False), **params)
+            vectors, written = array_at(folder / "vectors.npy"), array_at(folder / "written.npy")
+            if written.shape != (len(vectors),):
+                raise ValueError("its arrays do not belong together")
+            return cls(vectors, array_at(folder / "mean.npy"), written=written, **params)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as vectors ({error})") from error
 

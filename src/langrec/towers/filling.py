@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from langrec.data.rows import longer, whole, with_rows
 from langrec.towers.forward import unit
 from langrec.towers.shaping import Shaping
 from langrec.towers.tower import IdTower
@@ -109,21 +110,24 @@ class FilledIdTower(IdTower):
         own = {one.name: getattr(tower, one.name) for one in fields(tower)}
         filled = cls(**own, filling=filling)
         nums = np.flatnonzero(~tower.trained & vectors.any(axis=1)).astype(np.int32)
-        return filled.with_items(nums, (), vectors[nums])
+        grown = filled.with_items(nums, (), vectors[nums])
+        arrays = {**grown.arrays, "table": whole(grown.arrays["table"])}
+        return replace(grown, arrays=arrays, items=whole(grown.items), scored=whole(grown.scored))
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
         """The same tower with these items' texts read; a trained item keeps its id vector."""
         new = nums >= len(self.trained)
         new[~new] = ~self.trained[nums[~new]]
-        n = max(self.n_items, int(nums.max(initial=-1)) + 1)
-        table, scored = _longer(self.arrays["table"], n), _longer(self.scored, n)
+        fresh = nums[new]
         if vectors is None:
-            table[nums[new]], scored[nums[new]] = 0.0, False
+            rows, scored = np.zeros((len(fresh), self.items.shape[1]), dtype=np.float32), np.zeros(len(fresh), np.bool_)
         else:
-            table[nums[new]] = self.filling.apply(vectors[new])
-            scored[nums[new]] = vectors[new].any(axis=1)
-        items = unit(table) if self.temperature > 0 else table
-        return replace(self, arrays={**self.arrays, "table": table}, items=items, scored=scored)
+            rows, scored = self.filling.apply(vectors[new]), np.asarray(vectors[new].any(axis=1))
+        n = max(self.n_items, int(nums.max(initial=-1)) + 1)
+        table = longer(with_rows(self.arrays["table"], fresh, rows), n)
+        items = longer(with_rows(self.items, fresh, unit(rows) if self.temperature > 0 else rows), n)
+        grown: Any = {**self.arrays, "table": table}
+        return replace(self, arrays=grown, items=items, scored=longer(with_rows(self.scored, fresh, scored), n))
 
     def save(self, folder: Path) -> None:
         from safetensors.numpy import save_file
@@ -136,9 +140,4 @@ class FilledIdTower(IdTower):
     def _beside(cls, folder: Path) -> dict[str, Any]:
         from safetensors.numpy import load_file
 
-        return {"filling": Filling.of(load_file(folder / FILE))}
-
-
-def _longer(rows: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
-    """A copy with rows of zeros up to n."""
-    return np.concatenate([rows, np.zeros((n - len(rows), *rows.shape[1:]), dtype=rows.dtype)])
+        return {**super()._beside(folder), "filling": Filling.of(load_file(folder / FILE))}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,18 +20,25 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec import __version__
+from langrec.data.candidates import distinct, places_in, population_of, within
 from langrec.data.fitting import FitData
+from langrec.data.mapped import array_at, put_array
+from langrec.data.rows import Growing, whole, with_rows
 from langrec.errors import UNREADABLE, BundleError, MissingExtra
 from langrec.settings import TowerSettings
 from langrec.towers.forward import Arrays, Turns, head_vectors, layer_norm, query_vectors, turns_of, unit
 from langrec.towers.sequences import gap_buckets, rows_of
 from langrec.towers.shaping import Shaping
-from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
 # Places of histories that are read at once: the hidden states of more no longer fit the processor's cache.
 PLACES = 4_000
 # A later item's logit above the highest of the training's counts up to so much: exp of more leaves float32.
 HIGHEST = 40.0
+# Texts that the head reads at once.
+ROWS_READ = 50_000
+# Of the folder that `save` writes; kept towers of another are trained again.
+FORMAT = 2
 # What fits a tower in place of this process while a run lasts, such as several workers; called as `fit_tower`.
 FITTED_BY: ContextVar[Callable[..., Any] | None] = ContextVar("FITTED_BY", default=None)
 # Beside a kept tower: how long its training took.
@@ -67,8 +75,8 @@ class Tower(ABC):
     only_new: ClassVar[bool] = True
 
     arrays: Arrays
-    items: FloatMatrix
-    scored: Mask
+    items: Growing
+    scored: Growing
     trained: Mask
     heads: int
     length: int
@@ -93,7 +101,8 @@ class Tower(ABC):
         if not self.trained.any():
             return np.full((len(block), self.n_items), np.nan, dtype=np.float32)
         queries, silent = self.queries(block)
-        scores = np.asarray(queries @ self.items.T, dtype=np.float32)
+        silent = silent.copy()
+        scores = np.asarray(queries @ whole(self.items).T, dtype=np.float32)
         inside = block.items < self.n_items
         had = (block.rows()[inside], block.items[inside])
         scores[had] = -np.inf
@@ -105,17 +114,143 @@ class Tower(ABC):
         np.exp(np.minimum(scores, HIGHEST, out=scores), out=scores)
         sums = known.sum(axis=1, keepdims=True, where=self.trained)
         scores /= np.where(silent[:, None], np.float32(1.0), sums)
-        scores[:, ~self.scored] = np.nan
+        scores[:, ~whole(self.scored)] = np.nan
         scores[silent] = np.nan
         scores[had] = np.nan
         return scores
 
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates; the sum below is taken over them and a sample of the others.
+
+        Of a softmax most lies with few items: the more of them are among the candidates, the nearer the sum is.
+        """
+        out = np.full(len(asked.nums), np.nan, dtype=np.float32)
+        logits = self._logits(block, asked)
+        if block.kept is not None:  # what the mean of other items is measured against
+            block.kept["levels", self._state] = logits
+        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
+            if not np.isnan(level := logits.levels[i]):
+                out[lo:hi] = np.exp(np.minimum(logits.values[lo:hi] - level, HIGHEST)) / logits.sums[i]
+        out[~logits.scored] = np.nan
+        return out
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) of all: probabilities sum to 1 over the training's items, later ones count as much; else a sample."""
+        if among.members is None and not among.whole:
+            n_scored = self._n_scored
+            share = n_scored / max(int(self.trained.sum()), 1) / max(among.n, 1)
+            silent = self.queries(block)[1]
+            return np.where(silent, 0.0, share).astype(np.float32)
+        known = None if block.kept is None else block.kept.get(("levels", self._state))
+        if known is not None and not among.whole:
+            return among.mean(self._of_sample(block, among, known))
+        sample = Candidates(
+            np.arange(len(block) + 1, dtype=np.int64) * len(among.sample), np.tile(among.sample, len(block))
+        )
+        scores = self.score_items(block, sample).reshape(len(block), len(among.sample))
+        return among.mean(scores)
+
+    def _of_sample(self, block: QueryBlock, among: Population, known: Logits) -> FloatMatrix:
+        """(q, c) probabilities of a population's sample, measured against what candidates were measured against."""
+        if self._sampled.get("sample") is not among.sample:
+            inside = among.sample < self.n_items
+            self._sampled["rows"] = self.index_rows(np.where(inside, among.sample, 0))
+            self._sampled["scored"] = self.scored[np.where(inside, among.sample, 0)] & inside
+            self._sampled["sample"] = among.sample
+        queries, _ = self.queries(block)
+        logits = queries @ self._sampled["rows"].T
+        told = ~np.isnan(known.levels)
+        levels = np.where(told, known.levels, 0.0).astype(np.float32)[:, None]
+        scores = np.exp(np.minimum(logits - levels, HIGHEST)) / known.sums.astype(np.float32)[:, None]
+        scores *= self._sampled["scored"] & told[:, None]
+        for i in range(len(block)):
+            scores[i, within(among.sample, block.history(i))] = 0.0
+        return scores
+
+    @cached_property
+    def _sampled(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _n_scored(self) -> int:
+        return int(whole(self.scored).sum())
+
+    def _logits(self, block: QueryBlock, asked: Candidates) -> Logits:
+        logits: Logits = block.keep(("logits", self._state, id(asked)), lambda: self._all_logits(block, asked))
+        return logits
+
+    def _all_logits(self, block: QueryBlock, asked: Candidates) -> Logits:
+        queries, silent = self.queries(block)
+        n, t = self.n_items, len(self.trained)
+        inside = asked.nums < n
+        nums = asked.nums if inside.all() else np.where(inside, asked.nums, 0)
+        rows, scored = self.items[nums], self.scored[nums] & inside
+        values = np.empty(len(nums), dtype=np.float32)
+        drawn, drawn_rows = self._drawn
+        others = queries @ drawn_rows.T
+        levels, sums = np.full(len(block), np.nan), np.ones(len(block))
+        n_trained = self._n_trained
+        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
+            np.matmul(rows[lo:hi], queries[i], out=values[lo:hi])
+            if silent[i]:
+                continue
+            own, history = asked.nums[lo:hi], distinct(block.history(i))[0]
+            history = history[history < n]
+            place, had = places_in(own, history)
+            scored[lo + place[had]] = False
+            known = np.flatnonzero(scored[lo:hi] & (own < t))
+            known = known[self.trained[own[known]]]
+            # What stands for the others: the sample without the candidates and the history.
+            left = ~places_in(own, drawn)[1]
+            if len(history):
+                left &= ~places_in(history, drawn)[1]
+            mine, rest = values[lo:hi][known], others[i, left]
+            highest = max(float(mine.max(initial=-np.inf)), float(rest.max(initial=-np.inf)))
+            if np.isneginf(highest):
+                continue  # the history holds every item of the training
+            past = history[history < t]
+            n_rest = n_trained - len(known) - int(self.trained[past].sum())
+            total = float(np.exp(mine - highest).sum())
+            if len(rest):
+                total += n_rest / len(rest) * float(np.exp(rest - highest).sum())
+            levels[i], sums[i] = highest, total
+        return Logits(values, scored, levels, sums)
+
+    @cached_property
+    def _n_trained(self) -> int:
+        return int(self.trained.sum())
+
+    @cached_property
+    def _drawn(self) -> tuple[IntVector, FloatMatrix]:
+        """A sample of the training's items, and their rows."""
+        drawn = population_of(len(self.trained), self.trained).sample
+        return drawn, self.items[drawn]
+
+    @property
+    def _state(self) -> Any:
+        """What two states of one tower that answer alike share: a tower in two scorers is asked once."""
+        return id(self.arrays["norm.weight"]), self.n_items
+
+    def index_rows(self, nums: IntVector) -> FloatMatrix:
+        """(len(nums), d) the items as targets, zeros for those that it cannot score."""
+        return np.asarray(self.items[nums] * self.scored[nums][:, None])
+
+    def index_queries(self, block: QueryBlock) -> FloatMatrix:
+        """(q, d) what the rows are multiplied by; NaN for unreadable histories."""
+        queries, silent = self.queries(block)
+        return np.where(silent[:, None], np.float32(np.nan), queries)
+
     def queries(self, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
         """(q, d) vectors whose inner products with `items` are the logits, and (q,) True for unreadable histories."""
+        found: tuple[FloatMatrix, Mask] = block.keep(("queries", self._state), lambda: self._queries(block))
+        return found
+
+    def _queries(self, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
         starts, stops, nums, gaps = self._read(block)
         silent = np.asarray(stops == starts)
         out = np.zeros((len(block), self.items.shape[1]), dtype=np.float32)
         spoken = np.flatnonzero(~silent)
+        read = self._inputs(nums)
         # Histories of similar length are read together: what is padded is computed for nothing.
         lengths = (stops - starts).astype(np.int32)
         spoken = spoken[np.argsort(-lengths[spoken], kind="stable")]
@@ -123,7 +258,7 @@ class Tower(ABC):
             rows, spoken = np.split(spoken, [max(1, PLACES // int(lengths[spoken[0]]))])
             # What pads a history stands after its end, where no position looks.
             places, _ = rows_of(starts[rows], stops[rows])
-            inputs = self._inputs[nums[places]]
+            inputs = read[places]
             out[rows] = query_vectors(self.arrays, inputs, gaps[places], lengths[rows], self.heads, self._turns)
         if self.temperature > 0:
             out = unit(out) / np.float32(self.temperature)
@@ -135,15 +270,14 @@ class Tower(ABC):
         ends = block.offsets[1:][np.diff(block.offsets) > 0] - 1
         until[ends] = block.at[np.diff(block.offsets) > 0]
         known = block.items < self.n_items
-        known[known] &= self.scored[block.items[known]]
+        known[known] &= np.asarray(self.scored[block.items[known]])
         kept = np.concatenate([[0], np.cumsum(known)])[block.offsets]
         gaps = gap_buckets((until - block.times)[known])
         return np.maximum(kept[:-1], kept[1:] - self.length), kept[1:], block.items[known], gaps
 
-    @property
     @abstractmethod
-    def _inputs(self) -> FloatMatrix:
-        """(n, d) what the blocks read for each item."""
+    def _inputs(self, nums: IntVector) -> FloatMatrix:
+        """(len(nums), d) what the blocks read for items."""
 
     @cached_property
     def _turns(self) -> Turns | None:
@@ -151,8 +285,8 @@ class Tower(ABC):
 
     def neighbours(self, num: int) -> FloatVector:
         """(n,) cosine of each item's vector to that of item `num`; NaN for items without one."""
-        scores: FloatVector = unit(self.items) @ unit(self.items[num])
-        scores[~self.scored] = np.nan
+        scores: FloatVector = unit(whole(self.items)) @ unit(self.items[num])
+        scores[~whole(self.scored)] = np.nan
         return scores
 
     def with_params(self, **params: Any) -> Self:
@@ -207,7 +341,7 @@ class Tower(ABC):
     @classmethod
     def _key(cls, data: FitData, settings: TowerSettings, params: dict[str, Any]) -> str:
         """Hash of all that a training depends on."""
-        digest = hashlib.sha256(json.dumps([__version__, dataclasses.asdict(settings), params]).encode())
+        digest = hashlib.sha256(json.dumps([__version__, FORMAT, dataclasses.asdict(settings), params]).encode())
         for column in (data.events.users, data.events.items, data.events.at, data.events.gains):
             digest.update(np.ascontiguousarray(column).tobytes())
         if cls is TextTower or getattr(settings, "fill", "off") == "text":
@@ -216,12 +350,17 @@ class Tower(ABC):
         return digest.hexdigest()[:20]
 
     def save(self, folder: Path) -> None:
-        """Writes tower.safetensors and tower.json, the JSON last: a folder that has it is whole."""
+        """Writes tower.safetensors, what has a row per item as .npy, and tower.json last: who has it is whole."""
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"arrays.{name}": np.ascontiguousarray(value) for name, value in self.arrays.items()}
+        arrays = {f"arrays.{name}": np.ascontiguousarray(whole(value)) for name, value in self.arrays.items()}
+        by_item = {"items": self.items, "scored": self.scored, "trained": self.trained}
+        if "arrays.table" in arrays:
+            by_item["table"] = arrays.pop("arrays.table")
         save_file({**arrays, **self._kept()}, folder / "tower.safetensors")
+        for name, values in {**by_item, **self._also_by_item()}.items():
+            put_array(folder / f"{name}.npy", whole(values))
         rest = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -230,10 +369,12 @@ class Tower(ABC):
         (folder / "tower.json").write_text(json.dumps(rest))
 
     def _kept(self) -> dict[str, npt.NDArray[Any]]:
-        return {"items": np.ascontiguousarray(self.items), **self._masks()}
+        """Further small arrays of a kind."""
+        return {}
 
-    def _masks(self) -> dict[str, npt.NDArray[Any]]:
-        return {"scored": self.scored.astype(np.uint8), "trained": self.trained.astype(np.uint8)}
+    def _also_by_item(self) -> dict[str, Growing]:
+        """Further arrays of a kind with a row per item."""
+        return {}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -244,7 +385,15 @@ class Tower(ABC):
             rest = json.loads((folder / "tower.json").read_text("utf-8"))
             tensors = load_file(folder / "tower.safetensors")
             arrays = {name.removeprefix("arrays."): v for name, v in tensors.items() if name.startswith("arrays.")}
-            tower: Self = cls(arrays=arrays, **cls._loaded(tensors), **cls._beside(folder), **rest)
+            if (folder / "table.npy").is_file():
+                arrays["table"] = array_at(folder / "table.npy")
+            by_item: dict[str, Any] = {
+                name: array_at(folder / f"{name}.npy") for name in ("items", "scored", "trained")
+            }
+            if len(by_item["items"]) != len(by_item["scored"]) or by_item["trained"].dtype != np.bool_:
+                raise ValueError("its arrays do not belong together")
+            tower: Self = cls(arrays=arrays, **by_item, **cls._loaded(tensors), **cls._beside(folder), **rest)
+            tower._check()
             return tower
         except (*UNREADABLE, SafetensorError) as error:
             raise BundleError(f"{folder}: cannot be read as a tower ({error})") from error
@@ -256,7 +405,29 @@ class Tower(ABC):
 
     @classmethod
     def _loaded(cls, tensors: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-        return {"items": tensors["items"], **{name: tensors[name].astype(np.bool_) for name in ("scored", "trained")}}
+        """What a kind makes of its small arrays."""
+        return {}
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raises ValueError where the arrays of a folder do not belong together."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logits:
+    """What a tower says of candidates before it is a probability.
+
+    Attributes:
+        values: (m,) logits.
+        scored: (m,) True where it can score the candidate.
+        levels: (q,) the highest logit of each query, NaN where nothing can be said.
+        sums: (q,) of exp(logit - level) over the items of the training.
+    """
+
+    values: FloatVector
+    scored: Mask
+    levels: npt.NDArray[np.float64]
+    sums: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,9 +437,12 @@ class IdTower(Tower):
     section: ClassVar[str] = "id_tower"
     name: ClassVar[str] = "id_tower"
 
-    @cached_property
-    def _inputs(self) -> FloatMatrix:
-        return np.asarray(self.arrays["table"] * np.float32(np.sqrt(self.items.shape[1])))
+    def _inputs(self, nums: IntVector) -> FloatMatrix:
+        return np.asarray(self.arrays["table"][nums] * np.float32(np.sqrt(self.items.shape[1])))
+
+    def _check(self) -> None:
+        if self.arrays["table"].shape != self.items.shape:
+            raise ValueError("its arrays do not belong together")
 
     @classmethod
     def of(cls, arrays: Arrays, trained: Mask, **rest: Any) -> IdTower:
@@ -299,50 +473,50 @@ class TextTower(Tower):
     space: ClassVar[str] = "vectors"
 
     shaping: Shaping
-    raw: FloatMatrix
+    raw: Growing
 
-    @cached_property
-    def _inputs(self) -> FloatMatrix:
-        return layer_norm(self.raw, self.arrays["input_norm.weight"], self.arrays["input_norm.bias"])
+    def _inputs(self, nums: IntVector) -> FloatMatrix:
+        return layer_norm(self.raw[nums], self.arrays["input_norm.weight"], self.arrays["input_norm.bias"])
+
+    def _check(self) -> None:
+        if self.raw.shape != self.items.shape:
+            raise ValueError("its arrays do not belong together")
 
     @classmethod
     def of(cls, arrays: Arrays, trained: Mask, shaping: Shaping, vectors: FloatMatrix, **rest: Any) -> TextTower:
         """The tower of these parameters over (n, e) vectors of the encoder."""
-        raw = head_vectors(arrays, shaping.apply(vectors))
+        raw = np.empty((len(vectors), arrays["input_norm.weight"].shape[0]), dtype=np.float32)
+        for start in range(0, len(vectors), ROWS_READ):  # the head is wider than what it makes
+            part = slice(start, start + ROWS_READ)
+            raw[part] = head_vectors(arrays, shaping.apply(vectors[part]))
         items = unit(raw) if rest["temperature"] > 0 else raw
         written = np.asarray(vectors.any(axis=1))
         return cls(arrays, items, written, trained & written, **rest, shaping=shaping, raw=raw)
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
         """The same tower with these items' texts added or replaced; None leaves them without a vector."""
-        n = max(self.n_items, int(nums.max(initial=-1)) + 1)
         read = np.zeros((len(nums), len(self.shaping.mean)), dtype=np.float32) if vectors is None else vectors
-        raw, items, scored = (
-            np.concatenate([part, np.zeros((n - self.n_items, *part.shape[1:]), dtype=part.dtype)])
-            for part in (self.raw, self.items, self.scored)
+        raw = head_vectors(self.arrays, self.shaping.apply(read))
+        return replace(
+            self,
+            raw=with_rows(self.raw, nums, raw),
+            items=with_rows(self.items, nums, unit(raw) if self.temperature > 0 else raw),
+            scored=with_rows(self.scored, nums, read.any(axis=1)),
         )
-        raw[nums] = head_vectors(self.arrays, self.shaping.apply(read))
-        items[nums] = unit(raw[nums]) if self.temperature > 0 else raw[nums]
-        scored[nums] = read.any(axis=1)
-        return replace(self, raw=raw, items=items, scored=scored)
 
     def _kept(self) -> dict[str, npt.NDArray[Any]]:
-        shaping = {"shaping.mean": self.shaping.mean, "shaping.turn": self.shaping.turn}
-        raw = np.ascontiguousarray(self.raw)
-        return {"raw": raw, **self._masks(), **shaping}
+        return {"shaping.mean": self.shaping.mean, "shaping.turn": self.shaping.turn}
+
+    def _also_by_item(self) -> dict[str, Growing]:
+        return {"raw": self.raw}
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        tower = super().load(folder)
-        return replace(tower, items=unit(tower.raw)) if tower.temperature > 0 else tower
+    def _beside(cls, folder: Path) -> dict[str, Any]:
+        return {"raw": array_at(folder / "raw.npy")}
 
     @classmethod
     def _loaded(cls, tensors: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-        return {
-            **super()._loaded({**tensors, "items": tensors["raw"]}),
-            "raw": tensors["raw"],
-            "shaping": Shaping(tensors["shaping.mean"], tensors["shaping.turn"]),
-        }
+        return {"shaping": Shaping(tensors["shaping.mean"], tensors["shaping.turn"])}
 
 
 def _seconds(folder: Path) -> float:

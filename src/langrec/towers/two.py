@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,7 +17,10 @@ from langrec.errors import UNREADABLE, BundleError
 from langrec.settings import Settings
 from langrec.towers.filling import FilledIdTower
 from langrec.towers.tower import IdTower, TextTower, Tower
-from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
+
+# Items whose spread is summed at once.
+ROWS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class TwoTowers:
         """(q, n_items) sums of z scores; NaN where neither tower can score the item, or read the history."""
         queries, silent = self.queries(block)
         scores = np.asarray(queries @ self.vectors.T, dtype=np.float32)
-        scores[:, ~self._scored] = np.nan
+        scores[:, ~self._scored(np.arange(self.n_items, dtype=np.int32))] = np.nan
         scores[silent] = np.nan
         return scores
 
@@ -67,23 +71,65 @@ class TwoTowers:
             silent &= unread
         return np.concatenate(parts, axis=1).astype(np.float32), silent
 
-    @cached_property
+    @property
     def vectors(self) -> FloatMatrix:
         """(n, 2 d) one vector per item: its id half and its text half."""
-        wide = np.zeros((self.n_items, self.id.items.shape[1] + self.text.items.shape[1]), dtype=np.float32)
-        (ids, _), (texts, _) = self._halves
-        wide[: len(ids), : ids.shape[1]] = ids
-        wide[:, ids.shape[1] :] = texts
-        return wide
+        kept = self._made
+        if "vectors" not in kept:
+            kept["vectors"] = self.index_rows(np.arange(self.n_items, dtype=np.int32))
+        vectors: FloatMatrix = kept["vectors"]
+        return vectors
+
+    def index_rows(self, nums: IntVector) -> FloatMatrix:
+        """(len(nums), 2 d) the vectors of items."""
+        parts = []
+        for tower, (mean, _) in zip((self.id, self.text), self._halves, strict=True):
+            inside = nums < tower.n_items
+            places = np.where(inside, nums, 0)
+            known = np.asarray(tower.scored[places]) & inside if tower.n_items else inside
+            known &= bool(tower.trained.any())  # without a training nothing can be told apart
+            rows = tower.items[places] if tower.n_items else np.zeros((len(nums), len(mean)), np.float32)
+            parts.append(np.where(known[:, None], rows - mean, 0.0))
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def index_queries(self, block: QueryBlock) -> FloatMatrix:
+        """(q, 2 d) what the rows are multiplied by; NaN where nothing is read."""
+        queries, silent = self.queries(block)
+        return np.where(silent[:, None], np.float32(np.nan), queries)
+
+    def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
+        """(m,) the same of each query's candidates."""
+        queries, silent = self.queries(block)
+        inside = asked.nums < self.n_items
+        nums = np.where(inside, asked.nums, 0)
+        rows = self.index_rows(nums)
+        out = np.empty(len(nums), dtype=np.float32)
+        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
+            np.matmul(rows[lo:hi], queries[i], out=out[lo:hi])
+        out[~(inside & self._scored(nums)) | silent[asked.rows()]] = np.nan
+        return out
+
+    def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
+        """(q,) from the sample."""
+        queries, silent = self.queries(block)
+        nums = among.sample[among.sample < self.n_items]
+        scores = queries @ (self.index_rows(nums) * self._scored(nums)[:, None]).T
+        scores[silent] = 0.0
+        return among.mean(scores)
 
     @cached_property
-    def _halves(self) -> tuple[tuple[FloatMatrix, FloatMatrix], tuple[FloatMatrix, FloatMatrix]]:
+    def _made(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _halves(self) -> tuple[tuple[FloatVector, FloatMatrix], tuple[FloatVector, FloatMatrix]]:
         return _half(self.id), _half(self.text)
 
-    @cached_property
-    def _scored(self) -> Mask:
-        scored: Mask = self.text.scored.copy()
-        scored[: self.id.n_items] |= self.id.scored
+    def _scored(self, nums: IntVector) -> Mask:
+        """(len(nums),) True for items that a tower can score."""
+        scored = np.asarray(self.text.scored[nums])
+        inside = nums < self.id.n_items
+        scored[inside] |= np.asarray(self.id.scored[nums[inside]])
         return scored
 
     @property
@@ -96,13 +142,17 @@ class TwoTowers:
         """(n,) cosine of each item's vector to that of item `num`; NaN for items without one."""
         lengths = np.linalg.norm(self.vectors, axis=1)
         scores: FloatVector = self.vectors @ self.vectors[num] / np.maximum(lengths * lengths[num], 1e-12)
-        scores[~self._scored] = np.nan
+        scores[~self._scored(np.arange(self.n_items, dtype=np.int32))] = np.nan
         return scores
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
         """The same towers, in which these items have a text half."""
         filled = self.id.with_items(nums, texts, vectors) if isinstance(self.id, FilledIdTower) else self.id
-        return replace(self, id=filled, text=self.text.with_items(nums, texts, vectors))
+        grown = replace(self, id=filled, text=self.text.with_items(nums, texts, vectors))
+        # What scales both halves is of the training's items, which stay as they are unless their texts change.
+        if not (nums < len(self.text.trained)).any():
+            grown.__dict__["_halves"] = self._halves
+        return grown
 
     def with_params(self, **params: Any) -> Self:
         return replace(self, **params)
@@ -145,11 +195,18 @@ class TwoTowers:
             raise BundleError(f"{folder}: cannot be read as two towers ({error})") from error
 
 
-def _half(tower: Tower) -> tuple[FloatMatrix, FloatMatrix]:
-    """(n, d) the tower's items about their mean, zero for those it cannot score, and their (d, d) covariance."""
-    known = tower.items[: len(tower.trained)][tower.trained].astype(np.float64)
-    if not len(known):
-        return np.zeros_like(tower.items), np.eye(tower.items.shape[1], dtype=np.float32)
-    mean = known.mean(axis=0)
-    centred = np.where(tower.scored[:, None], tower.items - mean, 0.0).astype(np.float32)
-    return centred, np.asarray(np.cov(known.T, bias=True), dtype=np.float32)
+def _half(tower: Tower) -> tuple[FloatVector, FloatMatrix]:
+    """(d,) the mean of the tower's trained items, and their (d, d) covariance."""
+    d, n = tower.items.shape[1], int(tower.trained.sum())
+    if not n:
+        return np.zeros(d, dtype=np.float32), np.eye(d, dtype=np.float32)
+    nums = np.flatnonzero(tower.trained)
+    total, squares = np.zeros(d), np.zeros((d, d))
+    for start in range(0, n, ROWS):
+        mean = tower.items[nums[start : start + ROWS]].astype(np.float64)
+        total += mean.sum(axis=0)
+    mean = total / n
+    for start in range(0, n, ROWS):
+        rows = tower.items[nums[start : start + ROWS]].astype(np.float64) - mean
+        squares += rows.T @ rows
+    return mean.astype(np.float32), (squares / n).astype(np.float32)

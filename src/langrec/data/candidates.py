@@ -1,0 +1,106 @@
+"""Work on candidates: rows of unequal length laid end to end, their unions, and places of numbers without a table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from langrec.types import Candidates, IntVector, Mask, Population
+
+# Items of a sample: means over a catalogue are taken from so many, one of each of as many equal stretches.
+SAMPLED = 2_048
+
+Places = npt.NDArray[np.intp]
+_of_thread = threading.local()
+
+
+def population_of(n: int, members: Mask | None = None, seed: int = 0) -> Population:
+    """All items up to n, or those of them that the mask names; equal arguments give equal samples."""
+    if members is None:
+        nums: Places = np.arange(n)
+    else:
+        known = members[:n]
+        nums = np.concatenate([np.flatnonzero(known), np.arange(len(known), n)])
+    size = len(nums)
+    if size > SAMPLED:
+        bounds = np.linspace(0, size, SAMPLED + 1).astype(np.int64)
+        nums = nums[np.random.default_rng(seed).integers(bounds[:-1], bounds[1:])]
+    return Population(n, size, nums.astype(np.int32), members)
+
+
+def ragged(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> Places:
+    """Places starts[0], starts[0] + 1, ... of the first row, then those of the next, end to end."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    places: Places = np.repeat(starts - (ends - lengths), lengths) + np.arange(total)
+    return places
+
+
+def union(parts: Sequence[Candidates]) -> Candidates:
+    """What any of the parts holds for each query, rising, each number once; all parts are of the same q queries."""
+    q = len(parts[0])
+    width = np.int64(max([1, *(int(part.nums.max(initial=-1)) + 1 for part in parts)]))
+    keys = np.unique(np.concatenate([part.rows() * width + part.nums for part in parts]))
+    offsets = np.searchsorted(keys, np.arange(q + 1) * width).astype(np.int64)
+    return Candidates(offsets, (keys % width).astype(np.int32))
+
+
+def slots(n: int) -> IntVector:
+    """A table of this thread of at least n numbers, whatever is in it: whoever reads checks what is found there.
+
+    A table that is cleared for each use would cost a pass over the catalogue; one whose entries are checked costs none.
+    """
+    found: IntVector | None = getattr(_of_thread, "slots", None)
+    if found is None or len(found) < n:
+        found = np.zeros(n + n // 8 + 1024, dtype=np.int32)
+        _of_thread.slots = found
+    return found
+
+
+def places_in(nums: IntVector, wanted: IntVector) -> tuple[Places, Mask]:
+    """For each wanted number its place among distinct `nums`, and True where it is there; places elsewhere are 0."""
+    if not len(nums):
+        return np.zeros(len(wanted), dtype=np.intp), np.zeros(len(wanted), dtype=np.bool_)
+    table = slots(int(max(nums.max(), wanted.max(initial=0))) + 1)
+    table[nums] = np.arange(len(nums), dtype=np.int32)
+    places: Places = table[wanted].astype(np.intp)
+    places = np.where((places >= 0) & (places < len(nums)), places, 0)
+    there: Mask = nums[places] == wanted
+    return places, there
+
+
+def within(nums: IntVector, some: IntVector) -> Mask:
+    """(len(nums),) which of distinct numbers are among some others; no sort."""
+    mask = np.zeros(len(nums), dtype=np.bool_)
+    places, there = places_in(nums, some)
+    mask[places[there]] = True
+    return mask
+
+
+def distinct(nums: IntVector) -> tuple[IntVector, Places]:
+    """The distinct numbers in order of their last occurrence, and the place of each of `nums` among them; no sort."""
+    if not len(nums):
+        return nums, np.zeros(0, dtype=np.intp)
+    table = slots(int(nums.max()) + 1)
+    own = np.arange(len(nums), dtype=np.int32)
+    table[nums] = own
+    last = table[nums]
+    is_last = last == own
+    rank = np.cumsum(is_last) - 1
+    return nums[is_last], rank[last]
+
+
+def best_of(nums: IntVector, scores: npt.NDArray[np.floating], k: int) -> IntVector:
+    """Rising numbers of the at most k highest scores above zero."""
+    positive = scores > 0
+    if int(positive.sum()) > k:
+        bar = np.partition(scores, len(scores) - k)[len(scores) - k]
+        positive &= scores >= bar
+    found = nums[positive]
+    if len(found) > k:  # ties at the bar: the lowest numbers stay
+        values = scores[positive]
+        found = found[np.lexsort((found, -values))[:k]]
+    return np.sort(found)

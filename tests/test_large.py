@@ -1,0 +1,211 @@
+"""The candidate path of large catalogues answers as the whole-catalogue path does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+import small_release
+from langrec import finding
+from langrec.bundle import Bundle
+from langrec.errors import DataError
+from langrec.settings import ExploreSettings
+from langrec.types import Condition, Filters, Item, Query
+from small_release import COLD, HIDDEN, NOW, WARM, WORLD, N
+
+AT = datetime.fromtimestamp(NOW / 1000, UTC)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    return Bundle.open(small_release.release(tmp_path_factory.mktemp("shop"))).recommender()
+
+
+@pytest.fixture(scope="module")
+def large(dense):
+    return found_by_candidates(dense)
+
+
+def found_by_candidates(recommender):
+    """The same recommender, answering from candidates."""
+    indexes, _ = finding.build(recommender.fusion, small_release.settings("."))
+    return replace(recommender, fusion=finding.near(recommender.fusion, indexes))
+
+
+def queries(**changed):
+    histories = [small_release.history(user) for user in range(WORLD.n_users)]
+    asked = [Query(user=f"u{user}", history=ids, history_at=at, at=AT) for user, (ids, at) in enumerate(histories)]
+    return [replace(query, **changed) for query in asked]
+
+
+def same(first, second, scores=True):
+    assert len(first) == len(second)
+    for one, two in zip(first, second, strict=True):
+        assert one.trace.reason == two.trace.reason
+        assert len(one) == len(two)
+        if scores:
+            np.testing.assert_allclose(one.items.scores, two.items.scores, rtol=1e-3, atol=1e-4)
+        # Equal scores may change places within rounding.
+        differ = [a != b for a, b in zip(one.ids, two.ids, strict=True)]
+        assert sum(differ) <= 2, (one.ids, two.ids)
+
+
+def test_histories_are_answered_alike(dense, large):
+    first, second = dense.recommend(queries()), large.recommend(queries())
+    same(first, second)
+    overlap = [len(set(a.ids) & set(b.ids)) / len(a) for a, b in zip(first, second, strict=True)]
+    assert np.mean(overlap) >= 0.99
+
+
+def test_the_signals_of_an_answer_sum_to_its_scores(large):
+    for answer in large.recommend(queries()[:5]):
+        total = np.sum(list(answer.items.columns.values()), axis=0)
+        np.testing.assert_allclose(total, answer.items.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_the_trace_tells_what_each_retriever_found(large):
+    stages = {stage.name: stage for stage in large.recommend(queries()[:1])[0].trace.stages}
+    assert stages["retrieve transitions"].n_out > 0
+    assert stages["retrieve vectors"].n_out > 0
+    assert stages["retrieve"].n_in == large.n_items
+
+
+def test_someone_new_gets_what_is_popular(dense, large):
+    same(dense.recommend([Query(at=AT), Query(k=60, at=AT)]), large.recommend([Query(at=AT), Query(k=60, at=AT)]))
+    same([dense.popular(10, at=AT)], [large.popular(10, at=AT)])
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(categories=("sea",)),
+        Filters(where=(Condition("price", "le", 20.0),)),
+        Filters(where=(Condition("price", "le", 6.0),)),
+        Filters(categories=("bread", "chess"), where=(Condition("price", "ge", 10),)),
+        Filters(exclude=("i1", "i2", WARM)),
+        Filters(max_age_days=10.0),
+        Filters(drop_seen=False),
+    ],
+)
+def test_filters_keep_what_they_keep_among_all(dense, large, filters):
+    same(dense.recommend(queries(filters=filters)[:12]), large.recommend(queries(filters=filters)[:12]))
+
+
+def test_a_filter_that_keeps_few_still_fills_the_list(large, monkeypatch):
+    # Told to the retrievers, not scored as a whole.
+    monkeypatch.setattr("langrec.large.ALL_OF", 0)
+    sea = Filters(categories=("sea",))
+    for answer in large.recommend(queries(filters=sea)[:12]):
+        assert len(answer) == 10 or len(answer) >= N // 4 - 7
+        assert all("sea" in large.view(item).categories for item in answer.ids)
+
+
+def test_an_unknown_field_is_refused(large):
+    with pytest.raises(DataError, match="no item has a field 'colour'"):
+        large.recommend([Query(filters=Filters(where=(Condition("colour", "eq", "red"),)))])
+
+
+def test_a_long_list_goes_on_where_a_short_one_ends(large):
+    query = queries()[0]
+    whole = large.recommend([replace(query, k=30)])[0].ids
+    pages = [large.recommend([replace(query, k=10, offset=offset)])[0].ids for offset in (0, 10, 20)]
+    assert sum(pages, ()) == whole
+    assert len(set(whole)) == 30
+
+
+@pytest.mark.parametrize("meaning", [0.0, 0.5, 1.0])
+def test_wishes_in_words_are_answered_alike(dense, large, meaning):
+    asked = [Query(text="whale and anchor", meaning=meaning, k=8, at=AT), Query(text="unheard of", at=AT)]
+    same(dense.search(asked), large.search(asked))
+    mine = [replace(query, text="gambit", meaning=meaning, personal=0.4) for query in queries()[:4]]
+    same(dense.search(mine), large.search(mine))
+
+
+def test_a_vector_is_answered_alike(dense, large):
+    vector = dense.encoder.encode(["orbit and comet"])[0]
+    same(dense.recommend([Query(vector=vector, at=AT)]), large.recommend([Query(vector=vector, at=AT)]))
+
+
+def test_the_seen_may_be_shown_again(dense, large):
+    again = Filters(drop_seen=False)
+    same(dense.recommend(queries(filters=again)), large.recommend(queries(filters=again)))
+
+
+def test_neighbours_latest_and_starters_are_the_same(dense, large):
+    same([dense.neighbours("i3", 8)], [large.neighbours("i3", 8)])
+    filters = Filters(categories=("sea",))
+    for one in ({}, {"offset": 3}, {"filters": filters}):
+        first, second = dense.latest(7, **one), large.latest(7, **one)
+        assert first.ids == second.ids
+        np.testing.assert_allclose(first.items.scores, second.items.scores)
+    asked = [Query(k=5, at=AT), Query(k=5, history=("i0",), at=AT)]
+    assert [one.ids[:2] for one in dense.starters(asked)] == [one.ids[:2] for one in large.starters(asked)]
+
+
+def test_an_item_is_accounted_for_alike(dense, large):
+    query = queries()[2]
+    listed = dense.recommend([query])[0].ids
+    for item in (listed[0], listed[5], query.history[0], COLD, HIDDEN):
+        first, second = dense.explain(query, item), large.explain(query, item)
+        assert second.score == pytest.approx(first.score, rel=1e-3, abs=1e-4)
+        assert (second.dropped_by, second.reason.kind) == (first.dropped_by, first.reason.kind)
+        if first.score > 0:
+            assert second.position == first.position
+    reasons = [
+        [one.kind for one in recommender.reasons(query, recommender.recommend([query])[0])]
+        for recommender in (dense, large)
+    ]
+    assert reasons[0] == reasons[1]
+
+
+def test_probabilities_are_nearly_the_same(dense, large):
+    assert dense.calibration is not None
+    for first, second in zip(dense.recommend(queries()[:9]), large.recommend(queries()[:9]), strict=True):
+        np.testing.assert_allclose(large.probabilities(second), dense.probabilities(first), rtol=0.05, atol=0.01)
+
+
+def test_what_is_explored_is_new_or_rare_and_tells_its_chance(large):
+    exploring = replace(large, exploring=ExploreSettings(places=2))
+    answers = exploring.recommend(queries()[:12])
+    assert max(len(answer.trace.explored) for answer in answers) == 2
+    for answer in answers:
+        assert len(answer) == 10
+        assert large.fusion.near.rare.holds(large.items.ids.numbers(answer.trace.explored)).all()
+        assert ((answer.propensities > 0) & (answer.propensities <= 1)).all()
+
+
+def test_a_new_item_is_found_at_once_and_the_state_before_knows_nothing_of_it(dense, large):
+    new = Item("new", title="whale anchor tide", categories=("sea",), at=NOW + 1, fields={"price": 3.0})
+    grown, wide = large.with_changes([new]), dense.with_changes([new])
+    assert "new" in grown.search([Query(text="whale anchor", k=5)])[0].ids
+    same(wide.search([Query(text="whale anchor", k=5)]), grown.search([Query(text="whale anchor", k=5)]))
+    same(wide.recommend(queries()), grown.recommend(queries()))
+    assert grown.latest(1).ids == ("new",)
+    cheap = Filters(where=(Condition("price", "le", 4.0),), drop_seen=False)
+    assert "new" in grown.recommend([Query(filters=cheap)])[0].ids
+    assert "new" not in large.search([Query(text="whale anchor", k=5)])[0].ids
+    gone = grown.with_changes([], deleted=["new"])
+    assert "new" not in gone.search([Query(text="whale anchor", k=5)])[0].ids
+    again = gone.with_changes([replace(new, title="rook and bishop", categories=("chess",))])
+    assert "new" in again.search([Query(text="rook bishop", k=5)])[0].ids
+
+
+def test_new_events_count_in_what_is_popular(dense, large):
+    at, gains = np.full(400, NOW, dtype=np.int64), np.ones(400, dtype=np.float32)
+    later = datetime.fromtimestamp(NOW / 1000 + 60, UTC)
+    first, second = (one.with_events([COLD] * 400, at, gains) for one in (dense, large))
+    same([first.popular(10, at=later)], [second.popular(10, at=later)])
+    assert second.popular(1, at=later).ids == (COLD,)
+
+
+def test_a_release_above_the_limit_is_written_with_indexes_and_served_from_candidates(tmp_path, dense):
+    chosen = small_release.settings(tmp_path, dense_below=10)
+    release = small_release.release(tmp_path, ranking=chosen.ranking)
+    bundle = Bundle.open(release)
+    assert bundle.manifest["indexes"]["vectors"]["recall@100"] >= 0.97
+    served = bundle.recommender()
+    assert served.fusion.near is not None
+    same(dense.recommend(queries()), served.recommend(queries()))
