@@ -88,7 +88,7 @@ def _driven(
     users, titles = drawn_questions(made, seed)
     lists = [post("/api/recommend", {"user": user, "k": 10, "diversity": 0.2, "explain": False}) for user in users]
     words = [get(f"/api/search?q={urllib.parse.quote(title)}&k=10") for title in titles]
-    ready = [get(f"/api/recommend/{user}?n=10&max-age=3600") for user in dict.fromkeys(users[:500])]
+    ready = [get(f"/api/recommend/{user}?n=10&max-age=3600") for user in list(dict.fromkeys(users))[:100]]
     say(f"{rate:g} lists a second for {seconds:g} s")
     start_mb = server.rss_mb()
     steady = load(server, lists, seconds, folder, kind="open", rate=rate, connections=_CONNECTIONS, seed=seed)
@@ -97,7 +97,8 @@ def _driven(
     say("searches in words")
     search = load(server, words, short, folder, kind="open", rate=_SEARCHES_PER_S, connections=_CONNECTIONS, seed=seed)
     say("lists that may be seconds old")
-    load(server, ready, min(5.0, short), folder, kind="closed", connections=8)  # every list is ready in every worker
+    # Each list comes to each worker a few times, and is ready in all of them before it is counted.
+    load(server, ready, min(8.0, short), folder, kind="closed", connections=16)
     cached = load(server, ready, min(10.0, short), folder, kind="closed", connections=_SATURATING)
     say("freshness")
     fresh = _event_freshness(server, users) | _item_freshness(server)
