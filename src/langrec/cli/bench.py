@@ -166,6 +166,7 @@ def _show(figures: dict[str, Any]) -> None:
     print(
         f"search 100  p50 {figures['p50_ms']} ms  p99 {figures['p99_ms']} ms  {figures['per_s']:,} a second on a core"
     )
+    print(f"  of the processor: p50 {figures['cpu_p50_ms']} ms  p99 {figures['cpu_p99_ms']} ms")
     print(f"search 10   p50 {ten['p50_ms']} ms  p99 {ten['p99_ms']} ms  {ten['per_s']:,} a second on a core")
     print(f"brute force p50 {brute['p50_ms']} ms: {slower}x slower")
     for share, one in figures["filters"].items():
