@@ -38,7 +38,7 @@ def test_hostile_texts_come_back_as_they_were_sent(live):
         if not cursor:
             break
     for i, text in enumerate(texts):
-        clean = clean_json(text)
+        clean = clean_json(json.loads(json.dumps(text)))  # halves of a pair that meet become one character
         assert found[f"h{i}"]["Comment"] == clean, text
         assert found[f"h{i}"]["Labels"] == {"description": clean, "tag": [clean]}, text
     for text in texts[:: max(len(texts) // 40, 1)]:

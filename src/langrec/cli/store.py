@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langrec.cli.options import AsJson, Overrides, Recipe
+
+if TYPE_CHECKING:
+    from langrec.service.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,6 +75,8 @@ def import_(
                     for one in refused_of(connection, done.source):
                         row = {"file": str(path), "row": one.row, "reason": one.reason, "data": one.data}
                         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+                if done.again:
+                    _note(opened, f"import {kind}", path.name, {"rows": done.rows, "refused": done.refused})
     finally:
         opened.close()
     if rejected is not None:
@@ -144,6 +149,7 @@ def restore(
 
     with bar() as told:
         rows = fill(folder, store, progress=told)
+    _note_in(store, "restore store", folder.name, {"rows": sum(rows.values())})
     _say(rows, "the store", as_json)
 
 
@@ -164,6 +170,7 @@ def copy(
 
     with bar() as told:
         rows = copy_store(source, target, progress=told)
+    _note_in(target, "copy store", "", {"rows": sum(rows.values())})
     _say(rows, "the target", as_json)
 
 
@@ -192,6 +199,7 @@ def compact(
     opened = Store(store, create=None)
     try:
         gone = keeping.compact(opened, settings.store, now=int(time.time() * 1000), vacuum=vacuum)
+        _note(opened, "compact store", "", gone)
     finally:
         opened.close()
     if as_json:
@@ -199,6 +207,24 @@ def compact(
     else:
         said = ", ".join(f"{n} of {table}" for table, n in gone.items())
         print(f"deleted {said}" if said else "the settings keep everything")
+
+
+def _note_in(url: str, action: str, target: str, detail: Any) -> None:
+    """Notes in a store's audit what was done to the whole of it."""
+    from langrec.service.store import Store
+
+    opened = Store(url, create=None)
+    try:
+        _note(opened, action, target, detail)
+    finally:
+        opened.close()
+
+
+def _note(opened: Store, action: str, target: str, detail: Any) -> None:
+    from langrec.service import audit
+
+    with opened.write() as connection:
+        audit.note(connection, audit.cli_actor(), action, target, detail)
 
 
 def _say(rows: dict[str, int], where: str, as_json: bool) -> None:

@@ -30,12 +30,13 @@ from langrec.service.auth import Caller
 from langrec.service.batching import Busy
 from langrec.service.doors import limits_of
 from langrec.service.gathered import gathered, shared_folder
+from langrec.service.keeping import Keeper
 from langrec.service.key_ring import KeyRing
 from langrec.service.labels import together
 from langrec.service.service import Service
 from langrec.service.stats import Stats
 from langrec.service.store import Store
-from langrec.settings import ServeSettings
+from langrec.settings import ServeSettings, StoreSettings
 
 _log = logging.getLogger("langrec.service")
 
@@ -139,14 +140,16 @@ class Tenants:
     Args:
         folder: of all tenants.
         settings: of the server; `store` is the control store.
+        keeping: how long the stores keep what.
 
     Raises:
         SettingsError: there is no such folder, or a key of the settings is malformed.
         StoreError: the control store cannot be opened.
     """
 
-    def __init__(self, folder: Path, settings: ServeSettings) -> None:
+    def __init__(self, folder: Path, settings: ServeSettings, keeping: StoreSettings) -> None:
         tenants_in(folder)
+        self._keeping = keeping
         self.folder = folder
         self.settings = settings
         self.store = Store(settings.store)
@@ -237,10 +240,21 @@ class Tenants:
             settings = self._settings_of(name)
             opening = asyncio.get_running_loop().create_task(self._opened(name, settings))
             tenant = _Tenant(name, settings, asyncio.Semaphore(settings.tenant_share), opening)
-            opening.add_done_callback(lambda done, tenant=tenant: _note_end(tenant, done))  # type: ignore[misc]
+            opening.add_done_callback(lambda done, tenant=tenant: self._begin(tenant, done))  # type: ignore[misc]
             self._open[name] = tenant
         self._open.move_to_end(name)
         return tenant
+
+    def _begin(self, tenant: _Tenant, done: asyncio.Task[Service]) -> None:
+        """Starts what runs beside an opened service, or notes that it could not be opened."""
+        if done.cancelled() or done.exception() is not None:
+            tenant.failed_at = time.monotonic()
+            if not done.cancelled():
+                _log.error("tenant %s cannot be opened: %s", tenant.name, done.exception())
+            return
+        loop, service = asyncio.get_running_loop(), done.result()
+        beside = (service.run(), service.warm_up(), Keeper(service, self._keeping).run())
+        tenant.tasks += [loop.create_task(one) for one in beside]
 
     async def _opened(self, name: str, settings: ServeSettings) -> Service:
         before = self._closing.get(name)
@@ -280,17 +294,6 @@ class Tenants:
                 self.keys.flush(connection)
         except LangrecError as error:
             _log.warning("uses of keys were not written: %s", error.message)
-
-
-def _note_end(tenant: _Tenant, done: asyncio.Task[Service]) -> None:
-    """Starts what runs beside an opened service, or notes that it could not be opened."""
-    if done.cancelled() or done.exception() is not None:
-        tenant.failed_at = time.monotonic()
-        if not done.cancelled():
-            _log.error("tenant %s cannot be opened: %s", tenant.name, done.exception())
-        return
-    loop, service = asyncio.get_running_loop(), done.result()
-    tenant.tasks += [loop.create_task(service.run()), loop.create_task(service.warm_up())]
 
 
 async def _closed(tenant: _Tenant, before: asyncio.Task[None] | None) -> None:
