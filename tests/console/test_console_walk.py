@@ -366,6 +366,9 @@ def test_a_release_is_rolled_back_after_a_question(browser: Any, shop: Shop) -> 
     assert served(browser) == current
     roll_back(browser, other)
     roll_back(browser, current)
+    # Admins see who did what, the newest first.
+    browser.until(lambda: current in browser.text("tr[data-act]"), "the act to be listed")
+    assert browser.text("tr[data-act]").count("rollback") == 1 and "local" in browser.text("tr[data-act]")
     clean(browser)
 
 
