@@ -85,7 +85,8 @@ class Index(Part, Protocol):
             vectors: (q, d) float32; a row that holds NaN finds nothing.
             k: items per row.
             allowed: True at the numbers that may be found; numbers beyond its end may not. None allows all. It is
-                looked at during the search: k places are filled as long as so many items are allowed.
+                looked at during the search: k places are filled as long as so many items are allowed. A mask that is
+                read-only and owns its data may be remembered: make those so that are asked for again.
 
         Returns:
             Numbers (q, k) int32 and scores (q, k) float32, best first, ties by number; -1 and NaN where there are

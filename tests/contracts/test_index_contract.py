@@ -263,6 +263,24 @@ def test_a_filter_fills_the_list_with_the_best_it_allows(kind, share):
 
 
 @every_index
+def test_a_filter_may_be_asked_for_again_after_items_have_gone_and_come(kind):
+    allowed = np.zeros(N + 1, np.bool_)
+    allowed[:25] = True
+    allowed.flags.writeable = False
+    index = index_of(kind)
+    every = index.search(queries()[:3], 30, allowed)[0]
+    np.testing.assert_array_equal(index.search(queries()[:3], 30, allowed)[0], every)
+    assert all(sorted(row[:25]) == list(range(25)) for row in every)
+    less = index.without(np.array([3, 4], np.int32)).with_items(np.array([N], np.int32), queries()[:1])
+    assert all(set(range(25)) - set(row) == {3, 4} for row in less.search(queries()[:3], 30, allowed)[0])
+    other = np.zeros(N, np.bool_)
+    other[100:120] = True
+    other.flags.writeable = False
+    assert index.search(queries()[:1], 30, other)[0].max() == 119
+    np.testing.assert_array_equal(index.search(queries()[:3], 30, allowed)[0], every)
+
+
+@every_index
 def test_a_filter_that_allows_nothing_finds_nothing(kind):
     for allowed in (np.zeros(N, np.bool_), np.zeros(0, np.bool_)):
         assert (index_of(kind).search(queries(), K, allowed)[0] == -1).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector
@@ -11,12 +13,12 @@ NONE = np.iinfo(np.int32).max
 NOTHING = np.float32(-np.inf)
 
 
-def best(scores: FloatVector, nums: IntVector, k: int) -> tuple[IntVector, FloatVector]:
+def best(scores: FloatVector, nums: Any, k: int) -> tuple[IntVector, FloatVector]:
     """The at most k highest scores above -inf with their numbers, best first, equal scores by number.
 
     Args:
         scores: (m,) without NaN.
-        nums: (m,) in any order.
+        nums: (m,) whole numbers in any order.
     """
     if len(scores) > k:
         bar = np.partition(scores, len(scores) - k)[len(scores) - k] if k else np.float32(np.inf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,8 +18,9 @@ from langrec.retrieval.indexes.base import Base
 from langrec.retrieval.indexes.best import best, blank, finished, joined
 from langrec.retrieval.indexes.bits import Bits, packed
 from langrec.retrieval.indexes.changes import Changes, asked, checked
-from langrec.retrieval.indexes.exact import kept_rows, scan
+from langrec.retrieval.indexes.exact import scan
 from langrec.retrieval.indexes.files import put_json
+from langrec.retrieval.indexes.kept import KeptRows
 from langrec.retrieval.indexes.lists import Lists
 from langrec.settings import IndexSettings
 from langrec.types import FloatMatrix, IntMatrix, IntVector, Mask
@@ -47,6 +48,7 @@ class IVFIndex:
         refine: so many times k codes are looked at again with their vectors.
         recall: what was wanted of it.
         measured: recall at each k against the exact index, on sampled queries, when it was built.
+        kept: the rows of filters that were asked for before.
     """
 
     base: Base
@@ -56,6 +58,7 @@ class IVFIndex:
     refine: float
     recall: float
     measured: Mapping[str, float]
+    kept: KeptRows = field(default_factory=KeptRows)
 
     @classmethod
     def build(
@@ -165,12 +168,12 @@ class IVFIndex:
         """(q, k) exactly, from the rows that are allowed."""
         if allowed is None:
             return scan(self.base, vectors, k, None, self.changes)
-        rows = kept_rows(self.base, allowed, self.changes)
+        rows = self.kept.of(self.base, allowed, self.changes)
         nums = rows if self.base.nums is None else self.base.nums[rows]
         found = blank(len(vectors), min(k, len(rows)))
-        wide = rows.astype(np.int64)
         for i in range(len(vectors)):
-            which, scores = best(lists.products(vectors[i : i + 1], self.base.vectors, wide), nums, found[0].shape[1])
+            scores = lists.products(vectors[i : i + 1], self.base.vectors, rows)
+            which, scores = best(scores, nums, found[0].shape[1])
             found[0][i, : len(which)], found[1][i, : len(which)] = which, scores
         return found
 
