@@ -36,6 +36,7 @@ FLOORS = {
     "state": 5,
     "windows": 5,
     "bundle": 5,
+    "remote": 5,
     "explain": 5,
     "feedback": 5,
     "evaluation": 5,

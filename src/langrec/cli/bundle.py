@@ -1,4 +1,4 @@
-"""`langrec bundle`: list, check and roll back releases."""
+"""`langrec bundle`: list, check, roll back and move releases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from langrec.cli.options import AsJson
 
-app = typer.Typer(no_args_is_help=True, help="List, check and roll back releases.", rich_markup_mode="markdown")
+app = typer.Typer(no_args_is_help=True, help="List, check, roll back and move releases.", rich_markup_mode="markdown")
 
 Releases = Annotated[Path, typer.Argument(help="Folder of releases.")]
 
@@ -93,3 +93,41 @@ def rollback(
 
     stamp = go_back(releases, to)
     print(json.dumps({"release": stamp, "folder": str(releases / stamp)}) if as_json else stamp)
+
+
+@app.command()
+def push(
+    url: Annotated[str, typer.Argument(help="Address of releases, such as s3://bucket/releases.")],
+    releases: Annotated[Path, typer.Option("--releases", help="Folder of releases.")] = Path("releases"),
+    stamp: Annotated[str | None, typer.Option("--release", help="Stamp; default: the one in use.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a release to an address that fsspec knows, and make it the one in use there.
+
+    Example: `langrec bundle push s3://shop-models/releases --releases releases`
+    """
+    from langrec.cli.options import bar
+    from langrec.remote import push_release
+
+    with bar() as told:
+        found = push_release(releases, url, stamp, progress=told)
+    print(json.dumps({"release": found, "url": url}) if as_json else found)
+
+
+@app.command()
+def pull(
+    url: Annotated[str, typer.Argument(help="Address of releases, such as s3://bucket/releases.")],
+    releases: Annotated[Path, typer.Option("--releases", help="Folder of releases.")] = Path("releases"),
+    stamp: Annotated[str | None, typer.Option("--release", help="Stamp; default: the one in use there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a release from an address, check every file, and make it the one in use here; running servers follow.
+
+    Example: `langrec bundle pull s3://shop-models/releases --releases releases`
+    """
+    from langrec.cli.options import bar
+    from langrec.remote import pull_release
+
+    with bar() as told:
+        found = pull_release(url, releases, stamp, progress=told)
+    print(json.dumps({"release": found, "folder": str(releases / found)}) if as_json else found)

@@ -118,25 +118,28 @@ def export(
 
 @app.command()
 def dump(
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    folder: Annotated[str, typer.Argument(help="A new folder, or an address such as s3://bucket/monday.")],
     store: StoreOption = "sqlite:///langrec.db",
     as_json: AsJson = False,
 ) -> None:
     """Write the whole store to a folder of Parquet files with a manifest; servers may run.
 
     Example: `langrec store dump backups/monday --store sqlite:///shop.db`
+
+    Example: `langrec store dump s3://shop-backups/monday --store sqlite:///shop.db`
     """
     from langrec.cli.options import bar
+    from langrec.remote import new_folder
     from langrec.service.dumping import dump as write
 
-    with bar() as told:
-        rows = write(store, folder, progress=told)
-    _say(rows, str(folder), as_json)
+    with bar() as told, new_folder(folder, progress=told) as made:
+        rows = write(store, made, progress=told)
+    _say(rows, folder, as_json)
 
 
 @app.command()
 def restore(
-    folder: Annotated[Path, typer.Argument(help="A folder that `langrec store dump` wrote.")],
+    folder: Annotated[str, typer.Argument(help="A folder or an address that `langrec store dump` wrote.")],
     store: Annotated[str, typer.Option("--store", help="URL of an empty database.")],
     as_json: AsJson = False,
 ) -> None:
@@ -145,11 +148,12 @@ def restore(
     Example: `langrec store restore backups/monday --store sqlite:///shop.db`
     """
     from langrec.cli.options import bar
+    from langrec.remote import local_copy
     from langrec.service.dumping import restore as fill
 
-    with bar() as told:
-        rows = fill(folder, store, progress=told)
-    _note_in(store, "restore store", folder.name, {"rows": sum(rows.values())})
+    with bar() as told, local_copy(folder, progress=told) as here:
+        rows = fill(here, store, progress=told)
+    _note_in(store, "restore store", folder.rstrip("/").rpartition("/")[2], {"rows": sum(rows.values())})
     _say(rows, "the store", as_json)
 
 
