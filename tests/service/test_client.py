@@ -171,7 +171,13 @@ def test_items_users_and_events_are_written_read_changed_and_deleted(client):
     assert client.delete_feedback("ann", "kiln/0") == 1 and client.delete_feedback("ann", "kiln/1", "buy") == 0
     assert len(client.user_feedback("ann")) == 4
     assert client.delete_item("kiln/4") == 1 and client.delete_item("kiln/4") == 0
-    assert client.delete_user("ann") == 1
+    exported = client.export_user("ann")
+    assert exported.profile.labels == {"country": "SE"} and len(exported.events) == 4
+    assert exported.events[0].at == AT
+    deleted = client.delete_user("ann")
+    assert deleted.rows == 1 and deleted.receipt.removed["events"] == 4
+    proved = client.receipt(deleted.receipt.receipt)
+    assert proved.user == "ann" and proved.nothing_left and proved.exact == deleted.receipt.exact
     with pytest.raises(NotFound):
         client.user("ann")
 

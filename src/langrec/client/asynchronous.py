@@ -522,17 +522,17 @@ class AsyncClient:
         call: Call[replies.Affected] = Call("PATCH", path("api", "user", user), replies.Affected, body=body)
         return (await self._write(call)).rows
 
-    async def delete_user(self, user: str) -> int:
-        """Deletes a user with all events and impressions. 1, or 0 where there was none."""
-        return (await self._write(Call("DELETE", path("api", "user", user), replies.Affected))).rows
+    async def delete_user(self, user: str) -> replies.Deleted:
+        """Deletes a user with all events, impressions and their part of the models; with a receipt."""
+        return await self._write(Call("DELETE", path("api", "user", user), replies.Deleted))
 
-    async def export_user(self, user: str) -> dict[str, Any]:
-        """All that the store knows of a user: profile, events, impressions."""
-        return await self._ask(Call("GET", path("api", "user", user, "export"), dict[str, Any]))
+    async def export_user(self, user: str) -> replies.Export:
+        """All that is known of a user: profile, events, and the lists that were shown."""
+        return await self._ask(Call("GET", path("api", "user", user, "export"), replies.Export))
 
-    async def receipt(self, receipt: str) -> dict[str, Any]:
-        """The receipt of a user's deletion, proved again."""
-        return await self._ask(Call("GET", path("api", "receipts", receipt), dict[str, Any]))
+    async def receipt(self, receipt: str) -> replies.Receipt:
+        """A deletion's receipt, proved again: what it said, and what a new look finds."""
+        return await self._ask(Call("GET", path("api", "receipts", receipt), replies.Receipt))
 
     async def suggest_users(self, q: str = "", k: int = 10) -> tuple[replies.SuggestedUser, ...]:
         """Users by what is typed so far."""
