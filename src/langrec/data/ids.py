@@ -65,12 +65,20 @@ class Ids:
         if self._base is None:
             get = self._numbers.get
             return np.fromiter((get(name, -1) for name in names), dtype=np.int32)
-        return np.fromiter((self.number(name) for name in names), dtype=np.int32)
+        asked = list(names)
+        nums = self._base.numbers(asked)
+        get, start = self._numbers.get, len(self._base)
+        for place in np.flatnonzero(nums < 0).tolist():
+            own = get(asked[place], -1)
+            nums[place] = own + start if own >= 0 else -1
+        return nums
 
     def take(self, nums: npt.NDArray[np.integer]) -> tuple[str, ...]:
         """The ids of numbers."""
         if self._base is None:
             return tuple(self._names[nums])
+        if not len(nums) or int(np.max(nums)) < len(self._base):
+            return self._base.take(nums)
         return tuple(self[int(num)] for num in nums)
 
     def extended(self, names: Sequence[str]) -> Ids:

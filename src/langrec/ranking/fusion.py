@@ -13,7 +13,7 @@ from langrec.budget import stage
 from langrec.data.rows import Growing
 from langrec.protocols import EventReader, EventRemover, ItemReader, Scorer
 from langrec.ranking.mix import Mix, Signals, log_features, situations_of
-from langrec.ranking.near import Near
+from langrec.ranking.near import Near, pointwise, retrieving
 from langrec.ranking.repeats import neutral
 from langrec.ranking.rerank import Reranker
 from langrec.ranking.summed import summed
@@ -113,6 +113,17 @@ class Fusion:
             scorer: Any = self.scorers[signal.scorer]
             bound[signal] = scorer.with_params(**dict(signal.params)) if signal.params else scorer
         return bound
+
+    # What a scorer can do is asked once: to ask a class for a protocol's methods takes longer than many a score.
+    @cached_property
+    def retrieving(self) -> list[Signal]:
+        """The signals that find candidates (see `near.retrieving`)."""
+        return retrieving(self)
+
+    @cached_property
+    def pointwise(self) -> dict[Signal, Any]:
+        """The scorer of each signal as one of items by number."""
+        return {signal: pointwise(scorer) for signal, scorer in self._bound.items()}
 
     @cached_property
     def names(self) -> tuple[str, ...]:

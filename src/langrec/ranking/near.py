@@ -91,7 +91,7 @@ def find(fusion: Fusion, block: QueryBlock, k: int, allowed: Mask | None = None)
     """
     assert fusion.near is not None
     parts: dict[str, Candidates] = {}
-    for signal in retrieving(fusion):
+    for signal in fusion.retrieving:
         few = min(k, POPULAR) if signal.scorer.startswith("popular") else k
         parts[signal.name] = fusion.at(signal).retrieve(block, few, allowed)
     for name, scorer in fusion.near.searchers.items():
@@ -106,8 +106,10 @@ def retrieving(fusion: Fusion) -> list[Signal]:
     weigh = np.abs(fusion.mix.weights) + np.abs(fusion.mix.slopes).sum(axis=0)
     found: dict[tuple[Any, ...], Signal] = {}
     for signal, weight in zip(fusion.signals, weigh, strict=True):
-        if isinstance(fusion.at(signal), Retriever) and (weight > 0 or signal.name == fusion.fallback):
-            found.setdefault((signal.scorer, signal.params), signal)
+        scorer = fusion.at(signal)
+        if isinstance(scorer, Retriever) and (weight > 0 or signal.name == fusion.fallback):
+            once = getattr(scorer, "retrieves_once", False)
+            found.setdefault((signal.scorer, () if once else signal.params), signal)
     return list(found.values())
 
 
@@ -170,17 +172,20 @@ def candidate_signals(fusion: Fusion, block: QueryBlock, asked: Candidates) -> t
     common = ~fusion.near.rare.holds(asked.nums)
     done: dict[tuple[Any, ...], int] = {}
     for s, signal in enumerate(fusion.signals):
-        scorer: Any = fusion.at(signal)
+        scorer: Any = fusion.pointwise[signal]
         same = done.setdefault((signal.scorer, signal.params), s)
         among = fusion.near.rare if signal.rare else fusion.near.everyone
-        if not isinstance(scorer, ItemScorer):
-            scorer = Whole(scorer)
         out[s] = out[same] if same < s else scorer.score_items(block, asked)
         means[s] = scorer.mean_positive(block, among)
     for s, signal in enumerate(fusion.signals):
         if signal.rare:
             out[s, common] = np.nan
     return out, means
+
+
+def pointwise(scorer: Any) -> Any:
+    """The scorer as one of items by number."""
+    return scorer if isinstance(scorer, ItemScorer) else Whole(scorer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

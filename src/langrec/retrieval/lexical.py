@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask,
 # Queries of fewer terms than this look their postings up; of more, every item's row is read.
 FEW_TERMS = 64
 # A list of candidates is looked for in so many entries of postings at most, and in so many of one term.
-POSTINGS, MOST_POSTINGS = 30_000, 5_000
+POSTINGS, MOST_POSTINGS = 20_000, 4_000
 # So many changed items at least are kept beside the others before they are worked in.
 FEW_NEWER = 1_000
 _ARRAYS = ("counts", "indices", "indptr", "gives", "idf", "postings", "postings_indices", "postings_indptr")
@@ -53,6 +53,9 @@ class Lexical:
         params: k1 and b of BM25.
         newer: items that came or changed since, in place of what `counts` says of them.
     """
+
+    # Postings of a long history cost more than what another decay of it would find.
+    retrieves_once: ClassVar[bool] = True
 
     vocabulary: dict[str, int]
     counts: sparse.csr_array

@@ -206,7 +206,10 @@ class Popular:
             stops = self._places(now)
             starts = np.zeros_like(stops) if self.days is None else self._places(now - int(self.days * DAY_MS))
         keys = np.concatenate([starts, stops, idle[None] if self.efold_days is not None else idle[None] * 0])
-        distinct, which = np.unique(keys, axis=1, return_inverse=True)
+        if (keys == keys[:, :1]).all():  # queries of one time, or of times between which nothing happened
+            distinct, which = keys[:, :1], np.zeros(q, dtype=np.intp)
+        else:
+            distinct, which = np.unique(keys, axis=1, return_inverse=True)
         moments = []
         for place, key in enumerate(distinct.T):
             first, last = key[: len(self.logs)], key[len(self.logs) : -1]

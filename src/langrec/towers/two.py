@@ -64,9 +64,7 @@ class TwoTowers:
         parts, silent = [], np.ones(len(block), dtype=np.bool_)
         for tower, (_, covariance), weight in zip((self.id, self.text), self._halves, (1.0, self.weight), strict=True):
             queries, unread = tower.queries(block)
-            deviation = np.sqrt(
-                np.maximum(np.einsum("qd,de,qe->q", queries, covariance, queries, optimize=True), 1e-12)
-            )
+            deviation = np.sqrt(np.maximum(((queries @ covariance) * queries).sum(axis=1), 1e-12))
             parts.append(np.where(unread[:, None], 0.0, queries * (weight / deviation)[:, None]))
             silent &= unread
         return np.concatenate(parts, axis=1).astype(np.float32), silent
