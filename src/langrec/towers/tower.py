@@ -161,7 +161,7 @@ class Tower(ABC):
         logits = queries @ self._sampled["rows"].T
         told = ~np.isnan(known.levels)
         levels = np.where(told, known.levels, 0.0).astype(np.float32)[:, None]
-        scores = np.exp(np.minimum(logits - levels, HIGHEST)) / known.sums.astype(np.float32)[:, None]
+        scores: FloatMatrix = np.exp(np.minimum(logits - levels, HIGHEST)) / known.sums.astype(np.float32)[:, None]
         scores *= self._sampled["scored"] & told[:, None]
         for i in range(len(block)):
             scores[i, within(among.sample, block.history(i))] = 0.0
