@@ -19,6 +19,8 @@ from langrec.errors import LangrecError
 
 # How much the newest block says about the time of a job.
 _NEWEST = 0.2
+# A block is to take at most this share of the time that a job may wait: what comes meanwhile waits for its end.
+_SHARE = 0.25
 
 
 class Busy(LangrecError):  # noqa: N818 - reads as a sentence where it is raised
@@ -51,7 +53,7 @@ class Batcher:
     Args:
         work: takes jobs and gives one result, or one exception, per job; runs in the thread.
         most_waiting: jobs in the queue before `ask` raises Busy.
-        most_together: jobs in one block.
+        most_together: jobs in one block; fewer where they would take a large part of `seconds`.
         seconds: how long a job may wait for its block before it is given up; 0 = for ever.
     """
 
@@ -117,7 +119,10 @@ class Batcher:
         """The oldest jobs that are still wanted; those past their deadline are given up on the way."""
         block: list[_Waiting] = []
         now = time.monotonic()
-        while self._waiting and len(block) < self._most_together:
+        most = self._most_together
+        if self._seconds_a_job * most > _SHARE * self._patience:
+            most = max(1, int(_SHARE * self._patience / self._seconds_a_job))
+        while self._waiting and len(block) < most:
             one = self._waiting.popleft()
             if one.future.done():  # the caller went away
                 continue

@@ -63,7 +63,9 @@ def world(
     Args:
         told: is told what is being made, how much is done, and of how much.
     """
-    folder = cache_folder() / "bench-serve" / f"{items}-{users}-{events}-{seed}-f{FORMAT}"
+    from langrec.bundle import FORMAT as RELEASES
+
+    folder = cache_folder() / "bench-serve" / f"{items}-{users}-{events}-{seed}-f{FORMAT}.{RELEASES}"
     done = folder / "done.json"
     if not done.exists():
         started = time.perf_counter()

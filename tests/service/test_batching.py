@@ -1,0 +1,78 @@
+"""Blocks: what waits together is worked on together, within what the deadline has room for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from langrec.service.batching import Batcher, Busy
+
+
+def run(batcher: Batcher, waves: Sequence[int]) -> list[int | BaseException]:
+    """Asks in waves, each when the one before was answered; the answers of the last."""
+
+    async def ask() -> list[int | BaseException]:
+        found: list[int | BaseException] = []
+        for n in waves:
+            found = await asyncio.gather(*(batcher.ask(i) for i in range(n)), return_exceptions=True)
+        return found
+
+    try:
+        return asyncio.run(ask())
+    finally:
+        batcher.close()
+
+
+def test_what_waits_is_worked_on_together_and_in_order():
+    blocks: list[int] = []
+
+    def work(jobs: Sequence[int]) -> list[int]:
+        blocks.append(len(jobs))
+        return [job * 2 for job in jobs]
+
+    assert run(Batcher(work, most_waiting=100, most_together=16), [40]) == [2 * i for i in range(40)]
+    assert sum(blocks) == 40 and max(blocks) == 16
+
+
+def test_blocks_of_slow_jobs_are_no_longer_than_a_part_of_the_deadline():
+    blocks: list[int] = []
+
+    def slow(jobs: Sequence[int]) -> list[int]:
+        blocks.append(len(jobs))
+        time.sleep(0.05 * len(jobs))
+        return list(jobs)
+
+    batcher = Batcher(slow, most_waiting=100, most_together=64, seconds=2.0)
+    run(batcher, [1] * 8 + [20])
+    assert blocks[:8] == [1] * 8, "until then it has learned what a job takes"
+    assert max(blocks[8:]) <= 15, "0.05 s a job, 0.5 s a block, and what is not yet learned"
+    assert sum(blocks[8:]) == 20
+
+
+def test_one_slow_job_is_still_worked_on():
+    def slow(jobs: Sequence[int]) -> list[int]:
+        time.sleep(0.2)
+        return list(jobs)
+
+    assert run(Batcher(slow, most_waiting=10, seconds=0.4), [1, 1, 1]) == [0]
+
+
+def test_a_full_queue_and_a_late_job_are_told_apart():
+    def slow(jobs: Sequence[int]) -> list[int]:
+        time.sleep(0.3)
+        return list(jobs)
+
+    found = run(Batcher(slow, most_waiting=3, most_together=1, seconds=0.2), [6])
+    busy = [one for one in found if isinstance(one, Busy)]
+    assert found[0] == 0 and len(busy) == 5
+    assert [one.late for one in busy] == [True, True, False, False, False]
+    assert all(one.retry_after >= 1 for one in busy)
+
+
+def test_an_error_of_the_work_goes_to_every_job_of_the_block():
+    def broken(jobs: Sequence[int]) -> list[int]:
+        raise ValueError("no")
+
+    found = run(Batcher(broken, most_waiting=10), [3])
+    assert all(isinstance(one, ValueError) for one in found)
