@@ -368,7 +368,8 @@ def test_a_release_is_rolled_back_after_a_question(browser: Any, shop: Shop) -> 
     roll_back(browser, current)
     # Admins see who did what, the newest first.
     browser.until(lambda: current in browser.text("tr[data-act]"), "the act to be listed")
-    assert browser.text("tr[data-act]").count("rollback") == 1 and "local" in browser.text("tr[data-act]")
+    shown = browser.text("tr[data-act]")
+    assert shown.index(current) < shown.index(other) and shown.count("local rollback") == 2
     clean(browser)
 
 
