@@ -577,6 +577,43 @@ class RetrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedbackSettings:
+    """What the log says of lists and drift, and from where on a named warning is raised; a limit of 0 warns of nothing.
+
+    Attributes:
+        seconds: how often a server works the figures out, in one worker, beside the requests; 0 = never.
+        days: of shown lists that are looked at.
+        window_minutes: an action counts for a list if it comes within so many minutes.
+        most_lists: the newest lists that are looked at, at most.
+        least: lists, places or events that a warning needs.
+        most_fallback: share of lists for people of whom nothing was known.
+        least_click_through: share of shown places that were acted on.
+        least_coverage: share of the catalogue in the first ten places.
+        most_event_days: age of the newest event.
+        most_item_days: age of the newest item.
+        most_release_days: age of the release in use.
+        most_unknown_words: share of words of new items that the training's items do not hold.
+        most_text_distance: of new items from the training's, in spreads.
+        most_divergence: of what was chosen this week from the week before, in bits.
+    """
+
+    seconds: float = 300.0
+    days: float = 7.0
+    window_minutes: float = 30.0
+    most_lists: int = 50_000
+    least: int = 200
+    most_fallback: float = 0.5
+    least_click_through: float = 0.0
+    least_coverage: float = 0.0
+    most_event_days: float = 2.0
+    most_item_days: float = 0.0
+    most_release_days: float = 14.0
+    most_unknown_words: float = 0.4
+    most_text_distance: float = 1.0
+    most_divergence: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Every section."""
 
@@ -597,3 +634,4 @@ class Settings:
     serve: ServeSettings = field(default_factory=ServeSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
+    feedback: FeedbackSettings = field(default_factory=FeedbackSettings)

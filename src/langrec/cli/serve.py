@@ -119,7 +119,9 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     with only_server(chosen.store):
         with _progress() as show:
             if chosen.workers == 1:
-                app: Any = create_app(releases, chosen, keeping=settings.store, progress=show)
+                app: Any = create_app(
+                    releases, chosen, keeping=settings.store, feedback=settings.feedback, progress=show
+                )
                 calm_threads_of(app)
             else:
                 app = _app_of_workers(releases, settings, show)
@@ -205,6 +207,7 @@ def _app_of_workers(releases: Path, whole: Settings, show: Callable[[str, int, i
     os.environ[RELEASES_VARIABLE] = str(releases.resolve())
     _into_environment(settings, f"{ENV_PREFIX}SERVE_")
     _into_environment(whole.store, f"{ENV_PREFIX}STORE_")
+    _into_environment(whole.feedback, f"{ENV_PREFIX}FEEDBACK_")
     return "langrec.service.http:app_from_environment"
 
 

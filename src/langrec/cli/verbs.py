@@ -22,6 +22,7 @@ VERBS = {
     "search": "langrec.cli.search:search",
     "serve": "langrec.cli.serve:serve",
     "retrain": "langrec.cli.retrain:retrain",
+    "feedback": "langrec.cli.feedback:app",
     "store": "langrec.cli.store:app",
     "users": "langrec.cli.users:app",
     "bench": "langrec.cli.bench:app",

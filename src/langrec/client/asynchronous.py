@@ -598,6 +598,10 @@ class AsyncClient:
         """Metrics in the Prometheus text format."""
         return await self._ask(Call("GET", "/metrics", None))
 
+    async def quality(self) -> dict[str, Any]:
+        """Click-through, fallback lists, coverage, freshness and drift from the log, and how they moved."""
+        return await self._ask(Call("GET", "/api/quality", dict[str, Any]))
+
     async def release(self) -> replies.Release:
         """The release in use."""
         return await self._ask(Call("GET", "/api/release", replies.Release))

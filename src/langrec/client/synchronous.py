@@ -590,6 +590,10 @@ class Client:
         """Metrics in the Prometheus text format."""
         return self._ask(Call("GET", "/metrics", None))
 
+    def quality(self) -> dict[str, Any]:
+        """Click-through, fallback lists, coverage, freshness and drift from the log, and how they moved."""
+        return self._ask(Call("GET", "/api/quality", dict[str, Any]))
+
     def release(self) -> replies.Release:
         """The release in use."""
         return self._ask(Call("GET", "/api/release", replies.Release))

@@ -33,10 +33,11 @@ from langrec.service.doors import Doors, OneDoor
 from langrec.service.guard import Guard, handle_errors
 from langrec.service.keeping import Keeper
 from langrec.service.openapi import described
+from langrec.service.quality import Quality
 from langrec.service.ready import Shortcut
 from langrec.service.service import Service
 from langrec.service.tenants import Tenants
-from langrec.settings import ServeSettings, StoreSettings
+from langrec.settings import FeedbackSettings, ServeSettings, StoreSettings
 
 RELEASES_VARIABLE = "LANGREC_RELEASES"
 _MANY_ITEMS = 200_000
@@ -60,6 +61,7 @@ def create_app(
     settings: ServeSettings,
     *,
     keeping: StoreSettings = StoreSettings(),  # noqa: B008 - frozen
+    feedback: FeedbackSettings = FeedbackSettings(),  # noqa: B008 - frozen
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> FastAPI:
     """The application over a releases folder.
@@ -68,6 +70,7 @@ def create_app(
         releases: the folder.
         settings: of the service.
         keeping: how long the store keeps what.
+        feedback: how often quality and drift are worked out, and what is beyond the usual.
         progress: called while a release is imported into the store: part, rows done, rows in all.
 
     Raises:
@@ -84,6 +87,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(service.run()), asyncio.create_task(service.warm_up())]
         tasks.append(asyncio.create_task(keeper.run()))
+        tasks.append(asyncio.create_task(Quality(service, feedback).run()))
         try:
             yield
         finally:
@@ -201,6 +205,8 @@ def app_from_environment() -> FastAPI:
     """The application of a worker process: its releases folder and settings come from LANGREC_ variables."""
     start_log()
     settings = load_settings()
-    app = create_app(Path(os.environ[RELEASES_VARIABLE]), settings.serve, keeping=settings.store)
+    app = create_app(
+        Path(os.environ[RELEASES_VARIABLE]), settings.serve, keeping=settings.store, feedback=settings.feedback
+    )
     calm_threads_of(app)
     return app

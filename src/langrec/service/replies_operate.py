@@ -113,6 +113,76 @@ class MetricRow(BaseModel):
     n: int = Field(examples=[943])
 
 
+class RateRow(BaseModel):
+    """A share with its 95 % interval; null without a case."""
+
+    place: int = Field(description="of a list, from 1; 0 = all", examples=[1])
+    n: int = Field(examples=[100])
+    hits: int = Field(examples=[30])
+    value: float | None = Field(examples=[0.3])
+    low: float | None = Field(examples=[0.2189])
+    high: float | None = Field(examples=[0.3958])
+
+
+class Week(BaseModel):
+    """What was chosen in a week, against the week before."""
+
+    at: Millis
+    events: int = Field(examples=[1200])
+    divergence: float | None = Field(description="Jensen-Shannon, in bits", examples=[0.12])
+
+
+class QualityWarning(BaseModel):
+    """A figure beyond its limit."""
+
+    name: str = Field(examples=["stale_event"])
+    value: float = Field(examples=[3.2])
+    limit: float = Field(examples=[2.0])
+
+
+class QualityReport(BaseModel):
+    """Figures of the log."""
+
+    at: Millis
+    days: float = Field(description="of lists that were looked at", examples=[7.0])
+    lists: int = Field(examples=[4200])
+    click_through: RateRow
+    click_through_by_place: list[RateRow]
+    fallback: RateRow = Field(description="lists for people of whom nothing was known")
+    coverage: dict[str, float] = Field(
+        description="share of the catalogue in the first 5, 10 and 20 places",
+        examples=[{"5": 0.2, "10": 0.31, "20": 0.4}],
+    )
+    age_days: dict[str, float | None] = Field(
+        description="of the newest event and item, and of the release",
+        examples=[{"event": 0.1, "item": 2, "release": 1}],
+    )
+    new_items: int = Field(examples=[12])
+    unknown_words: float | None = Field(
+        description="share of words of new items that the training did not read", examples=[0.1]
+    )
+    text_distance: float | None = Field(description="of new items from the training's, in spreads", examples=[0.3])
+    weeks: list[Week]
+    popularity_drift: float | None = Field(description="of the newest week", examples=[0.12])
+    warnings: list[QualityWarning]
+
+
+class QualityPoint(BaseModel):
+    """What moved."""
+
+    at: Millis
+    click_through: float | None = Field(examples=[0.03])
+    fallback: float | None = Field(examples=[0.2])
+    coverage: float = Field(description="of the first ten places", examples=[0.31])
+
+
+class QualityReply(BaseModel):
+    """The newest report, and how its figures moved."""
+
+    report: QualityReport | None
+    history: list[QualityPoint]
+
+
 class ReleaseRow(BaseModel):
     """A release of the folder."""
 

@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import BundleError, DataError
-from langrec.service import audit, browse_rows, measure, replies_operate, shapes
+from langrec.service import audit, browse_rows, measure, quality, replies_operate, shapes
 from langrec.service.answers import Answered, check_count, service_of
 from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
 from langrec.service.guard import NotFound, needs
@@ -101,6 +101,17 @@ def stats(request: Request) -> Answered:
             "worker": service.stats.worker,
         }
     )
+
+
+@reading.get(
+    "/api/quality",
+    summary="Quality and drift, from the log",
+    response_model=replies_operate.QualityReply,
+)
+def quality_of(request: Request) -> Answered:
+    """As worked out last, beside the requests, by one of the workers; `report` is null before that."""
+    with service_of(request).store.read() as connection:
+        return Answered({"report": quality.newest(connection), "history": quality.history(connection)})
 
 
 @reading.get(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -140,6 +140,13 @@ class Stats:
             registry=self.registry,
             multiprocess_mode="livemax",
         )
+        told = {"registry": self.registry, "multiprocess_mode": "livemostrecent"}
+        self._quality = Gauge("langrec_quality", "Figures of the log, worked out now and then", ["figure"], **told)
+        self._by_place = Gauge(
+            "langrec_click_through_by_place", "Share of shown places that were acted on", ["place"], **told
+        )
+        self._warning = Gauge("langrec_warning", "1 where a figure is beyond its limit", ["name"], **told)
+        self._warned: set[str] = set()
         self._stamp = ""
 
     def skipped(self, stage: str) -> None:
@@ -174,6 +181,27 @@ class Stats:
             self._release.labels(stamp).set(1)
             self._stamp = stamp
         self._overlay.set(n_overlay)
+
+    def quality(self, found: Mapping[str, Any]) -> None:
+        """Shows a report of quality and drift (`langrec.feedback.report`); what has no value is left as it was."""
+        values = {
+            "click_through": found["click_through"]["value"],
+            "fallback_share": found["fallback"]["value"],
+            **{f"coverage_{k}": value for k, value in found["coverage"].items()},
+            **{f"{name}_age_days": days for name, days in found["age_days"].items()},
+            "unknown_words": found["unknown_words"],
+            "text_distance": found["text_distance"],
+            "popularity_divergence": found["popularity_drift"],
+        }
+        for name, value in values.items():
+            if value is not None:
+                self._quality.labels(name).set(value)
+        for one in found["click_through_by_place"]:
+            self._by_place.labels(str(one["place"])).set(one["value"])
+        named = {one["name"] for one in found["warnings"]}
+        for name in self._warned | named:
+            self._warning.labels(name).set(int(name in named))
+        self._warned |= named
 
     def record(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts one answered request."""

@@ -7,6 +7,7 @@ import { colour } from "../core/looks.js";
 import { number, since, t, time } from "../core/words.js";
 import { chart } from "../parts/chart.js";
 import { pageHead, panel } from "../parts/panel.js";
+import { drawQuality } from "../parts/quality.js";
 
 const EVERY = 15000; // the server's own buckets are as long
 const PICTURES = [
@@ -31,6 +32,7 @@ export function page(root) {
 	const body = el("div", { class: "stack" });
 	const figures = el("div", { class: "tiles" });
 	const freshness = el("div", { class: "tiles" });
+	const quality = el("div", { class: "stack" });
 	let stats = null;
 	let charts = [];
 	fill(root, pageHead("health", "health.text"), body);
@@ -53,12 +55,16 @@ export function page(root) {
 	function draw(told) {
 		stats = told;
 		drawFigures();
+		get("/api/quality")
+			.then((found) => drawQuality(quality, found))
+			.catch(() => {});
 		charts = PICTURES.map(([title, series]) => lines(title, series));
 		fill(
 			body,
 			figures,
 			freshness,
 			PICTURES.map(([title, series], i) => picturePanel(title, series, charts[i])),
+			quality,
 		);
 	}
 

@@ -92,6 +92,7 @@ function card(one, before, now, back) {
 			),
 		),
 		one.problem && el("p", { class: "small", css: { color: "var(--bad)" } }, one.problem),
+		one.kept && el("p", { class: "small muted" }, t("releases.kept", { reason: one.kept })),
 		el(
 			"dl",
 			{},

@@ -1,0 +1,85 @@
+"""How far the data of now is from what was trained on: what is chosen, what texts are made of, what they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from langrec.retrieval.words import words as split_words
+from langrec.types import FloatMatrix
+
+WEEK_MS = 7 * 86_400_000
+
+
+def divergence(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:
+    """Jensen-Shannon divergence of two lists of counts in bits, 0 = alike, 1 = nothing in common; NaN of none."""
+    if not p.sum() or not q.sum():
+        return float("nan")
+    p, q = p / p.sum(), q / q.sum()
+    middle = (p + q) / 2
+    return float((_information(p, middle) + _information(q, middle)) / 2)
+
+
+def _information(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:
+    there = p > 0
+    return float((p[there] * np.log2(p[there] / q[there])).sum())
+
+
+def weekly(events: pl.DataFrame, most: int = 12) -> list[tuple[int, int, float]]:
+    """For each of the newest weeks with events: its start, its events, and the divergence of what was chosen from the
+    week with events before it; the oldest has none.
+
+    Args:
+        events: columns `item` and `at`.
+    """
+    counts = (
+        events.with_columns((pl.col("at") // WEEK_MS * WEEK_MS).alias("week"))
+        .group_by("week", "item")
+        .len()
+        .sort("week", "item")
+    )
+    weeks = counts["week"].unique().sort().to_list()[-(most + 1) :]
+    items = {name: place for place, name in enumerate(counts["item"].unique().sort())}
+    out: list[tuple[int, int, float]] = []
+    before: npt.NDArray[np.float64] | None = None
+    for week in weeks:
+        rows = counts.filter(pl.col("week") == week)
+        now = np.zeros(len(items))
+        now[[items[name] for name in rows["item"]]] = rows["len"].to_numpy()
+        out.append((int(week), int(now.sum()), float("nan") if before is None else divergence(before, now)))
+        before = now
+    return out[-most:]
+
+
+def unknown_words(texts: Iterable[str], known: frozenset[str]) -> float:
+    """Share of the words of some texts that the training's texts do not hold; NaN without words."""
+    total = strange = 0
+    for text in texts:
+        words = split_words(text)
+        total += len(words)
+        strange += sum(word not in known for word in words)
+    return strange / total if total else float("nan")
+
+
+def vocabulary(texts: Iterable[str]) -> frozenset[str]:
+    """Every word of some texts."""
+    return frozenset(word for text in texts for word in split_words(text))
+
+
+def distance(vectors: FloatMatrix, others: FloatMatrix) -> float:
+    """How far the mean of some vectors is from the mean of others, in spreads of the others; NaN where one is empty.
+
+    A spread is the root mean square distance of a vector from its mean: 1 says that new items are, taken together, as
+    far off as a single item of the training usually is.
+    """
+    if not len(vectors) or not len(others):
+        return float("nan")
+    middle = others.mean(axis=0)
+    spread = float(np.sqrt(((others - middle) ** 2).sum(axis=1).mean()))
+    return float(np.linalg.norm(vectors.mean(axis=0) - middle)) / spread if spread else float("nan")
+
+
+__all__: Sequence[str] = ("WEEK_MS", "distance", "divergence", "unknown_words", "vocabulary", "weekly")
