@@ -1,7 +1,7 @@
 """How many events a second go into the store: bulk import and filling an empty one, beside executemany and COPY.
 
 `--postgres URL` names an empty database; without it the bench starts a server of its own, as the tests do, and leaves
-PostgreSQL out where there is none. `--events N` sets the size; results/store.json holds what N = 500,000 gave.
+PostgreSQL out where there is none. `--events N` sets the size; what 500,000 gave goes to results/store.json.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from langrec.service.store import Store
 
 COLUMNS = ("user_id", "item_id", "type", "at", "value", "comment", "revision")
 BLOCK = 20_000
+_EVENTS = 500_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=500_000)
+    parser.add_argument("--events", type=int, default=_EVENTS, help="another size is shown and not written down")
     parser.add_argument("--postgres", default="", help="URL of an empty database")
-    parser.add_argument("--json", action="store_true", help="write results/store.json")
     chosen = parser.parse_args()
     frame = drawn(chosen.events)
     result: dict[str, Any] = {"events": frame.height, "block": BLOCK}
@@ -46,7 +46,7 @@ def main() -> None:
             if made is not None:
                 result["postgresql"] = measured(made, frame, folder)
     print(json.dumps(result, indent=1))
-    if chosen.json:
+    if chosen.events == _EVENTS:
         print(common.write("store", result))
 
 

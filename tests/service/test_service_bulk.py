@@ -274,6 +274,8 @@ def test_over_http_lines_come_in_and_out(live):
         live.client.post("/api/bulk/feedback", content="x", headers={"Content-Type": "text/plain"}).status_code == 400
     )
     assert send("trees", ["{}"]).status_code == 404
+    few = live.client.post("/api/bulk/users", content="{}\n" * 20_001, headers={"Content-Type": "application/x-ndjson"})
+    assert few.status_code == 400 and "serve.max_rows" in few.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -285,3 +287,10 @@ def test_what_cannot_be_imported_is_said(store, tmp_path, name, kind, said):
     (tmp_path / "a.jsonl").write_text("")
     with pytest.raises(DataError, match=said):
         import_file(store, tmp_path / name, kind)
+
+
+def test_each_bulk_lies_in_the_area_of_what_it_holds():
+    from langrec.service.scopes import area_of
+
+    kinds = ("users", "items", "feedback")
+    assert [area_of(f"/api/bulk/{kind}") for kind in kinds] == list(kinds)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
 from langrec.service import bulk, bulk_shapes, item_rows, replies
-from langrec.service.answers import Answered, service_of
-from langrec.service.guard import NotFound, needs
+from langrec.service.answers import Answered, check_batch, service_of
+from langrec.service.guard import needs
 from langrec.service.once import RequestKey, content_of, new_request
 from langrec.service.routes_gorse_data import RepeatKey
 from langrec.service.service import Service
@@ -21,37 +21,82 @@ from langrec.service.service import Service
 reading = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("read"))])
 writing = APIRouter(prefix="/api", tags=["data"], dependencies=[Depends(needs("write"))])
 
-_KINDS = {"users": "users", "items": "items", "feedback": "events"}
 _LINES = "application/x-ndjson"
 # Pages of other sites may send other kinds without being asked.
 _ACCEPTED = (_LINES, "application/jsonl", "application/jsonlines", "application/json")
 _SHOWN = 100  # refused rows in an answer
-_EXAMPLE = '{"FeedbackType": "click", "UserId": "ann", "ItemId": "m1", "Timestamp": "2024-05-01T12:00:00Z"}\n'
+_ROWS = {
+    "users": '{"UserId": "ann", "Labels": {"country": "SE"}}\n',
+    "items": '{"ItemId": "m1", "Categories": ["Comedy"], "Comment": "Moon Bakery"}\n',
+    "events": '{"FeedbackType": "click", "UserId": "ann", "ItemId": "m1", "Timestamp": "2024-05-01T12:00:00Z"}\n',
+}
 
-Kind = Annotated[str, Path(description="users, items or feedback", examples=["feedback"])]
+
+def _body(kind: str) -> dict[str, Any]:
+    content = {_LINES: {"schema": {"type": "string"}, "example": _ROWS[kind]}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _answer(kind: str) -> dict[int | str, dict[str, Any]]:
+    content = {_LINES: {"schema": {"type": "string"}, "example": _ROWS[kind]}}
+    return {200: {"description": "a JSON object a line, which `POST` takes back", "content": content}}
+
+
+# Each kind has a path of its own, for each lies in another area of what a key may do.
 
 
 @writing.post(
-    "/bulk/{kind}",
-    summary="Write many users, items or events",
-    response_model=replies.BulkWritten,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {_LINES: {"schema": {"type": "string"}, "example": _EXAMPLE}},
-        }
-    },
+    "/bulk/users", summary="Write many users", response_model=replies.BulkWritten, openapi_extra=_body("users")
 )
-async def post_bulk(request: Request, kind: Kind, key: RepeatKey = "") -> Answered:
-    """A JSON object a line, as for the single routes. What is there is overwritten; bad rows are named and left out."""
-    kind = _known(kind)
+async def post_bulk_users(request: Request, key: RepeatKey = "") -> Answered:
+    """A body of `POST /api/user` a line. What is there is overwritten; bad rows are named and left out."""
+    return await _put(request, "users", key)
+
+
+@writing.post(
+    "/bulk/items", summary="Write many items", response_model=replies.BulkWritten, openapi_extra=_body("items")
+)
+async def post_bulk_items(request: Request, key: RepeatKey = "") -> Answered:
+    """A body of `POST /api/item` a line. What is there is overwritten; bad rows are named and left out."""
+    return await _put(request, "items", key)
+
+
+@writing.post(
+    "/bulk/feedback", summary="Write many events", response_model=replies.BulkWritten, openapi_extra=_body("events")
+)
+async def post_bulk_feedback(request: Request, key: RepeatKey = "") -> Answered:
+    """An event of `POST /api/feedback` a line. What is there is overwritten; bad rows are named and left out."""
+    return await _put(request, "events", key)
+
+
+@reading.get("/bulk/users", summary="All users", response_class=StreamingResponse, responses=_answer("users"))
+def get_bulk_users(request: Request) -> StreamingResponse:
+    """As one state of the store has them, in the order of their ids."""
+    return StreamingResponse(_lines(service_of(request), "users"), media_type=_LINES)
+
+
+@reading.get("/bulk/items", summary="All items", response_class=StreamingResponse, responses=_answer("items"))
+def get_bulk_items(request: Request) -> StreamingResponse:
+    """As one state of the store has them, in the order of their ids."""
+    return StreamingResponse(_lines(service_of(request), "items"), media_type=_LINES)
+
+
+@reading.get("/bulk/feedback", summary="All events", response_class=StreamingResponse, responses=_answer("events"))
+def get_bulk_feedback(request: Request) -> StreamingResponse:
+    """As one state of the store has them, in the order of arrival."""
+    return StreamingResponse(_lines(service_of(request), "events"), media_type=_LINES)
+
+
+async def _put(request: Request, kind: str, key: str) -> Answered:
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent not in _ACCEPTED:
         raise DataError(f"body: send JSON lines with the header Content-Type: {_LINES}", field="body")
     data = await request.body()
     service = service_of(request)
     text_fields = service.snapshot.recommender.catalogue.text_fields
-    taken, refused = await run_in_threadpool(_parsed, kind, data, text_fields)
+    lines = data.rstrip(b"\n").split(b"\n")
+    check_batch(service, lines)
+    taken, refused = await run_in_threadpool(_parsed, kind, lines, text_fields)
     write = await run_in_threadpool(_write_of, service, kind, taken)
     said = RequestKey(key, content_of(request.url.path, data)) if key else None
 
@@ -64,30 +109,8 @@ async def post_bulk(request: Request, kind: Kind, key: RepeatKey = "") -> Answer
     return Answered({"RowAffected": len(taken), "RowRefused": len(refused), "Refused": shown})
 
 
-@reading.get(
-    "/bulk/{kind}",
-    summary="All users, items or events",
-    response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "a JSON object a line, which `POST` takes back",
-            "content": {_LINES: {"schema": {"type": "string"}, "example": _EXAMPLE}},
-        }
-    },
-)
-def get_bulk(request: Request, kind: Kind) -> StreamingResponse:
-    """As one state of the store has them: events in the order of arrival, users and items in that of their ids."""
-    return StreamingResponse(_lines(service_of(request), _known(kind)), media_type=_LINES)
-
-
-def _known(kind: str) -> str:
-    if kind not in _KINDS:
-        raise NotFound(f"there is no bulk of {kind!r}; there is users, items and feedback", field="kind")
-    return _KINDS[kind]
-
-
-def _parsed(kind: str, data: bytes, text_fields: Any) -> tuple[list[Any], list[bulk.Refused]]:
-    return bulk_shapes.parse(kind, [bulk_shapes.parse_line(line) for line in data.split(b"\n")], 1, text_fields)
+def _parsed(kind: str, lines: list[bytes], text_fields: Any) -> tuple[list[Any], list[bulk.Refused]]:
+    return bulk_shapes.parse(kind, [bulk_shapes.parse_line(line) for line in lines], 1, text_fields)
 
 
 def _write_of(service: Service, kind: str, taken: list[Any]) -> Any:

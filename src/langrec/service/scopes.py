@@ -21,14 +21,14 @@ AREAS = {
 _RULES = tuple(
     (re.compile(rule), area)
     for rule, area in (
-        (r"/api/feedback\b|/api/(user|item)/\{\w+\}/feedback\b|/api/user/\{\w+\}/history$", "feedback"),
+        (r"/api/(bulk/)?feedback\b|/api/(user|item)/\{\w+\}/feedback\b|/api/user/\{\w+\}/history$", "feedback"),
         (r"/api/impressions?\b", "impressions"),
         (r"/api/audit\b", "audit"),
         (r"/api/(releases?|measure)\b", "releases"),
         (r"/api/(user|item)/\{\w+\}/(neighbors|audience)\b|/api/(user-to-user|item-to-item)\b", "lists"),
         (r"/api/(recommend|session|search|explain|onboarding|popular|latest|non-personalized)\b|/rerank$", "lists"),
-        (r"/api/(users?|receipts)\b", "users"),
-        (r"/api/(items?|catalogue|categories)\b", "items"),
+        (r"/api/(users?|receipts|bulk/users)\b", "users"),
+        (r"/api/(items?|bulk/items|catalogue|categories)\b", "items"),
     )
 )
 
