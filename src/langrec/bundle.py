@@ -37,8 +37,8 @@ from langrec.registry import find
 from langrec.settings import Settings
 from langrec.types import IntVector
 
-# 2: arrays with a row per item are files of their own, which are mapped; large releases hold indexes.
-FORMAT = 2
+# 2: large releases hold indexes; 3: arrays with a row per item or event are files of their own, which are mapped.
+FORMAT = 3
 CURRENT = "CURRENT"
 # In the folder of a release that was made to be judged first: why it is not in use. It is no part of the release.
 CANDIDATE = "candidate.json"

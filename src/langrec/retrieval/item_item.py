@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from langrec.data.candidates import best_of, places_in, ragged
+from langrec.data.mapped import array_at, put_array
 from langrec.errors import UNREADABLE, BundleError, NotTrained
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
 from langrec.retrieval.reached import Sums, permitted, reached
@@ -147,34 +148,32 @@ class ItemItem:
         return [{"decay": decay} for decay in settings.decay]
 
     def save(self, folder: Path) -> None:
-        """Writes weights.npz and scorer.json."""
+        """Writes trained.npy, the weights as one .npy or as three of a sparse matrix, and scorer.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scorer.json").write_text(json.dumps({"decay": self.decay}))
+        kept = {"decay": self.decay, "sparse": bool(sparse.issparse(self.weights))}
+        (folder / "scorer.json").write_text(json.dumps(kept))
         if sparse.issparse(self.weights):
             csr = sparse.csr_array(self.weights)
-            np.savez(
-                folder / "weights.npz",
-                trained=self.trained,
-                data=csr.data,
-                indices=csr.indices.astype(np.int32),
-                indptr=csr.indptr.astype(np.int64),
-            )
+            put_array(folder / "data.npy", csr.data)
+            put_array(folder / "indices.npy", csr.indices.astype(np.int32))
+            put_array(folder / "indptr.npy", csr.indptr.astype(np.int64))
         else:
-            np.savez(folder / "weights.npz", trained=self.trained, dense=self.weights)
+            put_array(folder / "weights.npy", self.weights)
+        put_array(folder / "trained.npy", self.trained)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         try:
-            decay = float(json.loads((folder / "scorer.json").read_text())["decay"])
-            with np.load(folder / "weights.npz", allow_pickle=False) as file:
-                trained = file["trained"]
-                if "dense" in file:
-                    weights: Weights = file["dense"]
-                else:
-                    csr = sparse.csr_array(
-                        (file["data"], file["indices"], file["indptr"]), shape=(len(trained), len(trained))
-                    )
-                    weights = served(csr)
+            kept = json.loads((folder / "scorer.json").read_text())
+            decay, trained = float(kept["decay"]), array_at(folder / "trained.npy")
+            n = len(trained)
+            if kept["sparse"]:
+                parts = tuple(array_at(folder / f"{name}.npy") for name in ("data", "indices", "indptr"))
+                weights: Weights = served(sparse.csr_array(parts, shape=(n, n)))
+            else:
+                weights = array_at(folder / "weights.npy")
+            if weights.shape != (n, n):
+                raise ValueError("its arrays do not belong together")
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as an item-to-item model ({error})") from error
         return cls(weights=weights, trained=trained, decay=decay)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from langrec.data.candidates import best_of
 from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
+from langrec.data.mapped import array_at, put_array
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.gain_log import GainLog
 from langrec.retrieval.reached import permitted
@@ -294,10 +295,11 @@ class Popular:
         return _sum([log.total for log in self.logs], self.n_items)
 
     def save(self, folder: Path) -> None:
-        """Writes events.npz and scorer.json; later events stand among the training's from then on."""
+        """Writes items.npy, at.npy, gains.npy and scorer.json; later events stand among the training's from then on."""
         folder.mkdir(parents=True, exist_ok=True)
         log = reduce(GainLog.joined, self.logs)
-        np.savez(folder / "events.npz", items=log.items, at=log.at, gains=log.gains)
+        for name in ("items", "at", "gains"):
+            put_array(folder / f"{name}.npy", getattr(log, name))
         params = {"n_items": self.n_items, "days": self.days, "efold_days": self.efold_days, "timed": self.timed}
         (folder / "scorer.json").write_text(json.dumps(params))
 
@@ -305,8 +307,10 @@ class Popular:
     def load(cls, folder: Path) -> Self:
         try:
             params = json.loads((folder / "scorer.json").read_text())
-            with np.load(folder / "events.npz", allow_pickle=False) as file:
-                return cls((GainLog(file["items"], file["at"], file["gains"]),), **params)
+            log = GainLog(*(array_at(folder / f"{name}.npy") for name in ("items", "at", "gains")))
+            if not len(log.items) == len(log.at) == len(log.gains):
+                raise ValueError("its arrays do not belong together")
+            return cls((log,), **params)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as popularity ({error})") from error
 
