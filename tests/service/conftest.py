@@ -86,7 +86,8 @@ def start_process(releases: Path, tmp_path: Path) -> Iterator[Callable[..., Proc
     started: list[Process] = []
 
     def start(*arguments: str, **values: Any) -> Process:
-        started.append(Process(releases, f"sqlite:///{tmp_path / 'store.db'}", *arguments, **values))
+        store = values.pop("store", f"sqlite:///{tmp_path / 'store.db'}")
+        started.append(Process(releases, store, *arguments, **values))
         return started[-1]
 
     yield start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import httpx
 import pytest
 
 from langrec.service.store import Store
@@ -80,3 +81,45 @@ def test_writers_of_several_processes_take_turns(url):
         assert number(connection, "revision") == 90
     for store in stores:
         store.close()
+
+
+def test_workers_agree_and_sudden_death_loses_no_acknowledged_write(url, start_process):
+    from langrec.service import event_rows
+
+    server = start_process("--workers", "2", store=url).wait()
+    at = "2024-05-01T12:00:00Z"
+    for i in range(10):
+        # Each request comes on a new connection, which either worker may take.
+        event = {"FeedbackType": "click", "UserId": f"visitor{i}", "ItemId": "chess00", "Timestamp": at}
+        assert httpx.post(f"{server.url}/api/feedback", json=[event]).status_code == 200
+        assert "chess00" not in httpx.get(f"{server.url}/api/recommend/visitor{i}?n=47").json()
+    acknowledged: list[tuple[str, str]] = []
+    enough = threading.Event()
+
+    def write(thread: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=10) as client:
+            for i in range(10_000):
+                user, item = f"t{thread}", f"i{i}"
+                event = {"FeedbackType": "click", "UserId": user, "ItemId": item, "Timestamp": at}
+                try:
+                    if client.post("/api/feedback", json=[event]).status_code != 200:
+                        return
+                except httpx.HTTPError:
+                    return
+                acknowledged.append((user, item))
+                if len(acknowledged) > 100:
+                    enough.set()
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(60)
+    server.kill()
+    for thread in threads:
+        thread.join()
+    store = Store(url)
+    with store.read() as connection:
+        kept = {(one.user, one.item) for one in event_rows.find_events(connection)}
+    store.close()
+    assert set(acknowledged) <= kept
+    assert start_process(store=url).wait().client.get("/api/user/t0/feedback").status_code == 200
