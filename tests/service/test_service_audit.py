@@ -162,3 +162,23 @@ def test_admin_acts_over_http_are_in_the_audit_and_admins_page_through_it(live):
         answer = live.client.get("/api/audit", params={"cursor": cursor})
         assert answer.status_code == 400 and answer.json()["field"] == "cursor", cursor
     assert checked(live.service.store).rows == 4
+
+
+def test_commands_that_change_what_is_served_or_stored_are_in_the_audit(releases, tmp_path, capsys):
+    from langrec.cli import bundle
+    from langrec.cli import store as verbs
+
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    Store(url).close()
+    bundle.rollback(releases, None, url, True)
+    events = tmp_path / "events.jsonl"
+    events.write_text('{"UserId": "ann", "ItemId": "sea00", "FeedbackType": "click"}\n', "utf-8")
+    verbs.import_([events], url, "events", False, None, True)
+    verbs.dump(str(tmp_path / "dump"), url, True)
+    verbs.restore(str(tmp_path / "dump"), f"sqlite:///{tmp_path / 'other.db'}", True)
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    with other.read() as connection:
+        acts = [act.action for act in audit.page(connection, 10)]
+    assert acts == ["restore store", "import events", "rollback"], "the dump carries the chain, which goes on"
+    assert checked(other).broken is None
+    other.close()

@@ -83,15 +83,22 @@ def check(
 def rollback(
     releases: Releases = Path("releases"),
     to: Annotated[str | None, typer.Option("--to", help="Stamp of a release; default: the one before.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Store whose audit is to say who did it.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Point CURRENT to an earlier release; running servers follow within a second.
 
     Example: `langrec bundle rollback releases`
+
+    Example: `langrec bundle rollback releases --to 20240501T120000-03d072d1 --store sqlite:///shop.db`
     """
     from langrec.bundle import rollback as go_back
 
     stamp = go_back(releases, to)
+    if store is not None:
+        from langrec.cli.store import note_in
+
+        note_in(store, "rollback", stamp, None)
     print(json.dumps({"release": stamp, "folder": str(releases / stamp)}) if as_json else stamp)
 
 

@@ -153,7 +153,7 @@ def restore(
 
     with bar() as told, local_copy(folder, progress=told) as here:
         rows = fill(here, store, progress=told)
-    _note_in(store, "restore store", folder.rstrip("/").rpartition("/")[2], {"rows": sum(rows.values())})
+    note_in(store, "restore store", folder.rstrip("/").rpartition("/")[2], {"rows": sum(rows.values())})
     _say(rows, "the store", as_json)
 
 
@@ -174,7 +174,7 @@ def copy(
 
     with bar() as told:
         rows = copy_store(source, target, progress=told)
-    _note_in(target, "copy store", "", {"rows": sum(rows.values())})
+    note_in(target, "copy store", "", {"rows": sum(rows.values())})
     _say(rows, "the target", as_json)
 
 
@@ -213,7 +213,7 @@ def compact(
         print(f"deleted {said}" if said else "the settings keep everything")
 
 
-def _note_in(url: str, action: str, target: str, detail: Any) -> None:
+def note_in(url: str, action: str, target: str, detail: Any) -> None:
     """Notes in a store's audit what was done to the whole of it."""
     from langrec.service.store import Store
 
