@@ -326,6 +326,10 @@ def test_every_route_can_be_called_by_the_client(monkeypatch):
             arguments = [values.get(one.name, "x") for one in needed]
             if name == "session":
                 arguments = [["i"]]
+            if name == "bulk_write":
+                for rows in ([User("u")], [Event("u", "i", "t")]):
+                    with pytest.raises(ServerError):
+                        call(rows)
             for more in ({}, {"type": "t"}, {"category": "c"}, {"overwrite": True}):
                 if set(more) <= {
                     one for one, value in inspect.signature(call).parameters.items() if value not in needed
