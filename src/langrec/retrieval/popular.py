@@ -307,7 +307,8 @@ class Popular:
     def load(cls, folder: Path) -> Self:
         try:
             params = json.loads((folder / "scorer.json").read_text())
-            log = GainLog(*(array_at(folder / f"{name}.npy") for name in ("items", "at", "gains")))
+            items, at, gains = (array_at(folder / f"{name}.npy") for name in ("items", "at", "gains"))
+            log = GainLog(items, at, gains)
             if not len(log.items) == len(log.at) == len(log.gains):
                 raise ValueError("its arrays do not belong together")
             return cls((log,), **params)
