@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from langrec.data.candidates import within
+from langrec.data.candidates import had
 from langrec.data.rows import Growing
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, features_of
@@ -86,11 +86,9 @@ class Reranker:
         """
         rare = [s for s, name in enumerate(names) if name.endswith("@rare")]
         told = logs[rare].sum(axis=0) if rare else np.zeros_like(mixed)
-        best, new = [], []
-        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
-            own = asked.nums[lo:hi]
-            fresh = ~within(own, block.history(i))
-            new.append(fresh)
+        new, best = ~had(block, asked), []
+        for lo, hi in pairwise(asked.offsets):
+            fresh = new[lo:hi]
             scores = np.where(fresh & (mixed[lo:hi] > 0), mixed[lo:hi], np.nan)
             foremost = top_k(scores, self.depth)
             texts = np.where(fresh & (told[lo:hi] > 0), told[lo:hi], np.nan)
@@ -112,7 +110,7 @@ class Reranker:
             lift = max(0.0, -float(mine.min()))
             lo, hi = asked.offsets[i], asked.offsets[i + 1]
             floor = mixed[own[min(self.depth, len(own)) - 1]]
-            out[lo:hi][~new[i] & (mixed[lo:hi] >= floor)] = lift
+            out[lo:hi][~new[lo:hi] & (mixed[lo:hi] >= floor)] = lift
             out[own] = mine + lift
         return out
 

@@ -94,19 +94,8 @@ class ItemItem:
         """What each query's history reaches, summed; kept with the block."""
 
         def made() -> Sums:
-            weights = history_weights(block, self.n_items, self.decay)
-            known = block.items < self.n_items
-            all_of = reached(
-                block,
-                "history",
-                lambda i: block.history(i)[known[block.offsets[i] : block.offsets[i + 1]]],
-                self.weights,
-            )
-            parts = [
-                one.sums(weights[lo:hi][known[lo:hi]])
-                for one, lo, hi in zip(all_of, block.offsets[:-1], block.offsets[1:], strict=True)
-            ]
-            return Sums([one.columns for one in all_of], parts)
+            own = reached(block, self.n_items, self.weights)
+            return Sums(own.offsets, own.columns, own.sums(history_weights(block, self.n_items, self.decay)))
 
         sums: Sums = block.keep((id(self.weights), self.decay), made)
         return sums

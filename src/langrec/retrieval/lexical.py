@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.data.candidates import Places, best_of, distinct, places_in, ragged
+from langrec.data.candidates import Places, best_of, distinct, ragged, zeros
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import history_matrix, history_weights
-from langrec.retrieval.reached import Reached, permitted
+from langrec.retrieval.reached import Reached, ReachedBlock, permitted
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
@@ -191,19 +192,17 @@ class Lexical:
 
     def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
         """(m,) the same of each query's candidates."""
-        held = self._held_by(block, asked)
-        out = np.zeros(len(asked.nums), dtype=np.float32)
-        for i, (terms, weights) in enumerate(self._asked(block)):
-            own = slice(asked.offsets[i], asked.offsets[i + 1])
-            if not len(terms):
-                out[own] = np.nan
-                continue
-            entries = slice(held.bounds[i], held.bounds[i + 1])
-            places, there = block.keep((id(terms), id(asked)), partial(_among, terms, held.terms[entries]))
-            values = held.gives[entries][there] * weights[places]
-            rows = held.rows[entries][there] - asked.offsets[i]
-            out[own] = np.bincount(rows, values, minlength=own.stop - own.start)
-        out[held.blank] = np.nan
+        held, terms_of = self._held_by(block, asked), self._asked(block)
+        values = np.empty(len(held.terms), dtype=np.float32)
+        table = zeros(len(self.idf))
+        for (terms, weights), (lo, hi) in zip(terms_of, pairwise(held.bounds), strict=True):
+            table[terms] = weights
+            table.take(held.terms[lo:hi], out=values[lo:hi], mode="clip")
+            table[terms] = 0.0
+        values *= held.gives
+        out = np.bincount(held.rows, values, minlength=len(asked.nums)).astype(np.float32)
+        silent = np.array([not len(terms) for terms, _ in terms_of], dtype=np.bool_)
+        out[held.blank | silent[asked.rows()]] = np.nan
         return out
 
     def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
@@ -231,14 +230,13 @@ class Lexical:
         order = order[np.cumsum(cost) <= max(POSTINGS, int(cost[0]))] if len(order) else order
         plain = order[lengths[order] <= MOST_POSTINGS]
         one = Reached.of(documents, old[plain])
-        parts = [(one.columns, one.sums(worth[plain]))]
-        for place in order[lengths[order] > MOST_POSTINGS]:
-            nums, gives = self._foremost(int(old[place]))
-            parts.append((nums, gives * worth[place]))
-        nums, places = distinct(np.concatenate([columns for columns, _ in parts]))
-        values: npt.NDArray[np.float64] = np.bincount(
-            places, np.concatenate([sums for _, sums in parts]), minlength=len(nums)
-        ).astype(np.float64, copy=False)
+        nums, values = one.columns, one.sums(worth[plain])
+        frequent = order[lengths[order] > MOST_POSTINGS]
+        if len(frequent):
+            parts = [self._foremost(int(term)) for term in old[frequent]]
+            sums = [values, *(gives * by for (_, gives), by in zip(parts, worth[frequent], strict=True))]
+            nums, places = distinct(np.concatenate([nums, *(columns for columns, _ in parts)]))
+            values = np.bincount(places, np.concatenate(sums), minlength=len(nums)).astype(np.float64, copy=False)
         if self.newer is not None:
             values[self.newer.holds(nums)] = 0.0
         if allowed is not None:
@@ -271,33 +269,22 @@ class Lexical:
         return found
 
     def _asking(self, block: QueryBlock) -> list[tuple[IntVector, FloatVector]]:
-        weights = history_weights(block, self.n_items, self.decay, normalise=True)
-        texts = block.texts or (None,) * len(block)
-        spoken = [i for i, text in enumerate(texts) if text is not None]
-        read = self._read([texts[i] or "" for i in spoken])
-        places = {i: row for row, i in enumerate(spoken)}
-        out = []
-        for i in range(len(block)):
-            if i in places:
-                lo, hi = read.indptr[places[i]], read.indptr[places[i] + 1]
-                terms, sums = read.indices[lo:hi], read.data[lo:hi]
-            else:
-                lo, hi = block.offsets[i], block.offsets[i + 1]
-                key = ("terms", id(self.counts), id(self.newer), i)
-                reached = block.keep(key, partial(self._terms, block.items[lo:hi]))
-                terms, sums = reached.columns, reached.sums(weights[lo:hi])
-            some = sums > 0
-            out.append((terms if some.all() else terms[some], sums[some].astype(np.float32)))
-        return out
-
-    def _terms(self, items: IntVector) -> Reached:
-        """What items of a history ask for; items that the scorer does not know ask for nothing."""
-        rows, terms, values = self._entries(items, self.asks, "asks")
-        columns, places = distinct(terms)
-        return Reached(columns, places, rows, values)
+        # What the histories ask for; items that the scorer does not know ask for nothing.
+        reached = block.keep(
+            ("terms", id(self.counts), id(self.newer)),
+            lambda: ReachedBlock.of(block, *self._entries(block.items, self.asks, "asks")),
+        )
+        weights = reached.sums(history_weights(block, self.n_items, self.decay, normalise=True))
+        found = [(reached.columns[lo:hi], weights[lo:hi]) for lo, hi in pairwise(reached.offsets)]
+        spoken = [i for i, text in enumerate(block.texts) if text is not None]
+        if spoken:
+            read = self._read([block.texts[i] or "" for i in spoken])
+            for i, (lo, hi) in zip(spoken, pairwise(read.indptr), strict=True):
+                found[i] = (read.indices[lo:hi], read.data[lo:hi].astype(np.float32))
+        return [(terms[sums > 0], sums[sums > 0]) for terms, sums in found]
 
     def _entries(self, nums: IntVector, values: FloatVector, name: str) -> tuple[Places, IntVector, FloatVector]:
-        """Entries of items: the place of each's item in `nums`, its term, and its value."""
+        """Entries of items: the place of each's item in `nums`, rising, its term, and its value."""
         base = nums < self.counts.shape[0]
         if self.newer is not None:
             base &= ~self.newer.holds(nums)
@@ -312,10 +299,11 @@ class Lexical:
         if not len(there):
             return found
         rows, terms, own = part._entries(np.searchsorted(self.newer.nums, nums[there]), getattr(part, name), name)
+        order = np.argsort(np.concatenate([found[0], there[rows]]), kind="stable")
         return (
-            np.concatenate([found[0], there[rows]]),
-            np.concatenate([found[1], terms]),
-            np.concatenate([found[2], own]),
+            np.concatenate([found[0], there[rows]])[order],
+            np.concatenate([found[1], terms])[order],
+            np.concatenate([found[2], own])[order],
         )
 
     def _held_by(self, block: QueryBlock, asked: Candidates) -> Held:
@@ -323,9 +311,6 @@ class Lexical:
 
         def made() -> Held:
             rows, terms, gives = self._entries(asked.nums, self.gives, "gives")
-            if self.newer is not None:  # newer items stand at the end: into the order of the candidates
-                order = np.argsort(rows, kind="stable")
-                rows, terms, gives = rows[order], terms[order], gives[order]
             blank = np.ones(len(asked.nums), dtype=np.bool_)
             blank[rows] = False
             return Held(rows, terms, gives, np.searchsorted(rows, asked.offsets), blank)
@@ -559,13 +544,6 @@ def _like(matrix: sparse.csr_array, data: npt.NDArray[np.floating]) -> sparse.cs
 def _pad(indptr: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     """Row pointers of n rows, the added ones empty."""
     return np.concatenate([indptr, np.full(n + 1 - len(indptr), indptr[-1], dtype=indptr.dtype)])
-
-
-def _among(terms: IntVector, held: IntVector) -> tuple[Places, Places]:
-    """Which of the held terms are among the asked ones, and where these stand there."""
-    places, there = places_in(terms, held)
-    found = np.flatnonzero(there)
-    return places[found], found
 
 
 def _replaced(

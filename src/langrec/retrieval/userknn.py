@@ -98,7 +98,7 @@ class UserKNN:
                 votes = Reached.of(self.matrix, one.columns[nearest])
                 columns.append(votes.columns)
                 values.append(votes.sums(near[nearest]))
-            return Sums(columns, values)
+            return Sums.of(columns, values)
 
         sums: Sums = block.keep((id(self.matrix), self.decay, self.neighbours), made)
         return sums

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec import __version__
-from langrec.data.candidates import distinct, places_in, population_of, within
+from langrec.data.candidates import distinct, had, population_of, reduced, within
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array
 from langrec.data.rows import Growing, whole, with_rows
@@ -128,9 +128,11 @@ class Tower(ABC):
         logits = self._logits(block, asked)
         if block.kept is not None:  # what the mean of other items is measured against
             block.kept["levels", self._state] = logits
-        for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
-            if not np.isnan(level := logits.levels[i]):
-                out[lo:hi] = np.exp(np.minimum(logits.values[lo:hi] - level, HIGHEST)) / logits.sums[i]
+        rows = asked.rows()
+        told = ~np.isnan(logits.levels)[rows]
+        levels = logits.levels.astype(np.float32)[rows]
+        np.exp(np.minimum(logits.values - levels, HIGHEST), out=out, where=told)
+        out /= logits.sums.astype(np.float32)[rows]
         out[~logits.scored] = np.nan
         return out
 
@@ -182,49 +184,48 @@ class Tower(ABC):
     def _all_logits(self, block: QueryBlock, asked: Candidates) -> Logits:
         queries, silent = self.queries(block)
         n, t = self.n_items, len(self.trained)
-        inside = asked.nums < n
+        inside, owner = asked.nums < n, asked.rows()
         nums = asked.nums if inside.all() else np.where(inside, asked.nums, 0)
-        rows, scored = self.items[nums], self.scored[nums] & inside
+        rows, scored = self.items[nums], self.scored[nums] & inside & ~had(block, asked)
         values = np.empty(len(nums), dtype=np.float32)
-        drawn, drawn_rows = self._drawn
-        others = queries @ drawn_rows.T
-        levels, sums = np.full(len(block), np.nan), np.ones(len(block))
-        n_trained = self._n_trained
         for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
             np.matmul(rows[lo:hi], queries[i], out=values[lo:hi])
-            if silent[i]:
-                continue
-            own, history = asked.nums[lo:hi], distinct(block.history(i))[0]
-            history = history[history < n]
-            place, had = places_in(own, history)
-            scored[lo + place[had]] = False
-            known = np.flatnonzero(scored[lo:hi] & (own < t))
-            known = known[self.trained[own[known]]]
-            # What stands for the others: the sample without the candidates and the history.
-            left = ~places_in(own, drawn)[1]
-            if len(history):
-                left &= ~places_in(history, drawn)[1]
-            mine, rest = values[lo:hi][known], others[i, left]
-            highest = max(float(mine.max(initial=-np.inf)), float(rest.max(initial=-np.inf)))
-            if np.isneginf(highest):
-                continue  # the history holds every item of the training
-            past = history[history < t]
-            n_rest = n_trained - len(known) - int(self.trained[past].sum())
-            total = float(np.exp(mine - highest).sum())
-            if len(rest):
-                total += n_rest / len(rest) * float(np.exp(rest - highest).sum())
-            levels[i], sums[i] = highest, total
-        return Logits(values, scored, levels, sums)
+        if not t:
+            return Logits(values, scored, np.full(len(block), np.nan), np.ones(len(block)))
+        known = scored & (asked.nums < t) & self.trained[np.minimum(nums, t - 1)]
+        mine = np.where(known, values, np.float32(-np.inf))
+        # What stands for the others: the sample without the candidates and the history.
+        drawn_rows, places = self._drawn
+        others = queries @ drawn_rows.T
+        left = np.ones(others.shape, dtype=np.bool_)
+        past, past_owner = block.items, block.rows()
+        for some, of in ((asked.nums, owner), (past, past_owner)):
+            place = np.where(some < t, places[np.minimum(some, t - 1)], -1)
+            drawn = np.flatnonzero(place >= 0)
+            left[of[drawn], place[drawn]] = False
+        others[~left] = -np.inf
+        levels = np.maximum(reduced(np.maximum, mine, asked.offsets, -np.inf), others.max(axis=1, initial=-np.inf))
+        told = ~silent & ~np.isneginf(levels)  # else the history holds every item of the training
+        levels = np.where(told, levels, np.float32(0.0))
+        n_left, n_known = left.sum(axis=1), np.bincount(owner, known, minlength=len(block))
+        pasts = [distinct(block.history(i))[0] for i in range(len(block))]
+        n_past = np.array([int(self.trained[own[own < t]].sum()) for own in pasts])
+        n_rest = self._n_trained - n_known - n_past
+        rest = np.exp(others - levels[:, None]).sum(axis=1) * n_rest / np.maximum(n_left, 1)
+        sums = reduced(np.add, np.exp(mine - levels[owner]), asked.offsets, 0.0) + rest
+        return Logits(values, scored, np.where(told, levels, np.nan), np.where(told, sums, 1.0))
 
     @cached_property
     def _n_trained(self) -> int:
         return int(self.trained.sum())
 
     @cached_property
-    def _drawn(self) -> tuple[IntVector, FloatMatrix]:
-        """A sample of the training's items, and their rows."""
+    def _drawn(self) -> tuple[FloatMatrix, IntVector]:
+        """The rows of a sample of the training's items, and (t,) the place of each item in the sample, or -1."""
         drawn = population_of(len(self.trained), self.trained).sample
-        return drawn, self.items[drawn]
+        places = np.full(len(self.trained), -1, dtype=np.int32)
+        places[drawn] = np.arange(len(drawn), dtype=np.int32)
+        return self.items[drawn], places
 
     @property
     def _state(self) -> Any:

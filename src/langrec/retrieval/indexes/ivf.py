@@ -15,7 +15,7 @@ from langrec.errors import UNREADABLE, BundleError, MissingExtra
 from langrec.protocols import Progress
 from langrec.retrieval.indexes import lists
 from langrec.retrieval.indexes.base import Base
-from langrec.retrieval.indexes.best import best, blank, finished, joined
+from langrec.retrieval.indexes.best import NONE, best, blank, finished, joined
 from langrec.retrieval.indexes.bits import Bits, packed
 from langrec.retrieval.indexes.changes import Changes, asked, checked
 from langrec.retrieval.indexes.exact import scan
@@ -102,7 +102,7 @@ class IVFIndex:
             steps = [settings.nprobe] if settings.nprobe else _steps(least, self.lists.count)
             for probe in steps:
                 trial = replace(self, probes=((k, probe),))
-                found = [trial._near(query[None], k, k, None)[0] for query in queries]
+                found, _ = trial._near(queries, k, k, None)
                 hit = float(np.mean([len(np.intersect1d(f, w)) / k for f, w in zip(found, oracle[:, :k], strict=True)]))
                 if hit >= settings.recall + MARGIN:
                     break
@@ -145,24 +145,22 @@ class IVFIndex:
         codes = self._probe(wide) * len(self.base) / self.lists.count
         if n_kept <= EXACT_SHARE * len(self.base) or ROW_COST * n_kept <= codes:
             return self._gathered(vectors, k, allowed)
-        alive = self._alive(allowed)
-        found = blank(len(vectors), k)
-        short = []
-        for i in range(len(vectors)):
-            nums, scores = self._near(vectors[i : i + 1], k, wide, alive)
-            found[0][i, : len(nums)], found[1][i, : len(nums)] = nums, scores
-            if len(nums) < min(k, n_kept):
-                short.append(i)
-        if short:  # the lists nearby held too few: all are looked at
+        found = _padded(self._near(vectors, k, wide, self._alive(allowed)), k)
+        short = np.flatnonzero((found[0] != NONE).sum(axis=1) < min(k, n_kept))
+        if len(short):  # the lists nearby held too few: all are looked at
             found[0][short], found[1][short] = _padded(self._gathered(vectors[short], k, allowed), k)
         return found
 
-    def _near(self, query: FloatMatrix, k: int, wide: float, alive: Bits | None) -> tuple[IntVector, FloatMatrix]:
-        """Numbers and scores of at most k items in the lists near one query."""
-        found = self.lists.search(query, math.ceil(k * self.refine), self._probe(wide), alive)
-        nums = found.astype(np.int32)
-        rows = found if self.base.nums is None else self.base.rows(nums).astype(np.int64)
-        return best(lists.products(query, self.base.vectors, rows), nums, k)
+    def _near(self, queries: FloatMatrix, k: int, wide: float, alive: Bits | None) -> tuple[IntMatrix, FloatMatrix]:
+        """(q, at most k) numbers and scores of items in the lists near each query, best first, ties by number."""
+        found = self.lists.search(queries, math.ceil(k * self.refine), self._probe(wide), alive)
+        found.sort(axis=1)  # by number: rows are read in the order they lie, and a stable sort keeps it among equals
+        nums, there = found.astype(np.int32), found >= 0
+        rows = found if self.base.nums is None else self.base.rows(nums.ravel()).reshape(nums.shape).astype(np.int64)
+        scores = lists.products(queries, self.base.vectors, rows)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        nums[~there] = NONE
+        return np.take_along_axis(nums, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
     def _gathered(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:
         """(q, k) exactly, from the rows that are allowed."""
@@ -172,7 +170,7 @@ class IVFIndex:
         nums = rows if self.base.nums is None else self.base.nums[rows]
         found = blank(len(vectors), min(k, len(rows)))
         for i in range(len(vectors)):
-            scores = lists.products(vectors[i : i + 1], self.base.vectors, rows)
+            scores = lists.products(vectors[i : i + 1], self.base.vectors, rows[None])[0]
             which, scores = best(scores, nums, found[0].shape[1])
             found[0][i, : len(which)], found[1][i, : len(which)] = which, scores
         return found

@@ -16,12 +16,12 @@ from langrec.retrieval.indexes.base import Base
 from langrec.retrieval.indexes.bits import Bits, holds
 from langrec.retrieval.indexes.changes import Changes
 from langrec.retrieval.indexes.files import ROWS, put_in_place
-from langrec.types import FloatMatrix, FloatVector, IntVector
+from langrec.types import FloatMatrix, IntVector
 
 # k-means sees so many rows of each list at most, and takes so many rounds: more of either moves the recall little.
 PER_LIST = 40
 ROUNDS = 8
-LongVector = npt.NDArray[np.int64]
+LongMatrix = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,11 @@ class Lists:
     def count(self) -> int:
         return int(self.lists.nlist)
 
-    def search(self, query: FloatMatrix, k: int, probe: int, alive: Bits | None) -> LongVector:
-        """At most k item numbers by their codes, in no order.
+    def search(self, queries: FloatMatrix, k: int, probe: int, alive: Bits | None) -> LongMatrix:
+        """(q, k) item numbers by their codes, in no order; -1 where fewer were found.
 
         Args:
-            query: (1, d).
+            queries: (q, d).
             probe: lists to look into.
             alive: numbers that may be found; None = all.
         """
@@ -51,10 +51,9 @@ class Lists:
         if alive is not None:
             selector = faiss.IDSelectorBitmap(alive)
             params.sel = selector
-        faiss.omp_set_num_threads(1)  # of this thread alone: one query is not worth waking others
-        _, nums = self.lists.search(query, k, params=params)
-        found: LongVector = nums[0]
-        return found[found >= 0]
+        faiss.omp_set_num_threads(1)  # of this thread alone: a few queries are not worth waking others
+        found: LongMatrix = self.lists.search(queries, k, params=params)[1]
+        return found
 
     def with_changes(self, changes: Changes) -> Self:
         """Lists of their own with the changes worked in: codes are copied, not made again."""
@@ -139,14 +138,14 @@ def group(base: Base, count: int, threads: int, rng: np.random.Generator, told: 
         faiss.omp_set_num_threads(1)
 
 
-def products(query: FloatMatrix, vectors: FloatMatrix, rows: LongVector) -> FloatVector:
-    """(m,) inner products of one query with some rows, which are read where they lie."""
+def products(queries: FloatMatrix, vectors: FloatMatrix, rows: LongMatrix) -> FloatMatrix:
+    """(q, m) inner products of queries (q, d) with rows (q, m), which are read where they lie; -inf for row -1."""
     faiss = library()
-    scores = np.empty(len(rows), dtype=np.float32)
-    if len(rows):
-        table = np.asarray(vectors)
+    scores = np.empty(rows.shape, dtype=np.float32)
+    if scores.size:
+        table, places = np.asarray(vectors), np.ascontiguousarray(rows, dtype=np.int64)
         faiss.fvec_inner_products_by_idx(
-            *(faiss.swig_ptr(array) for array in (scores, query, table, rows)), table.shape[1], 1, len(rows)
+            *(faiss.swig_ptr(array) for array in (scores, queries, table, places)), table.shape[1], *rows.shape
         )
     return scores
 
@@ -168,7 +167,7 @@ def _rows(base: Base, most: int, rng: np.random.Generator) -> FloatMatrix:
     return np.asarray(base.vectors[np.sort(rng.choice(len(base), size=most, replace=False))])
 
 
-def _nearest(means: FloatMatrix, rows: FloatMatrix) -> LongVector:
+def _nearest(means: FloatMatrix, rows: FloatMatrix) -> npt.NDArray[np.int64]:
     """(m,) the list of each row: that of the nearest middle.
 
     By distance, not by product: of vectors of uneven length a product would send the short ones to wherever the long
@@ -176,7 +175,7 @@ def _nearest(means: FloatMatrix, rows: FloatMatrix) -> LongVector:
     """
     middles = library().IndexFlatL2(means.shape[1])
     middles.add(means)
-    found: LongVector = middles.search(rows, 1)[1].ravel()
+    found: npt.NDArray[np.int64] = middles.search(rows, 1)[1].ravel()
     return found
 
 
