@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from langrec.data.candidates import best_of, distinct, places_in, population_of, ragged, union
+from langrec.data.candidates import best_of, distinct, had, places_in, population_of, ragged, union
 from langrec.data.mapped import MAPPED_FROM, array_at, put_array
 from langrec.data.rows import FIRST_ROOM, Rows, longer, whole, with_rows
-from langrec.types import Candidates
+from langrec.types import Candidates, QueryBlock
 
 BASE = np.arange(12, dtype=np.float32).reshape(6, 2)
 
@@ -100,3 +100,18 @@ def test_a_population_has_one_of_each_stretch_and_counts_those_that_come():
     assert few.holds(np.array([1, 2, 9, 50])).tolist() == [False, True, True, True]
     assert few.grown(12).sample.tolist() == [0, 2, 4, 6, 8, 9, 10, 11]
     np.testing.assert_allclose(few.mean(np.array([[1, 2, -5, np.nan, 0, 3]], np.float32)), [0.6])
+
+
+def test_what_a_history_holds_is_told_of_each_list_of_candidates_anew():
+    history = np.array([5, 3], dtype=np.int32)
+    block = QueryBlock(
+        users=np.array([-1], dtype=np.int32),
+        offsets=np.array([0, 2]),
+        items=history,
+        times=np.zeros(2, dtype=np.int64),
+        at=np.zeros(1, dtype=np.int64),
+        kept={},
+    )
+    for size in range(1, 9):  # each list is gone before the next is made, and its place in memory free again
+        told = had(block, Candidates.of([np.arange(size, dtype=np.int32)]))
+        assert np.flatnonzero(told).tolist() == [num for num in (3, 5) if num < size]

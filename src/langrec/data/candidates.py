@@ -94,11 +94,12 @@ def within(nums: IntVector, some: IntVector) -> Mask:
 def had(block: QueryBlock, asked: Candidates) -> Mask:
     """(m,) which candidates their query's history holds; kept with the block."""
 
-    def made() -> Mask:
+    def made() -> tuple[Candidates, Mask]:
         parts = [within(asked[i], block.history(i)) for i in range(len(block))]
-        return np.concatenate([np.zeros(0, dtype=np.bool_), *parts])
+        return asked, np.concatenate([np.zeros(0, dtype=np.bool_), *parts])
 
-    mask: Mask = block.keep(("had", id(asked)), made)
+    # The candidates are kept too: what the key names stays alive, so that no others get its name.
+    mask: Mask = block.keep(("had", id(asked)), made)[1]
     return mask
 
 
