@@ -68,7 +68,7 @@ def test_the_signals_of_an_answer_sum_to_its_scores(large):
 
 def test_the_trace_tells_what_each_retriever_found(large):
     stages = {stage.name: stage for stage in large.recommend(queries()[:1])[0].trace.stages}
-    assert stages["retrieve transitions"].n_out > 0
+    assert max(stage.n_out for name, stage in stages.items() if name.startswith("retrieve transitions")) > 0
     assert stages["retrieve vectors"].n_out > 0
     assert stages["retrieve"].n_in == large.n_items
 

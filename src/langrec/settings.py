@@ -362,7 +362,7 @@ class RankingSettings:
     ranker: Literal["auto", "trees", "none"] = "auto"
     depth: int = 150
     dense_below: int = 50_000
-    retrieved: int = 200
+    retrieved: int = 100
     trees: int = 400
     tree_rate: float = 0.05
     tree_leaves: int = 15

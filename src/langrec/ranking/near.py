@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -102,7 +102,11 @@ def find(fusion: Fusion, block: QueryBlock, k: int, allowed: Mask | None = None)
 
 
 def retrieving(fusion: Fusion) -> list[Signal]:
-    """The signals that find candidates: each distinct state of a scorer that can, where it weighs anything."""
+    """The signals that find candidates: each distinct state of a scorer that can, where it weighs anything.
+
+    Of more than two decays of one scorer the lowest and the highest find for all: what those between find lies in
+    both for the most part, and all of them score what was found.
+    """
     weigh = np.abs(fusion.mix.weights) + np.abs(fusion.mix.slopes).sum(axis=0)
     found: dict[tuple[Any, ...], Signal] = {}
     for signal, weight in zip(fusion.signals, weigh, strict=True):
@@ -110,7 +114,13 @@ def retrieving(fusion: Fusion) -> list[Signal]:
         if isinstance(scorer, Retriever) and (weight > 0 or signal.name == fusion.fallback):
             once = getattr(scorer, "retrieves_once", False)
             found.setdefault((signal.scorer, () if once else signal.params), signal)
-    return list(found.values())
+    return [signal for signal in found.values() if _outermost(fusion, signal, found.values())]
+
+
+def _outermost(fusion: Fusion, signal: Signal, among: Iterable[Signal]) -> bool:
+    """Whether no signal of the same scorer has a lower decay, or none has a higher one."""
+    decays = [getattr(fusion.at(one), "decay", 0.0) for one in among if one.scorer == signal.scorer]
+    return getattr(fusion.at(signal), "decay", 0.0) in (min(decays), max(decays))
 
 
 def searched(index: Index, queries: FloatMatrix, k: int, allowed: Mask | None) -> Candidates:

@@ -27,7 +27,7 @@ from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask,
 # Queries of fewer terms than this look their postings up; of more, every item's row is read.
 FEW_TERMS = 64
 # A list of candidates is looked for in so many entries of postings at most, and in so many of one term.
-POSTINGS, MOST_POSTINGS = 20_000, 4_000
+POSTINGS, MOST_POSTINGS = 10_000, 4_000
 # So many changed items at least are kept beside the others before they are worked in.
 FEW_NEWER = 1_000
 _ARRAYS = ("counts", "indices", "indptr", "gives", "idf", "postings", "postings_indices", "postings_indptr")
