@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -170,11 +171,18 @@ class QueryBlock:
 
     def rows(self) -> IntVector:
         """(h,) the query that each history row belongs to."""
-        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
+        rows: IntVector = self.keep("rows", lambda: _owners(self.offsets))
+        return rows
 
     def steps_back(self) -> IntVector:
         """(h,) 0 for the newest row of each history, 1 for the one before, and so on."""
-        return (np.repeat(self.offsets[1:], np.diff(self.offsets)) - 1 - np.arange(len(self.items))).astype(np.int32)
+
+        def made() -> IntVector:
+            lengths = self.offsets[1:] - self.offsets[:-1]
+            return (np.repeat(self.offsets[1:] - 1, lengths) - np.arange(len(self.items))).astype(np.int32)
+
+        steps: IntVector = self.keep("steps", made)
+        return steps
 
     def take(self, rows: npt.NDArray[np.intp]) -> QueryBlock:
         """The queries at these places, in this order, as a block of their own."""
@@ -214,7 +222,7 @@ class QueryBlock:
         return self.kept[key]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """The items that are looked at for each query of a block, where a pass over the whole catalogue takes too long.
 
@@ -242,7 +250,16 @@ class Candidates:
 
     def rows(self) -> IntVector:
         """(m,) the query that each belongs to."""
-        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> IntVector:
+        return _owners(self.offsets)
+
+
+def _owners(offsets: TimeVector) -> IntVector:
+    """For each row of stretches that lie end to end, which stretch it is in."""
+    return np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), offsets[1:] - offsets[:-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

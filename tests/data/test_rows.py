@@ -90,7 +90,7 @@ def test_the_best_are_above_zero_and_of_equal_ones_the_lowest_numbers():
 
 def test_a_population_has_one_of_each_stretch_and_counts_those_that_come():
     all_of = population_of(100_000)
-    assert len(all_of.sample) == 2_048
+    assert len(all_of.sample) == 1_024
     assert (np.diff(all_of.sample) > 0).all()
     assert all_of.sample[-1] > 99_900
     grown = all_of.grown(100_010)

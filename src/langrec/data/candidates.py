@@ -12,13 +12,13 @@ import numpy.typing as npt
 from langrec.types import Candidates, FloatVector, IntVector, Mask, Population, QueryBlock
 
 # Items of a sample: means over a catalogue are taken from so many, one of each of as many equal stretches.
-SAMPLED = 2_048
+SAMPLED = 1_024
 
 Places = npt.NDArray[np.intp]
 _of_thread = threading.local()
 
 
-def population_of(n: int, members: Mask | None = None, seed: int = 0) -> Population:
+def population_of(n: int, members: Mask | None = None, seed: int = 0, sampled: int = SAMPLED) -> Population:
     """All items up to n, or those of them that the mask names; equal arguments give equal samples."""
     if members is None:
         nums: Places = np.arange(n)
@@ -26,8 +26,8 @@ def population_of(n: int, members: Mask | None = None, seed: int = 0) -> Populat
         known = members[:n]
         nums = np.concatenate([np.flatnonzero(known), np.arange(len(known), n)])
     size = len(nums)
-    if size > SAMPLED:
-        bounds = np.linspace(0, size, SAMPLED + 1).astype(np.int64)
+    if size > sampled:
+        bounds = np.linspace(0, size, sampled + 1).astype(np.int64)
         nums = nums[np.random.default_rng(seed).integers(bounds[:-1], bounds[1:])]
     return Population(n, size, nums.astype(np.int32), members)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from langrec.types import FloatVector, QueryBlock
+from langrec.types import FloatVector, Mask, QueryBlock
 
 # A step back that weighs less than this weighs nothing: of a long history a steep decay reads only the newest part,
 # and most of the work is the length of the history.
@@ -41,7 +41,16 @@ def _matrix(block: QueryBlock, n_items: int, decay: float, normalise: bool) -> s
 
 
 def history_weights(block: QueryBlock, n_items: int, decay: float, normalise: bool = False) -> FloatVector:
-    """(h,) float32 weight of each history row, zero for items the scorer does not know and for what has faded."""
+    """(h,) float32 weight of each history row, zero for items the scorer does not know and for what has faded.
+
+    Kept with the block: the caller reads it only.
+    """
+    key = ("weights", n_items, decay, normalise)
+    weights: FloatVector = block.keep(key, lambda: _weights(block, n_items, decay, normalise))
+    return weights
+
+
+def _weights(block: QueryBlock, n_items: int, decay: float, normalise: bool) -> FloatVector:
     weights: FloatVector = np.exp(-decay * block.steps_back()).astype(np.float32)
     weights[(block.items >= n_items) | (weights < FADED)] = 0.0
     if normalise:
@@ -50,8 +59,11 @@ def history_weights(block: QueryBlock, n_items: int, decay: float, normalise: bo
     return weights
 
 
-def has_known_history(block: QueryBlock, n_items: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def has_known_history(block: QueryBlock, n_items: int) -> Mask:
     """(q,) True where a query's history holds at least one item that the scorer knows."""
-    counts = np.bincount(block.rows()[block.items < n_items], minlength=len(block))
-    known: np.ndarray[tuple[int], np.dtype[np.bool_]] = counts > 0
+
+    def made() -> Mask:
+        return np.asarray(np.bincount(block.rows()[block.items < n_items], minlength=len(block)) > 0)
+
+    known: Mask = block.keep(("known", n_items), made)
     return known

@@ -48,6 +48,16 @@ def query_vectors(
     return layer_norm(x, arrays["norm.weight"], arrays["norm.bias"])
 
 
+def ready(arrays: Arrays, heads: int, turned: bool) -> Arrays:
+    """The parameters with those beside them that `query_vectors` would else make anew for each call."""
+    made = dict(arrays)
+    for name in arrays:
+        if name.endswith("qkv.weight"):
+            block = name.removesuffix("qkv.weight")
+            made[block + "read.weight"], made[block + "read.bias"] = _projections(arrays, block, heads, turned)
+    return made
+
+
 def _block(arrays: Arrays, name: str, x: Tensor, causal: Tensor, heads: int, turns: Turns | None) -> Tensor:
     """(b, l, d) the block's output at all positions."""
     b, length, d = x.shape
@@ -100,6 +110,8 @@ def _projections(arrays: Arrays, name: str, heads: int, turned: bool) -> tuple[T
     positions. Where positions turn, the halves of each head's queries and keys stand in pairs, each a complex number;
     inner products do not mind the order.
     """
+    if name + "read.weight" in arrays:
+        return arrays[name + "read.weight"], arrays[name + "read.bias"]
     scale, shift = arrays[name + "attention_norm.weight"], arrays[name + "attention_norm.bias"]
     weight, bias = arrays[name + "qkv.weight"], arrays[name + "qkv.bias"]
     bias, weight = bias + weight @ shift, weight * scale

@@ -26,7 +26,7 @@ from langrec.data.mapped import array_at, put_array
 from langrec.data.rows import Growing, whole, with_rows
 from langrec.errors import UNREADABLE, BundleError, MissingExtra
 from langrec.settings import TowerSettings
-from langrec.towers.forward import Arrays, Turns, head_vectors, layer_norm, query_vectors, turns_of, unit
+from langrec.towers.forward import Arrays, Turns, head_vectors, layer_norm, query_vectors, ready, turns_of, unit
 from langrec.towers.sequences import gap_buckets, rows_of
 from langrec.towers.shaping import Shaping
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
@@ -35,6 +35,8 @@ from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask,
 PLACES = 4_000
 # A later item's logit above the highest of the training's counts up to so much: exp of more leaves float32.
 HIGHEST = 40.0
+# Of the items that are no candidates so many stand for all in the sum below the softmax, which few of them dominate.
+DRAWN = 2_048
 # Texts that the head reads at once.
 ROWS_READ = 50_000
 # Of the folder that `save` writes; kept towers of another are trained again.
@@ -222,7 +224,7 @@ class Tower(ABC):
     @cached_property
     def _drawn(self) -> tuple[FloatMatrix, IntVector]:
         """The rows of a sample of the training's items, and (t,) the place of each item in the sample, or -1."""
-        drawn = population_of(len(self.trained), self.trained).sample
+        drawn = population_of(len(self.trained), self.trained, sampled=DRAWN).sample
         places = np.full(len(self.trained), -1, dtype=np.int32)
         places[drawn] = np.arange(len(drawn), dtype=np.int32)
         return self.items[drawn], places
@@ -260,7 +262,7 @@ class Tower(ABC):
             # What pads a history stands after its end, where no position looks.
             places, _ = rows_of(starts[rows], stops[rows])
             inputs = read[places]
-            out[rows] = query_vectors(self.arrays, inputs, gaps[places], lengths[rows], self.heads, self._turns)
+            out[rows] = query_vectors(self._ready, inputs, gaps[places], lengths[rows], self.heads, self._turns)
         if self.temperature > 0:
             out = unit(out) / np.float32(self.temperature)
         return out, silent
@@ -279,6 +281,10 @@ class Tower(ABC):
     @abstractmethod
     def _inputs(self, nums: IntVector) -> FloatMatrix:
         """(len(nums), d) what the blocks read for items."""
+
+    @cached_property
+    def _ready(self) -> Arrays:
+        return ready(self.arrays, self.heads, self.rotary)
 
     @cached_property
     def _turns(self) -> Turns | None:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,7 @@ from langrec.retrieval.indexes.files import put_json
 from langrec.retrieval.indexes.kept import KeptRows
 from langrec.retrieval.indexes.lists import Lists
 from langrec.settings import IndexSettings
-from langrec.types import FloatMatrix, IntMatrix, IntVector, Mask
+from langrec.types import FloatMatrix, FloatVector, IntMatrix, IntVector, Mask
 
 # List lengths whose recall is measured; of others the lists to look into follow by interpolation.
 MEASURED = (10, 100, 1000)
@@ -184,12 +185,18 @@ class IVFIndex:
 
     def _probe(self, k: float) -> int:
         """Lists to look into for the k nearest: on a straight line between what was measured, in logarithms."""
-        lengths, counts = (np.log([pair[i] for pair in self.probes]) for i in (0, 1))
+        lengths, counts = self._tried
         at = math.log(max(k, 1.0))
         count = float(np.interp(at, lengths, counts))
         if len(lengths) > 1 and at > lengths[-1]:
             count += at - lengths[-1]  # beyond, lists in proportion to the length
         return min(self.lists.count, max(1, math.ceil(math.exp(count) - 1e-6)))
+
+    @cached_property
+    def _tried(self) -> tuple[FloatVector, FloatVector]:
+        """Logarithms of the lengths that were measured, and of the lists that they take."""
+        lengths, counts = (np.log([pair[i] for pair in self.probes]) for i in (0, 1))
+        return lengths, counts
 
     def with_items(self, nums: IntVector, vectors: FloatMatrix) -> Self:
         nums, vectors = checked(nums, vectors, self.dim)
