@@ -26,8 +26,9 @@ from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask,
 
 # Queries of fewer terms than this look their postings up; of more, every item's row is read.
 FEW_TERMS = 64
-# A list of candidates is looked for in so many entries of postings at most, and in so many of one term.
-POSTINGS, MOST_POSTINGS = 10_000, 4_000
+# What a text asks for is looked for in so many entries of postings at most, and in so many of one term; what a history
+# asks for in fewer: it has many rare terms, which come first.
+POSTINGS, MOST_POSTINGS, HISTORY_POSTINGS = 20_000, 4_000, 8_000
 # So many changed items at least are kept beside the others before they are worked in.
 FEW_NEWER = 1_000
 _ARRAYS = ("counts", "indices", "indptr", "gives", "idf", "postings", "postings_indices", "postings_indptr")
@@ -213,13 +214,15 @@ class Lexical:
         )
 
     def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> Candidates:
-        """The k highest by the terms that matter most: so many that their postings stay within POSTINGS.
+        """The k highest by the terms that matter most: so many that their postings stay within a limit.
 
         Of a term that very many items hold only those are looked at to which it says most.
         """
-        return Candidates.of([self._found(terms, weights, k, allowed) for terms, weights in self._asked(block)])
+        limits = [HISTORY_POSTINGS if text is None else POSTINGS for text in block.texts or (None,) * len(block)]
+        found = [self._found(*own, k, allowed, most) for own, most in zip(self._asked(block), limits, strict=True)]
+        return Candidates.of(found)
 
-    def _found(self, terms: IntVector, weights: FloatVector, k: int, allowed: Mask | None) -> IntVector:
+    def _found(self, terms: IntVector, weights: FloatVector, k: int, allowed: Mask | None, most: int) -> IntVector:
         documents = self._documents
         known = terms < documents.shape[0]
         old, worth = terms[known], weights[known]
@@ -227,7 +230,7 @@ class Lexical:
         # What a term can bring an item at most, or nearly so: its weight times its rarity.
         order = np.argsort(-worth * self.idf[old], kind="stable")
         cost = np.minimum(lengths[order], MOST_POSTINGS)
-        order = order[np.cumsum(cost) <= max(POSTINGS, int(cost[0]))] if len(order) else order
+        order = order[np.cumsum(cost) <= max(most, int(cost[0]))] if len(order) else order
         plain = order[lengths[order] <= MOST_POSTINGS]
         one = Reached.of(documents, old[plain])
         nums, values = one.columns, one.sums(worth[plain])
@@ -245,7 +248,7 @@ class Lexical:
         if self.newer is None:
             return best
         part = self.newer.part
-        own = part._found(terms[terms < len(part.idf)], weights[terms < len(part.idf)], len(part.idf), None)
+        own = part._found(terms[terms < len(part.idf)], weights[terms < len(part.idf)], len(part.idf), None, most)
         fresh = self.newer.nums[own]
         if allowed is not None:
             fresh = fresh[permitted(allowed, fresh)]
