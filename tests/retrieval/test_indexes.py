@@ -69,6 +69,21 @@ def test_as_few_lists_are_looked_into_as_the_wanted_recall_takes(rows, tmp_path)
 
 
 @needs("faiss", "index")
+def test_a_glance_finds_the_foremost_as_surely_and_knows_what_came_and_went(rows):
+    index = build_index(rows, IndexSettings(kind="ivf", recall=0.97, threads=1))
+    oracle, _ = ExactIndex.build(rows).search(rows[:200], 30)
+    found, scores = index.glance(rows[:200], 90)
+    assert found.shape == (200, 90)
+    assert (np.diff(np.nan_to_num(scores, nan=-9.0), axis=1) <= 0).all()
+    assert np.mean([np.isin(own, got).mean() for own, got in zip(oracle, found, strict=True)]) >= 0.97
+    changed = index.without(np.array([0], np.int32)).with_items(np.array([N], np.int32), rows[:1])
+    assert changed.glance(rows[:1], 5)[0][0, 0] == N
+    assert 0 not in changed.glance(rows[:1], 90)[0]
+    allowed = np.arange(N) % 2 == 0
+    assert set(index.glance(rows[:1], 90, allowed)[0][0] % 2) == {0}
+
+
+@needs("faiss", "index")
 def test_one_query_keeps_to_one_thread(tmp_path, rows):
     """Also where every core is on offer, and with items that came since."""
     build_index(rows, IndexSettings(kind="ivf", threads=1)).save(tmp_path)

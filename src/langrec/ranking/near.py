@@ -125,7 +125,9 @@ def _outermost(fusion: Fusion, signal: Signal, among: Iterable[Signal]) -> bool:
 
 def searched(index: Index, queries: FloatMatrix, k: int, allowed: Mask | None) -> Candidates:
     """What an index finds for each query, by number."""
-    nums, _ = index.search(np.ascontiguousarray(queries, dtype=np.float32), k, allowed)
+    # An index that can look less closely does: what its last would add, others find, or none would show.
+    look: Any = getattr(index, "glance", index.search)
+    nums, _ = look(np.ascontiguousarray(queries, dtype=np.float32), k, allowed)
     ordered = np.sort(nums, axis=1)
     lengths = (ordered >= 0).sum(axis=1)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

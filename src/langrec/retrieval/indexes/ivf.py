@@ -31,6 +31,8 @@ MEASURED = (10, 100, 1000)
 QUERIES = 200
 # Asked for beyond the recall that was wanted, since the queries that it is measured with are only a sample.
 MARGIN = 0.005
+# A glance looks into the lists that a search for k over so many takes.
+GLANCED = 3
 # A filter that keeps at most this share is answered exactly, from the kept rows themselves; so is one that keeps more,
 # where that is cheaper: scoring a row in place takes as long as passing over so many codes (docs/decisions).
 EXACT_SHARE = 0.01
@@ -130,6 +132,17 @@ class IVFIndex:
         if k and spoken.any():
             nums[spoken], scores[spoken] = self._search(vectors[spoken], k, allowed)
         return nums, scores
+
+    def glance(self, vectors: FloatMatrix, k: int, allowed: Mask | None = None) -> tuple[IntMatrix, FloatMatrix]:
+        """As `search`, in as many lists as a search for a third of k takes: the recall is that third's.
+
+        For candidates, whose order others settle: the last of many rarely come among the first of a mix.
+        """
+        return self._glancing.search(vectors, k, allowed)
+
+    @cached_property
+    def _glancing(self) -> Self:
+        return replace(self, probes=tuple((GLANCED * k, count) for k, count in self.probes))
 
     def _search(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:
         found = self._in_base(vectors, min(k, len(self)), allowed)
