@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 
 from langrec.cli import verbs
 from langrec.errors import MissingExtra
@@ -344,13 +346,25 @@ def test_ctrl_c_ends_with_its_usual_status(langrec_, monkeypatch):
     assert langrec_("bundle", "list", "here")[0] == 130
 
 
-@pytest.mark.parametrize("verb", [*verbs.VERBS, ""])
-def test_help_is_status_0(langrec_, verb):
-    code, out, error = langrec_(*([verb] if verb else []), "--help")
+def commands():
+    """Every verb, and every verb of a verb, as words; True for those that do something themselves."""
+    for verb, target in verbs.VERBS.items():
+        module, _, attribute = target.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        group = isinstance(found, typer.Typer)
+        yield (verb,), not group
+        for command in found.registered_commands if group else ():
+            yield (verb, command.name or command.callback.__name__.replace("_", "-")), True
+
+
+@pytest.mark.parametrize(
+    ("words", "acts"), [pytest.param(words, acts, id=" ".join(words)) for words, acts in [((), False), *commands()]]
+)
+def test_help_is_status_0_and_shows_an_example(langrec_, words, acts):
+    code, out, error = langrec_(*words, "--help")
     assert (code, error) == (0, "")
     assert "Usage" in out
-    if verb not in ("", "data", "store", "bundle"):
-        assert "Example" in out
+    assert not acts or "Example" in out
 
 
 def test_the_progress_of_a_pipe_is_silent(langrec_, shop, tmp_path):

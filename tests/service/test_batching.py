@@ -70,6 +70,21 @@ def test_a_full_queue_and_a_late_job_are_told_apart():
     assert all(one.retry_after >= 1 for one in busy)
 
 
+def test_a_patient_job_is_worked_on_after_its_deadline():
+    def slow(jobs: Sequence[int]) -> list[int]:
+        time.sleep(0.3)
+        return list(jobs)
+
+    async def ask() -> list[int | BaseException]:
+        batcher = Batcher(slow, most_waiting=10, most_together=1, seconds=0.1)
+        jobs = [batcher.ask(i, patient=i == 2) for i in range(3)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    first, late, patient = asyncio.run(ask())
+    assert (first, patient) == (0, 2)
+    assert isinstance(late, Busy) and late.late
+
+
 def test_an_error_of_the_work_goes_to_every_job_of_the_block():
     def broken(jobs: Sequence[int]) -> list[int]:
         raise ValueError("no")

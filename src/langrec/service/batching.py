@@ -79,8 +79,12 @@ class Batcher:
         """Jobs that wait."""
         return len(self._waiting)
 
-    async def ask(self, job: Any) -> Any:
+    async def ask(self, job: Any, *, patient: bool = False) -> Any:
         """The result of a job; call it from one event loop only.
+
+        Args:
+            job: what `work` is given.
+            patient: it waits for its block however long that takes; it is work that nobody can ask for again.
 
         Raises:
             Busy: the queue is full, or the job's deadline passed in it.
@@ -89,7 +93,7 @@ class Batcher:
             raise Busy(f"too many requests wait for an answer; try again {self._when()}", retry_after=self._clear_in())
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append(_Waiting(job, time.monotonic() + self._patience, future))
+        self._waiting.append(_Waiting(job, math.inf if patient else time.monotonic() + self._patience, future))
         if self._running is None or self._running.done():
             self._running = loop.create_task(self._run(loop))
         return await future

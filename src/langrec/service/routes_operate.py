@@ -195,7 +195,7 @@ async def roll_back(request: Request, body: RollbackBody) -> Answered:
         audit.note(connection, actor, "rollback", stamp, detail)
 
     await service.write(note)
-    await service.call(lambda *_: None)  # the next block takes the new snapshot
+    await service.call(lambda *_: None, patient=True)  # the next block takes the new snapshot
     return Answered({"stamp": service.snapshot.stamp})
 
 

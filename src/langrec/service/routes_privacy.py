@@ -55,7 +55,7 @@ def outlook_of(service: Service) -> receipts.Outlook:
 async def bring_into_step(service: Service) -> None:
     """Takes what was deleted out of this worker's models and caches, before the deletion is answered."""
     await run_in_threadpool(service.growth.catch_up)
-    await service.call(lambda *_: None)  # the scorer's thread takes the new models
+    await service.call(lambda *_: None, patient=True)  # the scorer's thread takes the new models
 
 
 def _prove(service: Service, receipt_id: str) -> dict[str, Any] | None:

@@ -162,9 +162,14 @@ class Service:
         answer: Answer = await self._ask(_Ask("starters", query, history_known and query.user is not None))
         return answer
 
-    async def call(self, work: Callable[[Snapshot, sa.Connection], T]) -> T:
-        """The result of work on the fresh snapshot, in the scorer's thread."""
-        result: T = await self._ask(_Call(work))
+    async def call(self, work: Callable[[Snapshot, sa.Connection], T], *, patient: bool = False) -> T:
+        """The result of work on the fresh snapshot, in the scorer's thread.
+
+        Args:
+            work: given the snapshot and a connection that reads.
+            patient: no deadline ends the wait: it is the server's own work, or an act that must be seen through.
+        """
+        result: T = await self._ask(_Call(work), patient=patient)
         return result
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
@@ -210,7 +215,7 @@ class Service:
     async def warm_up(self) -> None:
         """Runs a query through every stage; `is_warm` is true from then on, `cold` says what stood in the way."""
         try:
-            await self.call(lambda snapshot, _: warm(snapshot.recommender))
+            await self.call(lambda snapshot, _: warm(snapshot.recommender), patient=True)
         except Exception as error:
             self.cold = f"a query of the warm-up failed ({type(error).__name__}); the log says more"
             _log.exception("the warm-up failed")
@@ -258,9 +263,10 @@ class Service:
         self.keys.close()
         self.store.close()
 
-    async def _ask(self, job: _Ask | _Call) -> Any:
+    async def _ask(self, job: _Ask | _Call, *, patient: bool = False) -> Any:
+        job = replace(job, traced=self.tracing.here(), since=time.monotonic())
         try:
-            return await self.batcher.ask(replace(job, traced=self.tracing.here(), since=time.monotonic()))
+            return await self.batcher.ask(job, patient=patient)
         except Busy as busy:
             self.stats.shed.inc()
             if busy.late:
