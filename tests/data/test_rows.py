@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from langrec.data.candidates import best_of, distinct, had, places_in, population_of, ragged, union
-from langrec.data.mapped import MAPPED_FROM, array_at, put_array
+from langrec.data.mapped import MAPPED_FROM, array_at, put_array, rows_over
 from langrec.data.rows import FIRST_ROOM, Rows, longer, whole, with_rows
 from langrec.types import Candidates, QueryBlock
 
@@ -115,3 +115,11 @@ def test_what_a_history_holds_is_told_of_each_list_of_candidates_anew():
     for size in range(1, 9):  # each list is gone before the next is made, and its place in memory free again
         told = had(block, Candidates.of([np.arange(size, dtype=np.int32)]))
         assert np.flatnonzero(told).tolist() == [num for num in (3, 5) if num < size]
+
+
+def test_a_sparse_matrix_over_arrays_copies_no_entry():
+    data, indices = np.array([1.0, 2.0, 3.0], np.float32), np.array([2, 0, 1], np.int32)
+    matrix = rows_over(data, indices, np.array([0, 1, 3], dtype=np.int64), (2, 3))
+    assert np.shares_memory(matrix.indices, indices)
+    assert np.shares_memory(matrix.data, data)
+    assert matrix.toarray().tolist() == [[0, 0, 1], [2, 3, 0]]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from langrec.data.candidates import best_of, places_in, ragged
-from langrec.data.mapped import array_at, put_array
+from langrec.data.mapped import array_at, put_array, rows_over
 from langrec.errors import UNREADABLE, BundleError, NotTrained
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
 from langrec.retrieval.reached import Sums, permitted, reached
@@ -157,8 +157,8 @@ class ItemItem:
             decay, trained = float(kept["decay"]), array_at(folder / "trained.npy")
             n = len(trained)
             if kept["sparse"]:
-                parts = tuple(array_at(folder / f"{name}.npy") for name in ("data", "indices", "indptr"))
-                weights: Weights = served(sparse.csr_array(parts, shape=(n, n)))
+                data, indices, indptr = (array_at(folder / f"{name}.npy") for name in ("data", "indices", "indptr"))
+                weights: Weights = served(rows_over(data, indices, indptr, (n, n)))
             else:
                 weights = array_at(folder / "weights.npy")
             if weights.shape != (n, n):

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from langrec.data.candidates import Places, best_of, distinct, ragged, zeros
 from langrec.data.fitting import FitData
-from langrec.data.mapped import array_at, put_array
+from langrec.data.mapped import array_at, put_array, rows_over
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import history_matrix, history_weights
 from langrec.retrieval.reached import Reached, ReachedBlock, permitted
@@ -418,9 +418,9 @@ class Lexical:
             decay, mean_length = float(params["decay"]), float(params["mean_length"])
             arrays = {name: array_at(folder / f"{name}.npy") for name in _ARRAYS}
             shape = (len(arrays["indptr"]) - 1, len(names))
-            counts = sparse.csr_array((arrays["counts"], arrays["indices"], arrays["indptr"]), shape=shape)
-            documents = sparse.csr_array(
-                (arrays["postings"], arrays["postings_indices"], arrays["postings_indptr"]), shape=shape[::-1]
+            counts = rows_over(arrays["counts"], arrays["indices"], arrays["indptr"], shape)
+            documents = rows_over(
+                arrays["postings"], arrays["postings_indices"], arrays["postings_indptr"], shape[::-1]
             )
             if len(arrays["idf"]) != len(names) or len(arrays["gives"]) != counts.nnz != documents.nnz:
                 raise ValueError("its arrays do not belong together")
@@ -506,7 +506,7 @@ class BM25(Lexical):
 
     @classmethod
     def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
-        return np.ones_like(gives)
+        return np.broadcast_to(np.float32(1.0), gives.shape)
 
 
 class TFIDF(Lexical):
