@@ -88,6 +88,22 @@ def test_the_best_are_above_zero_and_of_equal_ones_the_lowest_numbers():
     assert best_of(nums, np.array([1.0, 3.0, 1.0, -1.0, 0.0]), 9).tolist() == [2, 7, 9]
 
 
+@pytest.mark.parametrize("shape", ["spread", "few values", "high at the end", "high where nobody looks"])
+def test_the_best_of_many_are_those_of_a_full_sort(shape):
+    rng = np.random.default_rng(0)
+    nums = rng.permutation(5_000).astype(np.int32)
+    scores = rng.normal(size=5_000)
+    if shape == "few values":
+        scores = np.round(scores)
+    elif shape == "high at the end":
+        scores.sort()
+    elif shape == "high where nobody looks":
+        scores[::8] = -1.0
+    for k in (1, 10, 100, 4_000):
+        best = [num for num in np.lexsort((nums, -scores)) if scores[num] > 0][:k]
+        assert best_of(nums, scores, k).tolist() == sorted(nums[best].tolist())
+
+
 def test_a_population_has_one_of_each_stretch_and_counts_those_that_come():
     all_of = population_of(100_000)
     assert len(all_of.sample) == 1_024
