@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from langrec.data.candidates import best_of
+from langrec.data.candidates import best_of, once
 from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array
@@ -348,7 +348,7 @@ class Moment:
     def likely(self) -> IntVector:
         """Items among which the most popular are, rising."""
         parts = [tally.likely for tally in (*self.tallies, *self.totals)]
-        return np.unique(np.concatenate([np.zeros(0, dtype=np.int32), *parts])).astype(np.int32)
+        return once(np.concatenate([np.zeros(0, dtype=np.int32), *parts])).astype(np.int32, copy=False)
 
 
 class PopularDecayed(Popular):

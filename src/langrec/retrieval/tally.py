@@ -84,8 +84,8 @@ class Tally:
 
     @property
     def likely(self) -> IntVector:
-        """Items among which the highest are; more may come and go than TOP before that is untrue."""
-        return self.items if self.table is None else np.union1d(self.table.top, self.items).astype(np.int32)
+        """Items among which the highest are, some twice; more may come and go than TOP before that is untrue."""
+        return self.items if self.table is None else np.concatenate([self.table.top, self.items])
 
 
 def highest(tallies: Sequence[Tally]) -> float:
