@@ -36,6 +36,8 @@ _CHUNK = 20_000
 _columns = (events.c.seq, events.c.user_id, events.c.item_id, events.c.type, events.c.at, events.c.value)
 _all = sa.select(*_columns).where(events.c.seq > sa.bindparam("after")).order_by(events.c.seq).limit(_CHUNK)
 _fresh_users = sa.select(events.c.user_id).distinct().where(events.c.seq > sa.bindparam("after"))
+_n_events = sa.cast(users.c.n_events, sa.Float)
+_pairs = sa.select(sa.func.sum(_n_events * _n_events))
 _touched_users = sa.select(users.c.user_id).where(users.c.revision > sa.bindparam("revision"))
 
 
@@ -204,16 +206,16 @@ class Growth:
             self.why_not = "the release holds no scorer that a change can be worked into at this size"
             return
         with self._store.read() as connection:
+            # Counted before anything is read: a log that is too large for this costs nothing but the sum.
+            pairs = min(float(n_items) ** 2, float(connection.execute(_pairs).scalar() or 0.0))
+            if pairs > self._settings.update_pairs:
+                self.why_not = (
+                    f"up to {pairs:,.0f} pairs of items stand together in histories, and serve.update_pairs is "
+                    f"{self._settings.update_pairs:,}"
+                )
+                return
             revision = number(connection, "revision")
             log, names, rows, place = _read_all(connection, snapshot)
-        lengths = np.bincount(log.users, minlength=len(names)).astype(np.float64)
-        pairs = min(float(n_items) ** 2, float((lengths**2).sum()))
-        if pairs > self._settings.update_pairs:
-            self.why_not = (
-                f"up to {pairs:,.0f} pairs of items stand together in histories, and serve.update_pairs is "
-                f"{self._settings.update_pairs:,}"
-            )
-            return
         data = FitData(log, max(len(names), 1), n_items, growing=True)
         scorers = {}
         for name, kind in wanted.items():
