@@ -176,13 +176,13 @@ def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] 
     return app
 
 
-def calm_threads(n_items: int) -> None:
+def calm_threads(n_items: int, candidates: bool = False) -> None:
     """Lets linear algebra use one thread where its products are small.
 
     A request's products are over in less time than threads take to meet: at 10,000 items two threads cost 2.4 times the
-    processor time of one. Large catalogues keep all threads.
+    processor time of one. Large catalogues keep all threads, unless candidates alone are scored.
     """
-    if n_items < _MANY_ITEMS:
+    if candidates or n_items < _MANY_ITEMS:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(1, user_api="blas")
@@ -191,7 +191,11 @@ def calm_threads(n_items: int) -> None:
 def calm_threads_of(app: FastAPI) -> None:
     """`calm_threads` by what an application serves; many tenants share the processor better with one thread each."""
     service: Service | None = getattr(app.state, "service", None)
-    calm_threads(0 if service is None else service.snapshot.recommender.n_items)
+    if service is None:
+        calm_threads(0)
+    else:
+        recommender = service.snapshot.recommender
+        calm_threads(recommender.n_items, candidates=recommender.fusion.near is not None)
 
 
 def start_log() -> None:
