@@ -1,9 +1,9 @@
 """Texts per second of every runtime against SentenceTransformer.encode: same model, same texts, same threads, one run.
 
-Usage: python benches/bench_encode.py [--texts 2000] [--repeats 2] [--threads 1,2]. The texts are titles and overviews
-of ml-latest-small where its folder is there (LANGREC_TEST_DATA, or ../shared/data), else made up. The candidates' runs
-alternate within a repeat and the best repeat counts, so that other work on the machine meets all of them alike; where
-there is much of it, the ratio of processor seconds on one thread is the steadier figure.
+Usage: python benches/bench_encode.py [--texts 2000] [--repeats 2] [--threads 1,2] [--runtimes openvino-int8]. The texts
+are titles and overviews of ml-latest-small where its folder is there (LANGREC_TEST_DATA, or ../shared/data), else made
+up. The candidates' runs alternate within a repeat and the best repeat counts, so that other work on the machine meets
+all of them alike; where there is much of it, the ratio of processor seconds on one thread is the steadier figure.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import common
+from langrec.lm.runtimes import RUNTIMES
 
 DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "ml-latest-small"
 PEER = "SentenceTransformer.encode"
@@ -38,7 +40,7 @@ def texts(n: int) -> tuple[str, list[str], list[str]]:
     return "ml-latest-small", films["title"].to_list(), films["overview"].to_list()
 
 
-def measure(n: int, repeats: int, threads: int) -> dict[str, Any]:
+def measure(n: int, repeats: int, threads: int, names: Sequence[str] = RUNTIMES) -> dict[str, Any]:
     """The table for one number of threads; it runs in a process of its own, for libraries fix their threads early."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -46,7 +48,7 @@ def measure(n: int, repeats: int, threads: int) -> dict[str, Any]:
     from langrec.encoders import load_encoder
     from langrec.lm.measure import similarity_quality
     from langrec.lm.model import find_model
-    from langrec.lm.runtimes import RUNTIMES, installed
+    from langrec.lm.runtimes import installed
     from langrec.settings import EncoderSettings
 
     torch.set_num_threads(threads)
@@ -56,7 +58,8 @@ def measure(n: int, repeats: int, threads: int) -> dict[str, Any]:
     peer = SentenceTransformer(str(find_model("minilm", 256).folder), device="cpu")
     readers: dict[str, Any] = {PEER: lambda some: peer.encode(some, show_progress_bar=False)}
     for name in RUNTIMES:
-        if installed(name):
+        # Vectors are compared with those of the first.
+        if installed(name) and (name in names or name == RUNTIMES[0]):
             readers[name] = load_encoder(EncoderSettings(runtime=name, threads=threads)).encode  # type: ignore[arg-type]
     seconds: dict[str, dict[str, float]] = {name: {} for name in readers}
     busies: dict[str, dict[str, float]] = {name: {} for name in readers}
@@ -90,17 +93,19 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=2_000)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="only these, beside the peer and onnx-fp32")
     parser.add_argument("--child", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(measure(arguments.texts, arguments.repeats, arguments.child)))
+        names = arguments.runtimes.split(",")
+        print(json.dumps(measure(arguments.texts, arguments.repeats, arguments.child, names)))
         return
     parts = []
     for threads in (int(one) for one in arguments.threads.split(",")):
         command = [sys.executable, __file__, "--child", str(threads), "--texts", str(arguments.texts)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         out = subprocess.run(
-            [*command, "--repeats", str(arguments.repeats)],
+            [*command, "--repeats", str(arguments.repeats), "--runtimes", arguments.runtimes],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
