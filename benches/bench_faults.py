@@ -369,6 +369,11 @@ def memory_rounds(folder: Path, work: Path, rounds: int) -> dict[str, Any]:
                     restarts += 1
         kept = _kept(server.store)
         answered = _wait(lambda: _answers(server), 20)  # it may still be busy with what it had to refuse
+        if not answered:  # its memory is in pieces: whoever watches it starts it anew
+            server.kill()
+            server.start()
+            restarts += 1
+            answered = _wait(lambda: _answers(server), 20)
     finally:
         server.kill()
     return {
