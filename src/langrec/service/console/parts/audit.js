@@ -12,7 +12,8 @@ export async function acts(role) {
 	if (role !== "admin") return null;
 	const { rows } = await get("/api/audit", { n: SHOWN });
 	const body = rows.length ? table(rows) : el("p", { class: "muted small" }, t("audit.empty"));
-	return panel(t("audit.title"), null, el("p", { class: "muted small" }, t("audit.text")), body);
+	const told = el("p", { class: "muted small" }, t("audit.text"));
+	return panel(t("audit.title"), null, el("div", { class: "panel-body" }, told, body));
 }
 
 function table(rows) {
