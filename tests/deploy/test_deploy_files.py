@@ -75,7 +75,9 @@ def settings_from(environment):
 
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
 def test_every_manifest_fits_the_schema_of_kubernetes(path):
-    for one in yaml.safe_load_all(path.read_text("utf-8")):
+    documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+    assert documents, "an empty file fits every schema"
+    for one in documents:
         if one["kind"] != "Kustomization":
             kubernetes_validate.validate(one, KUBERNETES_VERSION, strict=True)
 
