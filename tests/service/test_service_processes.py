@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
+import psutil
 import pytest
 from live_server import free_port, wait_until
 
@@ -81,6 +83,19 @@ def test_what_a_worker_counted_outlives_it_and_its_process_does_not(start_proces
     memory = f'process_resident_memory_bytes{{pid="{dead}"}}'
     after = wait_until(lambda: found if memory not in (found := metrics(server.url)) else None)
     assert after[count] == 20
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_while_it_owes_an_answer_is_replaced_at_once(start_process):
+    server = start_process("--workers", "2").wait()
+    before = workers_seen(server.url)
+    assert len(before) == 2
+    dead = int(before.pop().split("-")[0])
+    os.kill(dead, signal.SIGSTOP)
+    # The process that watches asks twice a second: by now it waits for this one's answer, for up to a minute.
+    time.sleep(2)
+    os.kill(dead, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(dead))
 
 
 @pytest.mark.slow

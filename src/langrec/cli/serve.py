@@ -104,10 +104,12 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
         BundleError: there is no sound release.
     """
     import uvicorn
+    from uvicorn.supervisors import multiprocess
 
     from langrec.service import keeping
     from langrec.service.http import calm_threads_of, create_app, start_log
     from langrec.service.lease import only_server
+    from langrec.service.worker import Worker
 
     chosen = settings.serve
     if chosen.workers < 1:
@@ -127,6 +129,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
                 app = _app_of_workers(releases, settings, show)
         print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
         with _ending_well(), _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
+            multiprocess.Process = Worker  # type: ignore[misc]
             uvicorn.run(
                 app,
                 factory=isinstance(app, str),
