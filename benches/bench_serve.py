@@ -32,9 +32,9 @@ from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.data.ids import Ids
 from langrec.service.http import calm_threads
-from langrec.service.importing import import_release
 from langrec.service.service import Service
-from langrec.service.store import Store
+from langrec.service.store.importing import import_release
+from langrec.service.store.store import Store
 from langrec.settings import EncoderSettings, EvaluateSettings, RetrievalSettings, ServeSettings, Settings
 from langrec.training import train
 from langrec.types import Query

@@ -21,10 +21,10 @@ import sqlalchemy as sa
 
 import common
 from langrec.service.bulk import import_file
-from langrec.service.bulk_rows import copy_rows
-from langrec.service.filling import fill_events
-from langrec.service.schema import events
-from langrec.service.store import Store
+from langrec.service.store.bulk_rows import copy_rows
+from langrec.service.store.filling import fill_events
+from langrec.service.store.schema import events
+from langrec.service.store.store import Store
 
 COLUMNS = ("user_id", "item_id", "type", "at", "value", "comment", "revision")
 BLOCK = 20_000

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from langrec.cli.keys import parse_span
 from langrec.errors import DataError, LangrecError
 from langrec.recipe import load_settings
+from langrec.service.access.scopes import area_of, check_scopes
 from langrec.service.bodies import clean_json, parse_duration, parse_time, parse_where, show_time
-from langrec.service.cursors import Cursor, parse_cursor
-from langrec.service.scopes import area_of, check_scopes
+from langrec.service.routes.cursors import Cursor, parse_cursor
 from langrec.service.tenants import tenant_settings
 from langrec.settings import ServeSettings, Settings
 from langrec.types import Condition

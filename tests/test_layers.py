@@ -48,11 +48,16 @@ FLOORS = {
     "tuning": 6,
     "scale": 7,
     "benching": 7,
-    "benching.serving": 9,
     "apps": 7,
-    "service": 8,
-    "retraining": 9,
-    "cli": 9,
+    "service.store": 8,
+    "service.access": 9,
+    "service.monitoring": 9,
+    "service": 10,
+    "service.routes": 11,
+    "service.http": 12,
+    "benching.serving": 13,
+    "retraining": 13,
+    "cli": 13,
 }
 # Floors whose rooms do not import one another: they meet through protocols.
 SEPARATE = {2, 4, 7}

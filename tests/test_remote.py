@@ -125,10 +125,10 @@ def test_a_release_travels_and_is_compared_before_it_is_used(place, tmp_path):
 
 
 def test_a_dump_of_a_store_travels(place, tmp_path):
-    from langrec.service import event_rows
-    from langrec.service.dumping import dump, restore
-    from langrec.service.event_rows import Event
-    from langrec.service.store import Store
+    from langrec.service.store import event_rows
+    from langrec.service.store.dumping import dump, restore
+    from langrec.service.store.event_rows import Event
+    from langrec.service.store.store import Store
 
     url, back = (f"sqlite:///{tmp_path / name}" for name in ("store.db", "back.db"))
     store = Store(url)

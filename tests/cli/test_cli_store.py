@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from langrec.service import schema
-from langrec.service.store import Store
+from langrec.service.store import schema
+from langrec.service.store.store import Store
 
 
 def test_migrate_says_what_it_did_and_refuses_what_is_no_store(langrec_, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from langrec.retraining.lease import Held, lease
-from langrec.service.schema import leases
-from langrec.service.store import Store
+from langrec.service.store.schema import leases
+from langrec.service.store.store import Store
 
 
 @pytest.fixture

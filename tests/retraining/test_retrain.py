@@ -23,12 +23,12 @@ from langrec.retraining import guard
 from langrec.retraining.from_store import read, take
 from langrec.retraining.lease import Held, lease
 from langrec.retraining.run import LEASE, WORK, retrain
-from langrec.service import event_rows, item_rows, receipts
-from langrec.service.event_rows import Event
-from langrec.service.receipts import Outlook
-from langrec.service.schema import retrainings
-from langrec.service.snapshot import Releases
-from langrec.service.store import Store
+from langrec.service.served.snapshot import Releases
+from langrec.service.store import event_rows, item_rows, receipts
+from langrec.service.store.event_rows import Event
+from langrec.service.store.receipts import Outlook
+from langrec.service.store.schema import retrainings
+from langrec.service.store.store import Store
 from langrec.settings import RetrainSettings
 from langrec.types import Item
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from live_server import free_port, wait_until
 
-from langrec.service import keys_rows
-from langrec.service.store import Store
+from langrec.service.access import keys_rows
+from langrec.service.store.store import Store
 from langrec.settings import ServeSettings
 
 

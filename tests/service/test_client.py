@@ -32,8 +32,8 @@ from langrec.client import (
 )
 from langrec.client.replies import Event, User
 from langrec.errors import DataError, MissingExtra, SettingsError
-from langrec.service import openapi
 from langrec.service.http import document
+from langrec.service.routes import openapi
 from langrec.types import Condition, Filters, Item
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from test_service_migrations import old_store
 
 from langrec.errors import StoreError
-from langrec.service import audit, schema
-from langrec.service.migrating import migrate
-from langrec.service.store import Store
+from langrec.service.store import audit, schema
+from langrec.service.store.migrating import migrate
+from langrec.service.store.store import Store
 
 DETAIL = {"b": [1, 2.5, None], "a": '\u00e9\u4e2d\n"', "n": 10**12}
 

@@ -13,12 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from langrec.errors import DataError, StoreError
-from langrec.service import bulk, event_rows, item_rows, schema
+from langrec.service import bulk
 from langrec.service.bulk import export_file, import_file, refused_of
-from langrec.service.bulk_rows import put_many_events
-from langrec.service.event_rows import Event
-from langrec.service.filling import fill_events
-from langrec.service.store import Store
+from langrec.service.store import event_rows, item_rows, schema
+from langrec.service.store.bulk_rows import put_many_events
+from langrec.service.store.event_rows import Event
+from langrec.service.store.filling import fill_events
+from langrec.service.store.store import Store
 
 # Texts that SQL, COPY and JSON each have words for.
 HOSTILE = ["tab\there", "line\nfeed", "back\\slash", "\\N", "quote'\"; DROP TABLE events; --", "日本 🍵", "{}", " "]
@@ -180,7 +181,7 @@ def test_an_import_that_is_killed_goes_on_and_no_row_comes_twice(store, store_ur
     rows[5] = {"user_id": ""}
     path = write_lines(tmp_path / "e.jsonl", rows)
     script = (
-        "import sys, os\nfrom pathlib import Path\nfrom langrec.service.store import Store\n"
+        "import sys, os\nfrom pathlib import Path\nfrom langrec.service.store.store import Store\n"
         "from langrec.service.bulk import import_file\n"
         "def show(what, done, total):\n    print(done, flush=True)\n"
         "import_file(Store(sys.argv[1]), Path(sys.argv[2]), 'events', block=10, progress=show)\n"
@@ -290,7 +291,7 @@ def test_what_cannot_be_imported_is_said(store, tmp_path, name, kind, said):
 
 
 def test_each_bulk_lies_in_the_area_of_what_it_holds():
-    from langrec.service.scopes import area_of
+    from langrec.service.access.scopes import area_of
 
     kinds = ("users", "items", "feedback")
     assert [area_of(f"/api/bulk/{kind}") for kind in kinds] == list(kinds)

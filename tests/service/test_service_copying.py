@@ -10,13 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from langrec.errors import StoreError
-from langrec.service import event_rows, item_rows, schema, tables
-from langrec.service.copying import copy_store
-from langrec.service.dumping import dump, restore
-from langrec.service.event_rows import Event, StoredUser
-from langrec.service.item_rows import StoredItem
-from langrec.service.migrating import open_at
-from langrec.service.store import Store, set_meta
+from langrec.service.store import event_rows, item_rows, schema, tables
+from langrec.service.store.copying import copy_store
+from langrec.service.store.dumping import dump, restore
+from langrec.service.store.event_rows import Event, StoredUser
+from langrec.service.store.item_rows import StoredItem
+from langrec.service.store.migrating import open_at
+from langrec.service.store.store import Store, set_meta
 from langrec.types import Item
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from langrec.service import differing
-from langrec.service.item_rows import StoredItem, delete_item, put_items
-from langrec.service.snapshot import Releases
-from langrec.service.store import Store
+from langrec.service.served import differing
+from langrec.service.served.snapshot import Releases
+from langrec.service.store.item_rows import StoredItem, delete_item, put_items
+from langrec.service.store.store import Store
 from langrec.types import Item
 
 

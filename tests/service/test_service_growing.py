@@ -11,11 +11,11 @@ from scipy import sparse
 
 from langrec.bundle import Bundle
 from langrec.data.fitting import FitData
-from langrec.service import event_rows
-from langrec.service.event_rows import Event
-from langrec.service.growing import Growth, _read_all
-from langrec.service.snapshot import Releases
-from langrec.service.store import Store
+from langrec.service.served.growing import Growth, _read_all
+from langrec.service.served.snapshot import Releases
+from langrec.service.store import event_rows
+from langrec.service.store.event_rows import Event
+from langrec.service.store.store import Store
 from langrec.settings import ServeSettings
 
 LINEAR = ("itemknn", "ease")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from langrec.errors import SettingsError
-from langrec.service.auth import Keys, check_reach, is_loopback, load_keys
+from langrec.service.access.auth import Keys, check_reach, is_loopback, load_keys
 from langrec.settings import ServeSettings
 
 KEYS = "read:reader-key,write:writer-key,admin:admin-key"

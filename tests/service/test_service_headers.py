@@ -12,7 +12,7 @@ import pytest
 
 from langrec.cli.serve import address, tls_of
 from langrec.errors import SettingsError
-from langrec.service.pages import FOLDER
+from langrec.service.routes.pages import FOLDER
 from langrec.settings import ServeSettings
 
 ALWAYS = {

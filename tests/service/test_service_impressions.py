@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from live_server import wait_until
 
-from langrec.service import schema
+from langrec.service.store import schema
 
 
 def logged(live):

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from langrec.errors import SettingsError
-from langrec.service import event_rows, schema
-from langrec.service.event_rows import Event
 from langrec.service.keeping import Keeper, check, compact
-from langrec.service.store import Store, get_meta, set_meta
+from langrec.service.store import event_rows, schema
+from langrec.service.store.event_rows import Event
+from langrec.service.store.store import Store, get_meta, set_meta
 from langrec.settings import StoreSettings
 
 DAY = 86_400_000

@@ -15,12 +15,13 @@ import httpx
 import pytest
 
 from langrec.errors import DataError, SettingsError, StoreError
-from langrec.service import audit, keys_rows
-from langrec.service.auth import Caller
-from langrec.service.key_ring import KeyRing
-from langrec.service.rate_limits import Buckets
-from langrec.service.scopes import AREAS, area_of
-from langrec.service.store import Store
+from langrec.service.access import keys_rows
+from langrec.service.access.auth import Caller
+from langrec.service.access.key_ring import KeyRing
+from langrec.service.access.rate_limits import Buckets
+from langrec.service.access.scopes import AREAS, area_of
+from langrec.service.store import audit
+from langrec.service.store.store import Store
 from langrec.settings import ServeSettings
 
 NOW = 1_800_000_000_000
@@ -173,7 +174,8 @@ def test_a_bucket_gives_its_burst_and_then_its_rate(tmp_path):
 
 def test_processes_that_name_one_file_share_a_bucket(tmp_path):
     code = (
-        "import sys, pathlib; from langrec.service.rate_limits import Buckets; b = Buckets(pathlib.Path(sys.argv[1]));"
+        "import sys, pathlib; from langrec.service.access.rate_limits import Buckets;"
+        "b = Buckets(pathlib.Path(sys.argv[1]));"
         "print(sum(b.wait('a', 0.001, 100) == 0 for _ in range(80)))"
     )
     started = [

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from langrec.service import cursors
+from langrec.service.routes import cursors
 
 
 def test_a_body_with_a_history_is_answered_with_scores_sources_and_reasons(shared):

@@ -176,7 +176,7 @@ def test_a_warm_up_that_fails_keeps_the_server_from_being_ready(serve, monkeypat
 
 
 def test_the_warm_up_reads_words_and_histories(live):
-    from langrec.service.warming import warm
+    from langrec.service.served.warming import warm
 
     wait_until(lambda: live.service.is_warm)
     before = live.service.stats

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from langrec.errors import StoreError
-from langrec.service import event_rows, migrating, schema
-from langrec.service.event_rows import Event
-from langrec.service.migrating import migrate
-from langrec.service.store import Store, get_meta, note_revision, revision_of, set_meta, version
+from langrec.service.store import event_rows, migrating, schema
+from langrec.service.store.event_rows import Event
+from langrec.service.store.migrating import migrate
+from langrec.service.store.store import Store, get_meta, note_revision, revision_of, set_meta, version
 
 
 def described(url: str) -> dict[str, object]:

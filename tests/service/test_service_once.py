@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from langrec.errors import DataError
-from langrec.service import event_rows
-from langrec.service.event_rows import Event
-from langrec.service.once import RequestKey, content_of
-from langrec.service.store import Store
-from langrec.service.writer import Writer
+from langrec.service.store import event_rows
+from langrec.service.store.event_rows import Event
+from langrec.service.store.once import RequestKey, content_of
+from langrec.service.store.store import Store
+from langrec.service.store.writer import Writer
 
 AT = "2024-05-01T12:00:00Z"
 

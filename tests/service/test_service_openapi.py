@@ -14,27 +14,9 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from langrec.service import (
-    api_page,
-    openapi,
-    routes_ask,
-    routes_browse,
-    routes_bulk,
-    routes_gorse_data,
-    routes_gorse_lists,
-    routes_operate,
-    routes_privacy,
-)
+from langrec.service.routes import api_page, ask, browse, bulk, gorse_data, gorse_lists, openapi, operate, privacy
 
-MODULES = (
-    routes_operate,
-    routes_privacy,
-    routes_browse,
-    routes_ask,
-    routes_gorse_lists,
-    routes_gorse_data,
-    routes_bulk,
-)
+MODULES = (operate, privacy, browse, ask, gorse_lists, gorse_data, bulk)
 KINDS = {"string": str, "boolean": bool, "object": dict, "array": list, "null": type(None)}
 JSON = "application/json"
 

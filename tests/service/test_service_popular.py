@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from live_server import wait_until
 
 from langrec.bundle import Bundle
-from langrec.service import event_rows
-from langrec.service.counting import Weights, count_all, count_new
-from langrec.service.event_rows import Event
-from langrec.service.snapshot import Releases
-from langrec.service.store import Store
+from langrec.service.served.counting import Weights, count_all, count_new
+from langrec.service.served.snapshot import Releases
+from langrec.service.store import event_rows
+from langrec.service.store.event_rows import Event
+from langrec.service.store.store import Store
 from langrec.settings import DataSettings
 
 

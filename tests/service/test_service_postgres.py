@@ -7,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from langrec.service.store import Store
+from langrec.service.store.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -60,9 +60,9 @@ def test_a_server_over_postgres_answers_like_one_over_sqlite(url, serve):
 
 
 def test_writers_of_several_processes_take_turns(url):
-    from langrec.service import event_rows
-    from langrec.service.event_rows import Event
-    from langrec.service.store import number
+    from langrec.service.store import event_rows
+    from langrec.service.store.event_rows import Event
+    from langrec.service.store.store import number
 
     stores = [Store(url) for _ in range(3)]
 
@@ -84,7 +84,7 @@ def test_writers_of_several_processes_take_turns(url):
 
 
 def test_workers_agree_and_sudden_death_loses_no_acknowledged_write(url, start_process):
-    from langrec.service import event_rows
+    from langrec.service.store import event_rows
 
     server = start_process("--workers", "2", store=url).wait()
     at = "2024-05-01T12:00:00Z"

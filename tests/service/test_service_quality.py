@@ -9,10 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from langrec.cli.feedback import app
-from langrec.service import event_rows, quality
-from langrec.service.event_rows import Event
+from langrec.service import quality
 from langrec.service.quality import Quality
-from langrec.service.schema import impressions
+from langrec.service.store import event_rows
+from langrec.service.store.event_rows import Event
+from langrec.service.store.schema import impressions
 from langrec.settings import FeedbackSettings
 
 SETTINGS = FeedbackSettings(seconds=600, least=10)

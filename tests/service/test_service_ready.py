@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from live_server import Live, wait_until
 
-from langrec.service import schema
 from langrec.service.impressions import Shown
 from langrec.service.ready import Ready, ReadyLists
+from langrec.service.store import schema
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         monotonic = staticmethod(lambda: time.monotonic() + passed[0])
 
     monkeypatch.setattr("langrec.service.ready.time", Clock)
-    monkeypatch.setattr("langrec.service.routes_gorse_lists.time", Clock)
+    monkeypatch.setattr("langrec.service.routes.gorse_lists.time", Clock)
     return passed
 
 

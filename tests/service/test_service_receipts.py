@@ -10,14 +10,14 @@ import pytest
 from live_server import wait_until
 from scipy import sparse
 
-from langrec.service import audit, event_rows, receipts
-from langrec.service.event_rows import Event
-from langrec.service.growing import Growth
-from langrec.service.receipts import Outlook
-from langrec.service.schema import receipts as receipt_rows
-from langrec.service.schema import refused_rows
-from langrec.service.snapshot import Releases
-from langrec.service.store import Store
+from langrec.service.served.growing import Growth
+from langrec.service.served.snapshot import Releases
+from langrec.service.store import audit, event_rows, receipts
+from langrec.service.store.event_rows import Event
+from langrec.service.store.receipts import Outlook
+from langrec.service.store.schema import receipts as receipt_rows
+from langrec.service.store.schema import refused_rows
+from langrec.service.store.store import Store
 from langrec.settings import ServeSettings
 
 USER = "sea-u0"
@@ -130,7 +130,7 @@ def test_a_row_that_is_left_is_found(store):
         # As if it had never been deleted: an older place in the log than the deletion.
         row = {"seq": 1, "user_id": "ann", "item_id": "m1", "type": "click", "at": 5, "comment": "", "revision": 1}
         connection.exec_driver_sql("DELETE FROM events")
-        from langrec.service.schema import events
+        from langrec.service.store.schema import events
 
         connection.execute(events.insert().values(**row))
         proof = receipts.prove(connection, said["receipt"])

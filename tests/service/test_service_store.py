@@ -11,12 +11,12 @@ from live_server import planted
 
 from langrec.data.catalogue import Catalogue
 from langrec.errors import StoreError
-from langrec.service import event_rows, item_rows, schema
-from langrec.service.event_rows import Event, StoredUser
-from langrec.service.importing import import_release
-from langrec.service.item_rows import StoredItem
-from langrec.service.store import Store, number, set_meta
-from langrec.service.writer import Writer
+from langrec.service.store import event_rows, item_rows, schema
+from langrec.service.store.event_rows import Event, StoredUser
+from langrec.service.store.importing import import_release
+from langrec.service.store.item_rows import StoredItem
+from langrec.service.store.store import Store, number, set_meta
+from langrec.service.store.writer import Writer
 from langrec.types import Item
 
 

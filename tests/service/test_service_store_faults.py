@@ -15,11 +15,12 @@ import pytest
 from live_server import free_port, wait_until
 
 from langrec.errors import StoreError
-from langrec.service import event_rows, service
-from langrec.service.event_rows import Event
-from langrec.service.lease import only_server
-from langrec.service.store import Store
-from langrec.service.writer import Writer
+from langrec.service import service
+from langrec.service.store import event_rows
+from langrec.service.store.event_rows import Event
+from langrec.service.store.lease import only_server
+from langrec.service.store.store import Store
+from langrec.service.store.writer import Writer
 
 AT = "2024-05-01T12:00:00Z"
 
@@ -211,7 +212,7 @@ def test_of_two_servers_on_one_file_the_second_is_refused(tmp_path):
 def test_the_lock_of_a_server_that_died_is_free(tmp_path):
     url = f"sqlite:///{tmp_path / 'store.db'}"
     script = (
-        "import sys, time\nfrom langrec.service.lease import only_server\n"
+        "import sys, time\nfrom langrec.service.store.lease import only_server\n"
         "with only_server(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)

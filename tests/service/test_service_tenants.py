@@ -17,7 +17,8 @@ from live_server import wait_until
 from shops import Shops, make_key, set_up
 
 from langrec.errors import SettingsError
-from langrec.service import event_rows, openapi
+from langrec.service.routes import openapi
+from langrec.service.store import event_rows
 from langrec.service.tenants import check_tenant, tenant_settings, tenants_in
 from langrec.settings import ServeSettings
 

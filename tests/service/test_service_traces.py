@@ -16,8 +16,8 @@ from live_server import Process, wait_until
 from langrec.client import Client
 from langrec.client.replies import Event
 from langrec.errors import MissingExtra, SettingsError
-from langrec.service import tracing
-from langrec.service.tracing import Tracing, tracing_from
+from langrec.service.monitoring import tracing
+from langrec.service.monitoring.tracing import Tracing, tracing_from
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 

@@ -26,7 +26,7 @@ def list_(
 
     Example: `langrec audit list --n 20 --store sqlite:///shop.db`
     """
-    from langrec.service.audit import page
+    from langrec.service.store.audit import page
 
     with opened(store, recipe) as found, found.read() as connection:
         acts = page(connection, n)
@@ -58,7 +58,7 @@ def verify(
 
     Example: `langrec audit verify --store sqlite:///shop.db`
     """
-    from langrec.service.audit import verify as check
+    from langrec.service.store.audit import verify as check
 
     with opened(store, recipe) as found, found.read() as connection:
         checked = check(connection, head)

@@ -39,7 +39,7 @@ def report(
     from langrec.bundle import Bundle
     from langrec.recipe import load_settings
     from langrec.service.quality import work_out
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
     settings = load_settings(recipe, overrides or [])
     bundle = Bundle.open(releases, verify=False)
@@ -57,7 +57,7 @@ def report(
 
 def with_store_items(recommender: Any, store: Any) -> Any:
     """The release's recommender with the items that the store has beyond it."""
-    from langrec.service import item_rows
+    from langrec.service.store import item_rows
 
     with store.read() as connection:
         changes = item_rows.changes_of(

@@ -16,8 +16,8 @@ from langrec.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langrec.service.keys_rows import StoredKey
-    from langrec.service.store import Store
+    from langrec.service.access.keys_rows import StoredKey
+    from langrec.service.store.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,8 +53,8 @@ def add(
 
     Example: `langrec keys add importer --scope items:write --scope feedback:write --expires 90d`
     """
-    from langrec.service.audit import cli_actor
-    from langrec.service.keys_rows import add_key
+    from langrec.service.access.keys_rows import add_key
+    from langrec.service.store.audit import cli_actor
 
     now = int(time.time() * 1000)
     ends = now + parse_span(expires, "expires") if expires else None
@@ -80,7 +80,7 @@ def list_(store: StoreUrl = None, recipe: Recipe = None, as_json: AsJson = False
 
     Example: `langrec keys list --store sqlite:///shop.db`
     """
-    from langrec.service.keys_rows import all_keys
+    from langrec.service.access.keys_rows import all_keys
 
     now = int(time.time() * 1000)
     with opened(store, recipe) as found, found.read() as connection:
@@ -127,8 +127,8 @@ def rotate(
 
     Example: `langrec keys rotate 3fa1b2 --grace 1h`
     """
-    from langrec.service.audit import cli_actor
-    from langrec.service.keys_rows import rotate_key
+    from langrec.service.access.keys_rows import rotate_key
+    from langrec.service.store.audit import cli_actor
 
     now = int(time.time() * 1000)
     with opened(store, recipe) as found, found.write() as connection:
@@ -144,8 +144,8 @@ def revoke(key: KeyId, store: StoreUrl = None, recipe: Recipe = None, as_json: A
 
     Example: `langrec keys revoke 3fa1b2`
     """
-    from langrec.service.audit import cli_actor
-    from langrec.service.keys_rows import revoke_key
+    from langrec.service.access.keys_rows import revoke_key
+    from langrec.service.store.audit import cli_actor
 
     now = int(time.time() * 1000)
     with opened(store, recipe) as found, found.write() as connection:
@@ -156,7 +156,7 @@ def revoke(key: KeyId, store: StoreUrl = None, recipe: Recipe = None, as_json: A
 @contextmanager
 def opened(store: str | None, recipe: Any) -> Iterator[Store]:
     """The store that the command line or the settings name, while the block runs."""
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
     found = Store(store or settings_of(recipe, None).serve.store)
     try:

@@ -42,7 +42,7 @@ def retrain(
     from langrec.retraining.lease import Held
     from langrec.retraining.run import Outcome, stand_back
     from langrec.retraining.run import retrain as run
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
     url = store or load_settings(recipe, overrides or []).serve.store
     base = None if recipe is not None else Bundle.open(releases, verify=False).settings

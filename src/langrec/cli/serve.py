@@ -108,7 +108,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
 
     from langrec.service import keeping
     from langrec.service.http import calm_threads_of, create_app, start_log
-    from langrec.service.lease import only_server
+    from langrec.service.store.lease import only_server
     from langrec.service.worker import Worker
 
     chosen = settings.serve
@@ -194,10 +194,10 @@ def _app_of_workers(releases: Path, whole: Settings, show: Callable[[str, int, i
 
     Workers are new processes: they read what to serve from their environment.
     """
+    from langrec.service.access.key_ring import KeyRing
     from langrec.service.http import RELEASES_VARIABLE
-    from langrec.service.key_ring import KeyRing
-    from langrec.service.snapshot import Releases
-    from langrec.service.store import Store
+    from langrec.service.served.snapshot import Releases
+    from langrec.service.store.store import Store
 
     settings = whole.serve
     store = Store(settings.store)
@@ -247,7 +247,8 @@ def _ending_well() -> Iterator[None]:
 @contextlib.contextmanager
 def _shared_by_workers() -> Iterator[None]:
     """Where workers count metrics and requests of keys together while they run; their environment names it."""
-    from langrec.service import gathered, rate_limits
+    from langrec.service.access import rate_limits
+    from langrec.service.monitoring import gathered
 
     with tempfile.TemporaryDirectory(prefix="langrec-metrics-", ignore_cleanup_errors=True) as folder:
         os.environ[gathered.VARIABLE] = folder

@@ -12,7 +12,7 @@ import typer
 from langrec.cli.options import AsJson, Overrides, Recipe
 
 if TYPE_CHECKING:
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +31,7 @@ def migrate(store: Url = "sqlite:///langrec.db", as_json: AsJson = False) -> Non
 
     Example: `langrec store migrate sqlite:///shop.db`
     """
-    from langrec.service.migrating import migrate as bring_here
+    from langrec.service.store.migrating import migrate as bring_here
 
     before, after = bring_here(store)
     if as_json:
@@ -61,7 +61,7 @@ def import_(
     """
     from langrec.cli.options import bar
     from langrec.service.bulk import import_file, refused_of
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
     opened = Store(store)
     lines: list[str] = []
@@ -105,7 +105,7 @@ def export(
     """
     from langrec.cli.options import bar
     from langrec.service.bulk import export_file
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
     opened = Store(store, create=None)
     try:
@@ -130,7 +130,7 @@ def dump(
     """
     from langrec.cli.options import bar
     from langrec.remote import new_folder
-    from langrec.service.dumping import dump as write
+    from langrec.service.store.dumping import dump as write
 
     with bar() as told, new_folder(folder, progress=told) as made:
         rows = write(store, made, progress=told)
@@ -149,7 +149,7 @@ def restore(
     """
     from langrec.cli.options import bar
     from langrec.remote import local_copy
-    from langrec.service.dumping import restore as fill
+    from langrec.service.store.dumping import restore as fill
 
     with bar() as told, local_copy(folder, progress=told) as here:
         rows = fill(here, store, progress=told)
@@ -170,7 +170,7 @@ def copy(
     Example: `langrec store copy sqlite:///shop.db postgresql://shop@db.example/shop`
     """
     from langrec.cli.options import bar
-    from langrec.service.copying import copy_store
+    from langrec.service.store.copying import copy_store
 
     with bar() as told:
         rows = copy_store(source, target, progress=told)
@@ -196,7 +196,7 @@ def compact(
 
     from langrec.cli.options import settings_of
     from langrec.service import keeping
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
     settings = settings_of(recipe, overrides)
     keeping.check(settings.store, settings.serve.history)
@@ -215,7 +215,7 @@ def compact(
 
 def note_in(url: str, action: str, target: str, detail: Any) -> None:
     """Notes in a store's audit what was done to the whole of it."""
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
     opened = Store(url, create=None)
     try:
@@ -225,7 +225,7 @@ def note_in(url: str, action: str, target: str, detail: Any) -> None:
 
 
 def _note(opened: Store, action: str, target: str, detail: Any) -> None:
-    from langrec.service import audit
+    from langrec.service.store import audit
 
     with opened.write() as connection:
         audit.note(connection, audit.cli_actor(), action, target, detail)

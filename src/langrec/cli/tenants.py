@@ -37,7 +37,7 @@ def add(
 
     Example: `langrec tenants add acme --set rate=50 --set store=postgresql://shop@db/acme`
     """
-    from langrec.service import audit
+    from langrec.service.store import audit
     from langrec.service.tenants import FILE, check_tenant, control_url, tenant_settings
     from langrec.settings import ServeSettings
 
@@ -80,7 +80,7 @@ def list_(tenants: Folder = Path("tenants"), store: StoreUrl = None, as_json: As
 
     import sqlalchemy as sa
 
-    from langrec.service.keys_rows import all_keys
+    from langrec.service.access.keys_rows import all_keys
     from langrec.service.tenants import control_url, tenant_settings, tenants_in
     from langrec.settings import ServeSettings
 

@@ -28,7 +28,7 @@ def export(
 
     Example: `langrec users export ann --out ann.json --store sqlite:///shop.db`
     """
-    from langrec.service.receipts import export_user
+    from langrec.service.store.receipts import export_user
 
     with opened(store, recipe) as found, found.read() as connection:
         known = export_user(connection, user)
@@ -56,8 +56,8 @@ def delete(
     Example: `langrec users delete ann --releases releases --store sqlite:///shop.db`
     """
     from langrec.bundle import Bundle
-    from langrec.service.audit import cli_actor
-    from langrec.service.receipts import Outlook, delete_user, shown
+    from langrec.service.store.audit import cli_actor
+    from langrec.service.store.receipts import Outlook, delete_user, shown
 
     bundle = Bundle.open(releases, verify=False)
     outlook = Outlook.of(bundle.stamp, bundle.manifest["models"])
@@ -87,7 +87,7 @@ def receipt(
     Example: `langrec users receipt 5f2b7a0c9d1e4f38a6b0c7d2e9f41a53 --releases releases --store sqlite:///shop.db`
     """
     from langrec.errors import DataError
-    from langrec.service.receipts import prove
+    from langrec.service.store.receipts import prove
 
     with opened(store, recipe) as found, found.read() as connection:
         proof = prove(connection, receipt_id, releases if releases.is_dir() else None)

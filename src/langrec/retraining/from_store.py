@@ -15,9 +15,9 @@ from langrec.data.dataset import Dataset
 from langrec.data.load import dataset_of
 from langrec.data.report import Step
 from langrec.data.sources.table import Table
-from langrec.service.item_rows import StoredItem, page_items
-from langrec.service.schema import events, items
-from langrec.service.store import Store, number
+from langrec.service.store.item_rows import StoredItem, page_items
+from langrec.service.store.schema import events, items
+from langrec.service.store.store import Store, number
 from langrec.settings import DataSettings
 
 _CHUNK = 50_000

@@ -16,7 +16,7 @@ from langrec.evaluation.report import Report
 from langrec.evaluation.slices import slices
 from langrec.evaluation.suite import of_slice
 from langrec.recommender import Recommender
-from langrec.service.importing import catalogue_items
+from langrec.service.store.importing import catalogue_items
 from langrec.settings import EvaluateSettings, RetrainSettings
 from langrec.types import FloatMatrix, QueryBlock
 

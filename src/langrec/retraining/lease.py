@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from langrec.errors import LangrecError
-from langrec.service.schema import leases
-from langrec.service.store import Store, upsert
+from langrec.service.store.schema import leases
+from langrec.service.store.store import Store, upsert
 
 # A holder that is not heard of for so long is taken for dead.
 SECONDS = 60.0

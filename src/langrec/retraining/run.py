@@ -26,10 +26,10 @@ from langrec.protocols import Progress
 from langrec.retraining.from_store import Taken, read, take
 from langrec.retraining.guard import IN_USE, Serving, Verdict, fresh_split, judge, judge_by_record, last_event
 from langrec.retraining.lease import SECONDS, lease
-from langrec.service import receipts
-from langrec.service.importing import imported_up_to
-from langrec.service.schema import events, retrainings
-from langrec.service.store import Store
+from langrec.service.store import receipts
+from langrec.service.store.importing import imported_up_to
+from langrec.service.store.schema import events, retrainings
+from langrec.service.store.store import Store
 from langrec.settings import Settings
 from langrec.training import train
 

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from langrec.errors import DataError
-from langrec.service import bulk_shapes, event_rows, item_rows
-from langrec.service.bulk_rows import put_many_events
-from langrec.service.schema import events, items, refused_rows, users
-from langrec.service.store import Store, get_meta, set_meta, upsert
+from langrec.service import bulk_shapes
+from langrec.service.store import event_rows, item_rows
+from langrec.service.store.bulk_rows import put_many_events
+from langrec.service.store.schema import events, items, refused_rows, users
+from langrec.service.store.store import Store, get_meta, set_meta, upsert
 
 if TYPE_CHECKING:
     import polars as pl

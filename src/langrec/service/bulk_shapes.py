@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from langrec.data.aliases import key
 from langrec.service import shapes
 from langrec.service.bodies import GorseFeedback, GorseItem, GorseUser, now_ms, show_time
-from langrec.service.event_rows import Event, StoredUser
-from langrec.service.item_rows import StoredItem
+from langrec.service.store.event_rows import Event, StoredUser
+from langrec.service.store.item_rows import StoredItem
 
 if TYPE_CHECKING:
     from langrec.service.bulk import Refused

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
-from langrec.service.auth import Caller
+from langrec.service.access.auth import Caller
+from langrec.service.monitoring.stats import Stats
 from langrec.service.service import Service
-from langrec.service.stats import Stats
 from langrec.settings import ServeSettings
 
 

@@ -19,14 +19,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langrec.errors import LangrecError
-from langrec.service import tracing
-from langrec.service.auth import NOBODY, Caller, NotAllowed
+from langrec.service.access.auth import NOBODY, Caller, NotAllowed
+from langrec.service.access.rate_limits import Buckets
+from langrec.service.access.scopes import area_of
 from langrec.service.batching import Busy
 from langrec.service.bodies import SLASH
 from langrec.service.doors import Doors
 from langrec.service.headers import foreign, with_safety
-from langrec.service.rate_limits import Buckets
-from langrec.service.scopes import area_of
+from langrec.service.monitoring import tracing
 
 _log = logging.getLogger("langrec.service")
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from langrec.service.auth import is_loopback
+from langrec.service.access.auth import is_loopback
 
 # Nothing inline, nothing from elsewhere: the console sets styles through the document's objects, which this allows.
 POLICY = (

@@ -17,24 +17,24 @@ from fastapi.routing import APIRoute
 
 import langrec
 from langrec.recipe import load_settings
-from langrec.service import (
-    api_page,
-    pages,
-    replies,
-    routes_ask,
-    routes_browse,
-    routes_bulk,
-    routes_gorse_data,
-    routes_gorse_lists,
-    routes_operate,
-    routes_privacy,
-)
 from langrec.service.doors import Doors, OneDoor
 from langrec.service.guard import Guard, handle_errors
 from langrec.service.keeping import Keeper
-from langrec.service.openapi import described
 from langrec.service.quality import Quality
 from langrec.service.ready import Shortcut
+from langrec.service.routes import (
+    api_page,
+    ask,
+    browse,
+    bulk,
+    gorse_data,
+    gorse_lists,
+    operate,
+    pages,
+    privacy,
+    replies,
+)
+from langrec.service.routes.openapi import described
 from langrec.service.service import Service
 from langrec.service.tenants import Tenants
 from langrec.settings import FeedbackSettings, ServeSettings, StoreSettings
@@ -153,15 +153,7 @@ def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] 
     )
     # Fixed paths come before those with an id in the same place.
     roles: dict[tuple[str, str], str] = {}
-    for module in (
-        routes_operate,
-        routes_privacy,
-        routes_browse,
-        routes_ask,
-        routes_gorse_lists,
-        routes_gorse_data,
-        routes_bulk,
-    ):
+    for module in (operate, privacy, browse, ask, gorse_lists, gorse_data, bulk):
         for name, role in _ROLES.items():
             router: APIRouter | None = getattr(module, name, None)
             if router is not None:

@@ -14,9 +14,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from langrec.errors import LangrecError
-from langrec.service import schema
-from langrec.service.stats import Stats
-from langrec.service.writer import Writer
+from langrec.service.monitoring.stats import Stats
+from langrec.service.store import schema
+from langrec.service.store.writer import Writer
 from langrec.types import Recommendation
 
 _log = logging.getLogger("langrec.service")

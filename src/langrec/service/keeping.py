@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from langrec.errors import LangrecError, SettingsError
-from langrec.service.event_rows import forget_events
-from langrec.service.schema import done_once, events, impressions, removed_events, users
-from langrec.service.store import Store, get_meta, set_meta
+from langrec.service.store.event_rows import forget_events
+from langrec.service.store.schema import done_once, events, impressions, removed_events, users
+from langrec.service.store.store import Store, get_meta, set_meta
 from langrec.settings import StoreSettings
 
 if TYPE_CHECKING:

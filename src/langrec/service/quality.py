@@ -19,9 +19,9 @@ from langrec.errors import LangrecError
 from langrec.feedback.drift import WEEK_MS
 from langrec.feedback.join import ACTIONS, SHOWN
 from langrec.feedback.report import DAY_MS, Observed, report
-from langrec.service import browse_rows
-from langrec.service.schema import events, impressions, items, leases, quality
-from langrec.service.store import Store, upsert
+from langrec.service.store import browse_rows
+from langrec.service.store.schema import events, impressions, items, leases, quality
+from langrec.service.store.store import Store, upsert
 from langrec.settings import FeedbackSettings
 
 if TYPE_CHECKING:

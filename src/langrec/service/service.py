@@ -18,18 +18,19 @@ from langrec.bounded import Bounded
 from langrec.budget import STAGES, Budget, Habits, within
 from langrec.encoders.remembered import Held
 from langrec.errors import LangrecError
-from langrec.service import event_rows, tracing
+from langrec.service.access.key_ring import KeyRing
 from langrec.service.batching import Batcher, Busy
-from langrec.service.growing import Growth
 from langrec.service.impressions import ImpressionLog, Shown
-from langrec.service.key_ring import KeyRing
-from langrec.service.once import RequestKey
+from langrec.service.monitoring import tracing
+from langrec.service.monitoring.stats import BUCKET_SECONDS, Stats
 from langrec.service.ready import ReadyLists
-from langrec.service.snapshot import Releases, Snapshot
-from langrec.service.stats import BUCKET_SECONDS, Stats
-from langrec.service.store import Store
-from langrec.service.warming import warm
-from langrec.service.writer import Writer
+from langrec.service.served.growing import Growth
+from langrec.service.served.snapshot import Releases, Snapshot
+from langrec.service.served.warming import warm
+from langrec.service.store import event_rows
+from langrec.service.store.once import RequestKey
+from langrec.service.store.store import Store
+from langrec.service.store.writer import Writer
 from langrec.settings import ServeSettings
 from langrec.types import Query, Recommendation
 

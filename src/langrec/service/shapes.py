@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from langrec.explain.additive import Reason
 from langrec.service.bodies import GorseItem, GorseItemPatch, show_time
-from langrec.service.event_rows import Event, StoredUser
-from langrec.service.item_rows import StoredItem
 from langrec.service.service import Answer
+from langrec.service.store.event_rows import Event, StoredUser
+from langrec.service.store.item_rows import StoredItem
 from langrec.types import Filters, Item, Recommendation, Trace
 
 if TYPE_CHECKING:

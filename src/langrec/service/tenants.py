@@ -26,16 +26,16 @@ from prometheus_client import generate_latest
 
 from langrec.errors import DataError, LangrecError, SettingsError
 from langrec.recipe import from_dict
-from langrec.service.auth import Caller
+from langrec.service.access.auth import Caller
+from langrec.service.access.key_ring import KeyRing
 from langrec.service.batching import Busy
 from langrec.service.doors import limits_of
-from langrec.service.gathered import gathered, shared_folder
 from langrec.service.keeping import Keeper
-from langrec.service.key_ring import KeyRing
-from langrec.service.labels import together
+from langrec.service.monitoring.gathered import gathered, shared_folder
+from langrec.service.monitoring.labels import together
+from langrec.service.monitoring.stats import Stats
 from langrec.service.service import Service
-from langrec.service.stats import Stats
-from langrec.service.store import Store
+from langrec.service.store.store import Store
 from langrec.settings import ServeSettings, StoreSettings
 
 _log = logging.getLogger("langrec.service")

@@ -19,7 +19,7 @@ from langrec.data.cache import cache_folder
 from langrec.protocols import Progress
 
 if TYPE_CHECKING:
-    from langrec.service.store import Store
+    from langrec.service.store.store import Store
 
 # A change of what is drawn or stored: worlds of another format are made anew.
 FORMAT = 2
@@ -74,7 +74,7 @@ def world(
         _make(folder, items, users, events, seed, told)
         done.write_text(json.dumps({"fill_s": round(time.perf_counter() - started, 1)}), "utf-8")
     else:
-        from langrec.service.migrating import migrate
+        from langrec.service.store.migrating import migrate
 
         migrate(f"sqlite:///{folder / 'store.db'}")
     fill_s = float(json.loads(done.read_text("utf-8"))["fill_s"])
@@ -83,8 +83,8 @@ def world(
 
 def _make(folder: Path, items: int, users: int, events: int, seed: int, told: Progress) -> None:
     from langrec.benching.release import write_large_release
-    from langrec.service.snapshot import Releases
-    from langrec.service.store import Store
+    from langrec.service.served.snapshot import Releases
+    from langrec.service.store.store import Store
 
     release = write_large_release(folder / "releases", items, users, events, seed, told=told)
     store = Store(f"sqlite:///{folder / 'store.db'}")
@@ -104,10 +104,10 @@ def _fill(store: Store, release: Path, told: Progress) -> None:
     import polars as pl
 
     from langrec.bundle import Bundle
-    from langrec.service.filling import fill_events
-    from langrec.service.importing import catalogue_items
-    from langrec.service.item_rows import StoredItem, put_items
-    from langrec.service.store import set_meta
+    from langrec.service.store.filling import fill_events
+    from langrec.service.store.importing import catalogue_items
+    from langrec.service.store.item_rows import StoredItem, put_items
+    from langrec.service.store.store import set_meta
 
     catalogue = Bundle.open(release).catalogue()
     for start in range(0, len(catalogue), _CHUNK):

@@ -1,0 +1,1 @@
+"""What a server says of itself: counts, times and traces, of all its workers together."""

@@ -1,0 +1,54 @@
+"""What every route uses: the service behind a request, a list's length within its limit, and quick JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sized
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from langrec.errors import DataError
+from langrec.service.access.auth import NotAllowed
+from langrec.service.service import Service
+
+
+class Answered(JSONResponse):
+    """JSON of plain values, which needs no model to be checked against."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
+            "utf-8", "replace"
+        )
+
+
+def service_of(request: Request) -> Service:
+    """The service that this request came to.
+
+    Raises:
+        NotAllowed: the caller has none, as nobody has on a server of tenants.
+    """
+    service: Service | None = request.state.service
+    if service is None:
+        raise NotAllowed("this server is for tenants: send the key of one in the header X-API-Key", field="X-API-Key")
+    return service
+
+
+def check_batch(service: Service, rows: Sized) -> None:
+    """Raises DataError where a body holds more rows than the settings allow."""
+    if len(rows) > service.settings.max_rows:
+        raise DataError(
+            f"{len(rows)} rows are over serve.max_rows = {service.settings.max_rows}; send them in parts", field="body"
+        )
+
+
+def check_count(service: Service, n: int, field: str) -> int:
+    """The number of wanted rows.
+
+    Raises:
+        DataError: it is over the limit of the settings.
+    """
+    if n > service.settings.max_k:
+        raise DataError(f"{field}: {n} is over serve.max_k = {service.settings.max_k}; ask in pages", field=field)
+    return n
