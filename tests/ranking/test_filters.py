@@ -76,7 +76,8 @@ def test_one_of_the_categories_is_enough():
 def test_old_items_and_items_without_a_time_fail_an_age():
     assert shown(Filters(max_age_days=10)) == ("abe", {"age": 2})
     assert shown(Filters(max_age_days=9.9)) == ("ae", {"age": 3})
-    assert shown(Filters(max_age_days=1000)) == ("abde", {"age": 1})
+    for ever in (1000, 1e308, float("inf")):
+        assert shown(Filters(max_age_days=ever)) == ("abde", {"age": 1})
 
 
 def test_a_rule_counts_what_earlier_rules_had_left():

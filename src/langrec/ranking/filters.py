@@ -14,6 +14,8 @@ from langrec.data.items import Items
 from langrec.errors import DataError
 from langrec.types import Condition, Filters, IntVector, Mask
 
+_EVER = 1 << 60  # milliseconds: an age that no item has, which 64 bits hold
+
 
 def allowed(
     items: Items | Among, hidden: Mask, filters: Filters, seen: IntVector, at: int
@@ -55,7 +57,7 @@ def _rules(items: Items | Among, filters: Filters, seen: IntVector, at: int) -> 
     rules.extend((f"where {condition.field}", holds(items, condition)) for condition in filters.where)
     if filters.max_age_days is not None:
         times = items.times()
-        rules.append(("age", (times >= 0) & (times >= at - int(filters.max_age_days * DAY_MS))))
+        rules.append(("age", (times >= 0) & (times >= at - int(min(filters.max_age_days * DAY_MS, _EVER)))))
     return rules
 
 
