@@ -66,6 +66,7 @@ def test_the_page_holds_nothing_that_the_policy_forbids():
         ("POST", {"Origin": "https://evil.example"}, 403),
         ("DELETE", {"Origin": "null"}, 403),
         ("POST", {"Origin": "http://localhost:1"}, 403),
+        ("POST", {"Origin": "http://["}, 403),
         ("GET", {"Sec-Fetch-Site": "cross-site"}, 403),
         ("GET", {"Sec-Fetch-Site": "same-site"}, 403),
         ("GET", {"Sec-Fetch-Site": "none"}, 200),

@@ -60,7 +60,7 @@ def foreign(scope: Scope, headers: Headers) -> tuple[str, str] | None:
     if not is_loopback(re.sub(r":\d+$", "", host)):
         return "without keys this server answers to localhost only; the Host header says else", "Host"
     origin = headers.get("origin")
-    if scope["method"] not in _SAFE and origin is not None and urlsplit(origin).netloc != host:
+    if scope["method"] not in _SAFE and origin is not None and _place_of(origin) != host:
         return "without keys this server takes changes from its own pages only; the Origin header says else", "Origin"
     asks_data = str(scope["path"]).startswith(("/api/", "/metrics", "/rerank"))
     if asks_data and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
@@ -69,3 +69,11 @@ def foreign(scope: Scope, headers: Headers) -> tuple[str, str] | None:
             "Sec-Fetch-Site",
         )
     return None
+
+
+def _place_of(origin: str) -> str:
+    """Host and port of an origin; empty where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
