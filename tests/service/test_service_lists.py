@@ -105,6 +105,18 @@ def test_search_filters_come_from_the_address_and_from_a_body(shared):
     assert by_address["understood"]["where"][0] == {"field": "price", "op": "le", "value": 7}
 
 
+def test_numbers_that_json_does_not_know_are_refused_and_are_words_in_an_address(shared):
+    for number in ("NaN", "Infinity", "1e999"):
+        where = f'{{"filters": {{"where": [{{"field": "price", "op": "le", "value": {number}}}]}}}}'
+        for path in ("/api/search", "/api/recommend"):
+            answer = shared.client.post(path, content=where, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 400 and "neither NaN nor infinite" in answer.json()["message"], number
+    for word in ("nan", "inf", "1e999"):
+        found = shared.get("/api/search", q="story", where=f"price:le:{word}")
+        assert found["total"] == (0 if word == "nan" else 48) and found["understood"]["where"][0]["value"] == word
+    assert shared.send("POST", "/api/recommend", {"k": 3, "filters": {"max_age_days": 1e308}})["items"]
+
+
 def test_contributions_of_an_explanation_sum_to_the_score_of_the_list(shared):
     top = shared.send("POST", "/api/recommend", {"user": "bread-u2", "k": 3})["items"]
     for place, one in enumerate(top):

@@ -269,7 +269,13 @@ class _Ours(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-Scalar = str | float | bool
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is neither NaN nor infinite")
+    return value
+
+
+Scalar = Annotated[str | float | bool, AfterValidator(_finite)]
 
 
 class ConditionBody(_Ours):
@@ -387,9 +393,10 @@ def _scalar(text: str) -> Scalar:
     if text in ("true", "false"):
         return text == "true"
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text  # "nan" may be a word of the catalogue
 
 
 def _takes(op: str) -> str:
