@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 AT = "2024-05-01T12:00:00Z"
 
 
@@ -84,6 +86,12 @@ def test_the_same_event_at_another_time_is_another_event(live):
     live.send("POST", "/api/feedback", [click("ann", "sea00"), click("ann", "sea00", Timestamp="2024-05-02T12:00:00Z")])
     rows = live.get("/api/user/ann/feedback/click")
     assert [row["Timestamp"] for row in rows] == ["2024-05-02T12:00:00Z", AT]
+
+
+@pytest.mark.parametrize("cursor", ["9" * 30, "²", "-1", "x", "1.5"])
+def test_a_page_of_events_refuses_a_cursor_that_no_page_gave(live, cursor):
+    answer = live.client.get("/api/feedback", params={"cursor": cursor})
+    assert answer.status_code == 400 and answer.json()["field"] == "cursor", answer.text
 
 
 def test_an_event_makes_the_user_and_the_item_it_names(live):

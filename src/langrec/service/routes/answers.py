@@ -43,6 +43,17 @@ def check_batch(service: Service, rows: Sized) -> None:
         )
 
 
+def place_of(cursor: str) -> int:
+    """The place in a log that the cursor of a page says; 0 where there is none.
+
+    Raises:
+        DataError: it is not one that a page gave.
+    """
+    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise DataError("cursor: is not one that this route gave; start again without it", field="cursor")
+    return int(cursor or 0)
+
+
 def check_count(service: Service, n: int, field: str) -> int:
     """The number of wanted rows.
 

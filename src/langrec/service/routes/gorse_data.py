@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from langrec.errors import DataError
 from langrec.service import shapes
 from langrec.service.bodies import (
     GorseFeedback,
@@ -26,7 +25,7 @@ from langrec.service.bodies import (
 )
 from langrec.service.guard import NotFound, needs
 from langrec.service.routes import replies, replies_privacy
-from langrec.service.routes.answers import Answered, check_batch, check_count, service_of
+from langrec.service.routes.answers import Answered, check_batch, check_count, place_of, service_of
 from langrec.service.routes.privacy import bring_into_step, outlook_of
 from langrec.service.service import Service
 from langrec.service.store import audit, event_rows, item_rows, receipts
@@ -384,11 +383,9 @@ async def _delete_feedback(request: Request, user: str, item: str, type: str | N
 def _feedback_page(request: Request, n: int, cursor: str, type: str | None) -> Answered:
     service = service_of(request)
     n = check_count(service, n, "n")
-    after = _cursor_id(request, cursor)
-    if after and not after.isdigit():
-        raise DataError("cursor: is not one that this server gave", field="cursor")
+    after = place_of(_cursor_id(request, cursor))
     with service.store.read() as connection:
-        found = event_rows.find_events(connection, type=type, after=int(after or 0), n=n)
+        found = event_rows.find_events(connection, type=type, after=after, n=n)
     last = str(found[-1].seq) if n and len(found) == n else ""
     return Answered({"Cursor": last, "Feedback": [shapes.gorse_event(event) for event in found]})
 

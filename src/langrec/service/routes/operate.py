@@ -17,7 +17,7 @@ from langrec.service import measure, quality, shapes
 from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
 from langrec.service.guard import NotFound, needs
 from langrec.service.routes import replies_operate
-from langrec.service.routes.answers import Answered, check_count, service_of
+from langrec.service.routes.answers import Answered, check_count, place_of, service_of
 from langrec.service.service import Service
 from langrec.service.store import audit, browse_rows
 from langrec.service.store.store import Store
@@ -205,10 +205,9 @@ async def roll_back(request: Request, body: RollbackBody) -> Answered:
 def audited(request: Request, n: Count = 50, cursor: AuditCursor = "") -> Answered:
     """Deletes, roll backs, changes of keys and imports. `langrec audit verify` checks the whole chain of hashes."""
     service = service_of(request)
-    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise DataError("cursor: is not one that this route gave; start again without it", field="cursor")
+    before = place_of(cursor) if cursor else None
     with service.store.read() as connection:
-        acts = audit.page(connection, check_count(service, n, "n"), int(cursor) if cursor else None)
+        acts = audit.page(connection, check_count(service, n, "n"), before)
     rows = [dataclasses.asdict(act) for act in acts]
     return Answered({"rows": rows, "cursor": str(acts[-1].seq) if acts and acts[-1].seq > 1 else ""})
 
