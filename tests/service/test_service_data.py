@@ -94,6 +94,15 @@ def test_a_page_of_events_refuses_a_cursor_that_no_page_gave(live, cursor):
     assert answer.status_code == 400 and answer.json()["field"] == "cursor", answer.text
 
 
+def test_values_that_would_add_up_beyond_all_bounds_are_refused(live):
+    events = f'[{{"FeedbackType": "click", "UserId": "ann", "ItemId": "sea00", "Value": {1e308}, "Timestamp": 1e9}}]'
+    for _ in range(2):
+        answer = live.client.post("/api/feedback", content=events, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400 and answer.json()["field"] == "0.Value", answer.text
+    live.send("POST", "/api/feedback", [click("ann", "sea00", Value=-1e30)])
+    assert live.get("/api/user/ann/export")["events"][0]["value"] == -1e30
+
+
 def test_an_event_makes_the_user_and_the_item_it_names(live):
     live.send("POST", "/api/feedback", [click("somebody", "something")])
     assert live.get("/api/user/somebody")["UserId"] == "somebody"

@@ -20,6 +20,7 @@ NO_TIME = "0001-01-01T00:00:00Z"
 _TIME_HELP = (
     "a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970, of the years 1 to 9999"
 )
+_LARGEST = 1e30
 _LONGEST = 100 * 366 * 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OLDEST, _NEWEST = -62_135_596_800_000, 253_402_300_799_999
@@ -62,6 +63,15 @@ def clean_json(value: Any, levels: int = 100) -> Any:
         return [clean_json(one, levels - 1) for one in value]
     if isinstance(value, dict):
         return {_clean_text(str(name)): clean_json(one, levels - 1) for name, one in value.items()}
+    return value
+
+
+def _bounded(value: float | None) -> float | None:
+    """The value of an event: none for NaN and infinity; others may be added up and are numbers of 32 bits too."""
+    if value is not None and not math.isfinite(value):
+        return None
+    if value is not None and abs(value) > _LARGEST:
+        raise ValueError(f"a value lies between -{_LARGEST:g} and {_LARGEST:g}")
     return value
 
 
@@ -244,7 +254,7 @@ class GorseFeedback(_Gorse):
     UserId: Id = Field(examples=["ann"])
     ItemId: Id = Field(examples=["m1"])
     Timestamp: Time = Field(default=-1, examples=["2024-05-01T12:00:00Z"])
-    Value: Annotated[float | None, AfterValidator(lambda value: clean_json(value))] = None
+    Value: Annotated[float | None, AfterValidator(lambda value: _bounded(value))] = None
     Comment: LooseText = ""
     EventId: Annotated[
         LooseText, Field(max_length=1024, description="an id of the client's own: sent again, the event counts once")
