@@ -36,10 +36,11 @@ import httpx
 import psutil
 
 import common
-from langrec.bundle import Bundle, releases
+from langrec.bundle import Bundle
 from langrec.client import Client, Retries
 from langrec.client.errors import ServerError
 from langrec.client.replies import Event
+from langrec.releases import releases
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 # Seconds within which a killed server should answer again, by the plan.

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from langrec import Recommender
-from langrec.bundle import CURRENT, Bundle, current, point_to, releases, rollback
+from langrec.bundle import Bundle
 from langrec.choosing import choose, fit
 from langrec.errors import BundleError
+from langrec.releases import CURRENT, current, point_to, releases, rollback
 from langrec.settings import ServeSettings
 from langrec.training import read_texts, train
 from langrec.types import Query

@@ -10,13 +10,14 @@ import pytest
 
 import worlds
 from langrec import Recommender, choosing, training
-from langrec.bundle import Bundle, releases
+from langrec.bundle import Bundle
 from langrec.choosing import choose, fit, ndcg_at_10
 from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
 from langrec.data.splits import Split, split_events
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation.protocol import next_item
+from langrec.releases import releases
 from langrec.settings import EncoderSettings, IdTowerSettings, SplitSettings, TextTowerSettings
 from langrec.training import evaluate_models, read_texts, train
 from langrec.types import Query

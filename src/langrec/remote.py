@@ -155,7 +155,8 @@ def push_release(folder: Path, url: str, stamp: str | None = None, *, progress: 
     Returns:
         The release's stamp.
     """
-    from langrec.bundle import CURRENT, Bundle
+    from langrec.bundle import Bundle
+    from langrec.releases import CURRENT
 
     release = Bundle.open(folder if stamp is None else folder / stamp)
     place = f"{url.rstrip('/')}/{release.stamp}"
@@ -177,7 +178,8 @@ def pull_release(url: str, folder: Path, stamp: str | None = None, *, progress: 
     Raises:
         BundleError: what came is not as it was written; nothing changed here.
     """
-    from langrec.bundle import CURRENT, Bundle, point_to
+    from langrec.bundle import Bundle
+    from langrec.releases import CURRENT, point_to
 
     wanted = (stamp or read_text(f"{url.rstrip('/')}/{CURRENT}")).strip()
     if not wanted or wanted != Path(wanted).name or wanted.startswith("."):

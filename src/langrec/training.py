@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from langrec.adapting import check, reader
-from langrec.bundle import versions, write_release
+from langrec.bundle import write_release
 from langrec.choosing import Chosen, Reading, choose, enters_mix, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
@@ -29,6 +29,7 @@ from langrec.evaluation.beside import Bound, Control
 from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
+from langrec.manifest import versions
 from langrec.protocols import Progress
 from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.fusion import Fusion, WithFallback

@@ -332,7 +332,7 @@ def test_our_own_failure_is_status_1_and_says_how_to_see_more(langrec_, monkeypa
     def broken(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("langrec.bundle.releases", broken)
+    monkeypatch.setattr("langrec.releases.releases", broken)
     code, _, error = langrec_("bundle", "list", "here")
     assert code == 1
     assert "RuntimeError: a bug" in error and "LANGREC_DEBUG=1" in error
@@ -342,7 +342,7 @@ def test_ctrl_c_ends_with_its_usual_status(langrec_, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("langrec.bundle.releases", stopped)
+    monkeypatch.setattr("langrec.releases.releases", stopped)
     assert langrec_("bundle", "list", "here")[0] == 130
 
 

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 import small_release
-from langrec.bundle import Bundle, current, promote, prune, releases, rollback
+from langrec.bundle import Bundle
 from langrec.cli.bundle import app
 from langrec.data.events import DAY_MS
 from langrec.errors import BundleError
+from langrec.releases import current, promote, prune, releases, rollback
 from langrec.retraining import guard
 from langrec.retraining.from_store import read, take
 from langrec.retraining.lease import Held, lease

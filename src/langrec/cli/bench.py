@@ -114,7 +114,7 @@ def _vectors(sources: list[Path], settings: Settings, told: Bar) -> tuple[FloatM
     for source in sources:
         file = source
         if source.is_dir() and not (source / "vectors.npy").exists():
-            from langrec.bundle import current
+            from langrec.releases import current
 
             kept = "retrieval/vectors/vectors.npy"
             release = source if (source / kept).exists() else current(source)

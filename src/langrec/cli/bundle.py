@@ -21,7 +21,7 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
 
     Example: `langrec bundle list releases`
     """
-    from langrec.bundle import releases as find_releases
+    from langrec.releases import releases as find_releases
 
     found = find_releases(releases)
     if as_json:
@@ -92,7 +92,7 @@ def rollback(
 
     Example: `langrec bundle rollback releases --to 20240501T120000-03d072d1 --store sqlite:///shop.db`
     """
-    from langrec.bundle import rollback as go_back
+    from langrec.releases import rollback as go_back
 
     stamp = go_back(releases, to)
     if store is not None:

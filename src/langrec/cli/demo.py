@@ -32,10 +32,11 @@ def demo(
     """
     from rich.console import Console
 
-    from langrec.bundle import Bundle, releases
+    from langrec.bundle import Bundle
     from langrec.data.fetch import fetch
     from langrec.data.load import load_dataset
     from langrec.recipe import to_dict
+    from langrec.releases import releases
     from langrec.training import train
 
     console = Console(stderr=True)

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from langrec.bundle import Bundle, keep_back, promote, prune
+from langrec.bundle import Bundle
 from langrec.data.dataset import Dataset
 from langrec.data.splits import Split
 from langrec.errors import DataError
 from langrec.protocols import Progress
+from langrec.releases import keep_back, promote, prune
 from langrec.retraining.from_store import Taken, read, take
 from langrec.retraining.guard import IN_USE, Serving, Verdict, fresh_split, judge, judge_by_record, last_event
 from langrec.retraining.lease import SECONDS, lease

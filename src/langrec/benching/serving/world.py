@@ -63,7 +63,7 @@ def world(
     Args:
         told: is told what is being made, how much is done, and of how much.
     """
-    from langrec.bundle import FORMAT as RELEASES
+    from langrec.manifest import FORMAT as RELEASES
 
     folder = cache_folder() / "bench-serve" / f"{items}-{users}-{events}-{seed}-f{FORMAT}.{RELEASES}"
     done = folder / "done.json"

@@ -162,7 +162,7 @@ def release(request: Request) -> Answered:
 @reading.get("/api/releases", summary="All releases, newest first", response_model=list[replies_operate.ReleaseRow])
 def releases(request: Request) -> Answered:
     """With their metrics, and with the problem of those that cannot be served."""
-    from langrec.bundle import releases as find
+    from langrec.releases import releases as find
 
     service = service_of(request)
     rows = []
@@ -270,7 +270,8 @@ def _store_error(store: Store) -> str | None:
 
 def _roll_back(service: Service, stamp: str | None) -> str:
     """Moves CURRENT to a sound release and loads it."""
-    from langrec.bundle import Bundle, rollback
+    from langrec.bundle import Bundle
+    from langrec.releases import rollback
 
     if stamp is not None:
         Bundle.open(_folder(service, stamp), verify=True)

@@ -217,7 +217,7 @@ class Releases:
 
     def _load_first(self) -> Snapshot:
         """The release that CURRENT names; where it is damaged, the newest sound one before it."""
-        from langrec.bundle import releases
+        from langrec.releases import releases
 
         stamp = self._seen[0]
         first: BundleError | None = None
