@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,47 @@ def test_workers_train_the_tower_that_one_process_trains(ray_cluster, tmp_path):
     # The words hold numbers that may differ in their last digit.
     assert [line[1:] for line in told] == [line[1:] for line in lines] and told[0][0].startswith("train id_tower")
     assert shared.epochs == alone.epochs
+    for name, value in alone.arrays.items():
+        np.testing.assert_allclose(shared.arrays[name], value, atol=2e-4, err_msg=name)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_training_goes_on_after_its_last_epoch(ray_cluster, tmp_path):
+    pytest.importorskip("torch")
+    from test_ring import SMALL
+
+    from langrec.data.fitting import FitData
+    from langrec.scale.together import together
+    from langrec.scale.train import fit_share
+    from langrec.settings import IdTowerSettings
+    from langrec.towers.tower import IdTower
+
+    world, kept, told = worlds.planted_topics(users=40, items=30, noise=0.2), tmp_path / "kept", []
+    data, settings = FitData(world.dataset.events, 40, 30), IdTowerSettings(**SMALL)
+
+    def share(rank, say, *args):
+        from langrec.lm.ring import Ring
+
+        once, summed, plain = tmp_path / "killed", [], Ring.sum
+
+        def dying(ring, *numbers):
+            """Called once an epoch by each: the second worker dies at the end of its second, once."""
+            summed.append(numbers)
+            if rank == 1 and len(summed) == 2 and not once.exists():
+                once.write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGKILL)
+            return plain(ring, *numbers)
+
+        Ring.sum = dying
+        try:
+            return fit_share(rank, say, *args)
+        finally:
+            Ring.sum = plain
+
+    alone = IdTower.fit(data, settings)
+    given = (IdTower, data, settings, kept, {"epochs": SMALL["epochs"]})
+    shared = together(ray_cluster, share, *given, name="lost", storage=tmp_path, heard=lambda *said: told.append(said))
+    assert int((tmp_path / "killed").read_text()) != os.getpid()
+    assert [values[1] for name, values in told if name == "told"] == [1, 2, 3]
     for name, value in alone.arrays.items():
         np.testing.assert_allclose(shared.arrays[name], value, atol=2e-4, err_msg=name)
 

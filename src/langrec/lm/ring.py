@@ -26,6 +26,10 @@ BUCKET = 8_000_000
 APART = 1_000_000_007
 
 
+class PeerError(Exception):
+    """Another process of the training no longer answers; the fault is not in what this one was doing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ring:
     """This process among those that train together; alone, everything here is nothing to do.
@@ -93,7 +97,7 @@ class Ring:
             for module in modules:
                 for value in (*module.parameters(), *module.buffers()):
                     there = value.detach().to(self._device).contiguous()
-                    distributed.broadcast(there, 0)
+                    _sent(distributed.broadcast, there, 0)
                     value.detach().copy_(there)
 
     def sum(self, *numbers: float) -> tuple[float, ...]:
@@ -101,7 +105,7 @@ class Ring:
         if self.world == 1:
             return numbers
         found = torch.tensor(numbers, dtype=torch.float64, device=self._device)
-        distributed.all_reduce(found)
+        _sent(distributed.all_reduce, found)
         return tuple(found.tolist())
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter], weight: float = 1.0) -> bool:
@@ -118,7 +122,7 @@ class Ring:
         values = list(parameters)
         has = [float(weight > 0 and value.grad is not None) for value in values]
         told = torch.tensor([float(weight), *has], dtype=torch.float64, device=self._device)
-        distributed.all_reduce(told)
+        _sent(distributed.all_reduce, told)
         whole, *anywhere = told.tolist()
         bucket: list[nn.Parameter] = []
         for value, somewhere in zip(values, anywhere, strict=True):
@@ -179,22 +183,30 @@ class Ring:
 
     def _bytes(self, data: bytes) -> bytes:
         size = torch.tensor([len(data)], dtype=torch.int64, device=self._device)
-        distributed.broadcast(size, 0)
+        _sent(distributed.broadcast, size, 0)
         sent = torch.empty(int(size), dtype=torch.uint8)
         if self.leads and data:
             sent = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         sent = sent.to(self._device)
-        distributed.broadcast(sent, 0)
+        _sent(distributed.broadcast, sent, 0)
         return bytes(sent.cpu().numpy().tobytes())
 
     def _mean(self, values: list[nn.Parameter], share: float) -> None:
         flat = torch.cat([value.grad.detach().float().flatten() for value in values]).to(self._device)
         flat *= share
-        distributed.all_reduce(flat)
+        _sent(distributed.all_reduce, flat)
         start = 0
         for value in values:
             value.grad.copy_(flat[start : start + value.numel()].view_as(value))
             start += value.numel()
+
+
+def _sent(send: Callable[..., object], *args: object) -> None:
+    """Sends, and tells a process that is gone from a fault of this one: torch gives both as RuntimeError."""
+    try:
+        send(*args)
+    except RuntimeError as error:
+        raise PeerError(f"another worker no longer answers ({str(error).strip().partition(chr(10))[0]})") from error
 
 
 class _Gather(torch.autograd.Function):  # type: ignore[misc]
@@ -209,7 +221,7 @@ class _Gather(torch.autograd.Function):  # type: ignore[misc]
         sent = torch.zeros((longest, *own.shape[1:]), dtype=torch.float32, device=ring._device)
         sent[: part.stop - part.start] = own[: part.stop - part.start].float()
         found = [torch.empty_like(sent) for _ in parts]
-        distributed.all_gather(found, sent)
+        _sent(distributed.all_gather, found, sent)
         rows = [one[: part.stop - part.start] for one, part in zip(found, parts, strict=True)]
         return torch.cat(rows).to(own.device, own.dtype)
 

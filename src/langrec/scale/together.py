@@ -123,6 +123,8 @@ def _each(config: dict[str, Any]) -> None:
     import ray
     from ray.train import get_context
 
+    from langrec.lm.ring import PeerError
+
     desk, rank = config["desk"], get_context().get_world_rank()
 
     def say(name: str, values: tuple[Any, ...]) -> None:
@@ -136,6 +138,8 @@ def _each(config: dict[str, Any]) -> None:
     except LangrecError as error:
         ray.get(desk.refuse.remote(type(error).__name__, error.message, error.field))
         raise  # the others wait for this one: Ray ends them
+    except PeerError:
+        raise  # nothing to refuse: Ray starts all of them anew, and the training goes on after its last epoch
     except Exception as error:
         ray.get(desk.refuse.remote("SettingsError", f"--workers: a worker failed ({_line(error)})", "workers"))
         raise
