@@ -43,7 +43,13 @@ def scraped(tmp_path_factory):
     """Names and labels of a server's metrics after some requests."""
     folder = tmp_path_factory.mktemp("scraped")
     write_planted(folder / "releases", planted()[1])
-    server = Process(folder / "releases", f"sqlite:///{folder / 'store.db'}", "--workers", "2")
+    with pytest.MonkeyPatch.context() as environment:
+        # Quality is worked out at once, and the release is older than it may be: so a warning is there too.
+        environment.setenv("LANGREC_FEEDBACK_SECONDS", "1")
+        environment.setenv("LANGREC_FEEDBACK_MOST_RELEASE_DAYS", "0.000001")
+        # No second list of one worker has the time for diversity.
+        environment.setenv("LANGREC_SERVE_BUDGET_DIVERSITY_MS", "0.000001")
+        server = Process(folder / "releases", f"sqlite:///{folder / 'store.db'}", "--workers", "2")
     try:
         server.wait()
         for _ in range(4):
@@ -51,8 +57,11 @@ def scraped(tmp_path_factory):
         server.client.get("/api/search", params={"q": "whale"})
 
         def complete():
+            server.client.post("/api/recommend", json={"user": "sea-u0", "diversity": 0.5})
             text = server.client.get("/metrics").text
-            return text if "langrec_impressions_total" in text and 'cache="lists"' in text else None
+            lately = ("impressions_total", "warning{", "click_through_by_place{", "stage_skipped_total{")
+            there = ('cache="lists"', *(f"langrec_{name}" for name in lately))
+            return text if all(one in text for one in there) else None
 
         text = wait_until(complete)
     finally:
@@ -81,6 +90,16 @@ def test_every_metric_that_is_asked_for_exists_with_its_labels(scraped):
         assert labels <= known, f"{where}: there are no labels {labels - known}"
         legend = set(re.findall(r"\{\{(\w+)\}\}", expression))
         assert legend <= known
+
+
+@pytest.mark.slow
+def test_every_metric_that_a_server_has_is_shown_or_warned_of(scraped):
+    asked = set().union(*(metrics_of(expression) for _, expression in expressions()))
+    # A histogram is shown when any of its series is; `_created` is the client library's own.
+    series = re.compile(r"_(bucket|sum|count|created)$")
+    had = {series.sub("", name) for name in scraped if name.startswith("langrec_") and not name.endswith("_created")}
+    assert len(had) >= 20
+    assert had <= {series.sub("", name) for name in asked}
 
 
 def test_the_check_of_names_would_find_a_slip():
