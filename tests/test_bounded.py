@@ -22,6 +22,16 @@ def test_what_was_used_longest_ago_makes_room():
     assert (counts.hits, counts.misses) == (4, 1)
 
 
+def test_a_look_in_passing_counts_nothing_and_saves_nobody():
+    cache: Bounded[str, int] = Bounded(2 * (ENTRY_BYTES + 100))
+    cache.put("a", 0, 100)
+    cache.put("b", 1, 100)
+    assert (cache.peek("a"), cache.peek("c")) == (0, None)
+    cache.put("c", 2, 100)
+    assert [cache.peek(name) for name in "abc"] == [None, 1, 2]
+    assert (cache.counts().hits, cache.counts().misses) == (0, 0)
+
+
 def test_the_sum_never_passes_the_bound_whatever_is_put():
     rng = np.random.default_rng(0)
     cache: Bounded[int, bytes] = Bounded(50_000)

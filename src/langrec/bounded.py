@@ -70,6 +70,12 @@ class Bounded(Generic[K, V]):
             self._held.move_to_end(key)
             return found[0]
 
+    def peek(self, key: K) -> V | None:
+        """What is held under a key, without counting the look or making the entry one used lately."""
+        with self._lock:
+            found = self._held.get(key)
+            return None if found is None else found[0]
+
     def put(self, key: K, value: V, size: int) -> None:
         """Holds a value; what was used longest ago makes room. A value over the whole bound is not held.
 

@@ -488,6 +488,7 @@ class ServeSettings:
         max_age: seconds that a user's list may be old where the request does not say (`max-age`); 0 = of now.
         ready_mb: memory of lists as ready bytes, for pages that may be seconds old.
         texts_mb: memory of the vectors of texts that were asked.
+        filters_mb: memory of what filters keep of a large catalogue, a byte an item and filter.
         budget: a section of its own.
     """
 
@@ -524,6 +525,7 @@ class ServeSettings:
     max_age: float = 0.0
     ready_mb: float = 32.0
     texts_mb: float = 16.0
+    filters_mb: float = 32.0
     budget: BudgetSettings = field(default_factory=BudgetSettings)
 
 

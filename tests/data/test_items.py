@@ -123,6 +123,21 @@ def test_a_catalogue_without_categories_has_none():
     assert items.hidden().tolist() == [False]
 
 
+def test_names_that_only_newer_items_have_take_no_memory():
+    items, _ = base().with_items([Item(f"n{i}", fields={f"field {i}": i}) for i in range(50)])
+    for i in range(50):
+        assert items.field(f"field {i}")[3 + i] == i and np.isnan(items.field(f"field {i}")[:3]).all()
+        assert items.base_field(f"field {i}").strides == (0,)
+
+
+def test_a_field_may_have_any_name():
+    frame = pl.DataFrame({"item_id": ["a", "b"], "title": ["x", "y"], "hidden": [True, False], "mask": ["p", "q"]})
+    items = Items(Catalogue(frame.with_columns(pl.Series("kinds", ["r", "s"]))))
+    assert items.base_hidden.tolist() == [True, False] and items.in_categories(["r"]).tolist() == [False, False]
+    assert items.field("hidden").tolist() == [1, 0]
+    assert [items.field(name).tolist() for name in ("mask", "kinds")] == [["p", "q"], ["r", "s"]]
+
+
 def test_numbers_are_floats_with_nan_for_missing():
     np.testing.assert_array_equal(base().field("price"), [5, np.nan, 7.5])
     np.testing.assert_array_equal(base().field("sold"), [1, 0, np.nan])

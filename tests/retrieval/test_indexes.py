@@ -162,3 +162,18 @@ def nearest(rows):
     scores = rows[:500] @ rows.T
     scores[np.arange(500), np.arange(500)] = -1
     return float(scores.max(axis=1).mean())
+
+
+@needs("faiss", "index")
+def test_the_rows_of_remembered_filters_keep_to_their_bytes(rows, monkeypatch):
+    monkeypatch.setattr("langrec.retrieval.indexes.kept.MOST_BYTES", 10_000)
+    index, masks = build_index(rows, SMALL), []
+    for i in range(30):
+        mask = np.zeros(N, np.bool_)
+        mask[i : i + 40] = True
+        mask.flags.writeable = False
+        masks.append(mask)
+        assert index.search(rows[:1], 40, mask)[0].min() == i
+    held = index.kept.counts()
+    assert 0 < held.entries < 20 and held.bytes <= 10_000
+    assert index.search(rows[:1], 40, masks[-1])[0].min() == 29 and index.kept.counts().hits == 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from live_server import Live, wait_until
 
+from langrec import finding
 from langrec.errors import StoreError
+from langrec.settings import Settings
 
 
 @pytest.fixture
@@ -103,6 +106,21 @@ def test_caches_stay_within_their_megabytes_and_say_so(serve):
     for name in ("hits_total", "misses_total", "evictions_total", "bytes", "entries", "bound_bytes"):
         assert f'langrec_cache_{name}{{cache="lists"}}' in metrics
         assert f'langrec_cache_{name}{{cache="texts"}}' in metrics
+
+
+def test_masks_of_filters_over_a_large_catalogue_are_bounded_and_counted(serve):
+    live = serve(filters_mb=0.005, lists_mb=0)
+    before = live.service.releases.snapshot
+    fusion = before.recommender.fusion
+    found = finding.near(fusion, finding.build(fusion, Settings())[0])  # as above ranking.dense_below items
+    live.service.releases.snapshot = replace(before, recommender=replace(before.recommender, fusion=found))
+    for names in [["sea"]] * 3 + [[f"kind {i}"] for i in range(40)]:
+        asked = live.client.post("/api/recommend", json={"user": "sea-u0", "filters": {"categories": names}})
+        assert asked.status_code == 200, asked.text
+    masks = live.get("/api/health/stats")["caches"]["filters"]
+    assert masks["hits"] >= 2 and masks["evictions"] > 5
+    assert 0 < masks["bytes"] <= masks["bound_bytes"] == 5_000
+    assert 'langrec_cache_evictions_total{cache="filters"}' in live.client.get("/metrics").text
 
 
 def test_shown_lists_that_cannot_be_written_are_bounded_and_counted(serve, monkeypatch):

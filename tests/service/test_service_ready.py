@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -17,13 +18,11 @@ from langrec.service.store import schema
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that have passed for the ready lists alone."""
-    import time
-
-    passed = [0.0]
+    """Seconds that have passed for the ready lists alone: a busy machine makes none of them old."""
+    began, passed = time.monotonic(), [0.0]
 
     class Clock:
-        monotonic = staticmethod(lambda: time.monotonic() + passed[0])
+        monotonic = staticmethod(lambda: began + passed[0])
 
     monkeypatch.setattr("langrec.service.ready.time", Clock)
     monkeypatch.setattr("langrec.service.routes.gorse_lists.time", Clock)
@@ -159,6 +158,16 @@ def test_ready_lists_keep_to_their_bytes_and_to_the_newest_questions():
         lists.put("one", b"&n=%d" % i, Ready(b"x", 0.0, shown))
     found = [i for i in range(20) if lists.find("one", b"&n=%d" % i, 1e12)]
     assert found == list(range(12, 20))
+
+
+def test_only_a_list_that_was_given_counts_as_found():
+    lists, shown = ReadyLists(40_000, 0), Shown("recommend", "u", "r", 0, "[]", "[]", "[]")
+    lists.put("u", b"&n=1", Ready(b"x", time.monotonic() - 60, shown))
+    lists.put("u", b"&n=2", Ready(b"x", time.monotonic(), shown))
+    assert lists.find("u", b"&n=2", 30) and not lists.find("u", b"&n=1", 30)  # the second is too old
+    assert not lists.find("u", b"&n=3", 30) and not lists.find("other", b"&n=2", 30)
+    counts = lists.counts()
+    assert (counts.hits, counts.misses, counts.entries) == (1, 3, 1)
 
 
 def test_many_visitors_at_once_get_the_same_bytes(live):

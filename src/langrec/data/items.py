@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from langrec.bounded import Bounded
 from langrec.data.catalogue import STANDARD_FIELDS, Catalogue
 from langrec.data.ids import Ids
 from langrec.data.kinds import Kinds
@@ -17,6 +18,30 @@ from langrec.types import IntVector, Item, Mask, TimeVector
 
 if TYPE_CHECKING:
     from langrec.data.among import Among
+
+Masks = Bounded[tuple[Any, ...], Mask]
+# Of the masks of filters, where nobody says otherwise.
+MASK_BYTES = 32_000_000
+
+
+class Shared:
+    """What all views of one catalogue share: its columns as arrays, made once, and what filters keep of it.
+
+    Args:
+        masks: holds the masks of filters that are asked for again; those of several catalogues may lie in one.
+    """
+
+    def __init__(self, masks: Masks | None = None) -> None:
+        self.masks: Masks = Bounded(MASK_BYTES) if masks is None else masks
+        # Names this catalogue's masks among those of others, without keeping its columns in memory.
+        self.name = object()
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def once(self, kind: str, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made at the first call of a kind and name."""
+        if (kind, name) not in self._made:
+            self._made[kind, name] = make()
+        return self._made[kind, name]
 
 
 class Items:
@@ -27,6 +52,7 @@ class Items:
         changed: newer states by number; numbers past the catalogue are new items.
         deleted: numbers that are never shown and have no view.
         ids: ids of all numbers.
+        shared: what other views of the catalogue have made already.
     """
 
     def __init__(
@@ -35,14 +61,13 @@ class Items:
         changed: Mapping[int, Item] | None = None,
         deleted: frozenset[int] = frozenset(),
         ids: Ids | None = None,
-        columns: dict[str, Any] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.changed = dict(changed or {})
         self.deleted = deleted
         self.ids = ids or catalogue.ids
-        # Base columns as arrays, shared by all views of one catalogue.
-        self.columns = {} if columns is None else columns
+        self.shared = Shared() if shared is None else shared
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,19 +97,19 @@ class Items:
     @property
     def base_hidden(self) -> Mask:
         """True for items that the catalogue hides."""
-        mask: Mask = self._shared("hidden!", self._hidden_at_first)
+        mask: Mask = self.shared.once("mask", "hidden", self._hidden_at_first)
         return mask
 
     @property
     def kinds(self) -> Kinds:
         """Categories of the catalogue."""
-        kinds: Kinds = self._shared("categories!", lambda: Kinds.of(self.catalogue.frame["categories"]))
+        kinds: Kinds = self.shared.once("kinds", "", lambda: Kinds.of(self.catalogue.frame["categories"]))
         return kinds
 
     @property
     def by_time(self) -> IntVector:
         """Numbers of the catalogue's items, the newest first; then those without a time, the last first."""
-        nums: IntVector = self._shared("by time!", self._newest_first)
+        nums: IntVector = self.shared.once("order", "time", self._newest_first)
         return nums
 
     def _newest_first(self) -> IntVector:
@@ -93,7 +118,10 @@ class Items:
 
     def base_field(self, name: str) -> npt.NDArray[Any]:
         """A field of the catalogue's items, as `field` gives it."""
-        values: npt.NDArray[Any] = self._shared(name, lambda: self._base_column(name))
+        if name not in self.catalogue.frame.columns:
+            # Of these there may be as many as there are names in newer items: one number stands for all rows.
+            return np.broadcast_to(np.float64(np.nan), len(self.catalogue))
+        values: npt.NDArray[Any] = self.shared.once("field", name, lambda: self._base_column(name))
         return values
 
     def _hidden_at_first(self) -> Mask:
@@ -101,11 +129,9 @@ class Items:
             return np.zeros(len(self.catalogue), dtype=np.bool_)
         return self.catalogue.frame["hidden"].fill_null(False).to_numpy()
 
-    def _shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """What all views of one catalogue share; made once."""
-        if name not in self.columns:
-            self.columns[name] = make()
-        return self.columns[name]
+    def holding(self, masks: Masks) -> Items:
+        """The view that keeps the masks of filters in these bytes."""
+        return Items(self.catalogue, self.changed, self.deleted, self.ids, Shared(masks))
 
     def with_items(self, items: Sequence[Item]) -> tuple[Items, npt.NDArray[np.int32]]:
         """The view with these items added or replaced, and their numbers; an id that was deleted comes back."""
@@ -113,12 +139,12 @@ class Items:
         ids = self.ids.extended(fresh) if fresh else self.ids
         nums = ids.numbers(item.id for item in items)
         changed = {**self.changed, **dict(zip(nums.tolist(), items, strict=True))}
-        return Items(self.catalogue, changed, self.deleted - set(nums.tolist()), ids, self.columns), nums
+        return Items(self.catalogue, changed, self.deleted - set(nums.tolist()), ids, self.shared), nums
 
     def without(self, names: Sequence[str]) -> Items:
         """The view without these items; unknown ids are passed over."""
         gone = {num for num in self.ids.numbers(names).tolist() if num >= 0}
-        return Items(self.catalogue, self.changed, self.deleted | gone, self.ids, self.columns)
+        return Items(self.catalogue, self.changed, self.deleted | gone, self.ids, self.shared)
 
     def view(self, name: str) -> Item | None:
         """The item's newest state; None where it is unknown or deleted."""
@@ -208,10 +234,7 @@ class Items:
         return values
 
     def _base_column(self, name: str) -> npt.NDArray[Any]:
-        frame = self.catalogue.frame
-        if name not in frame.columns:
-            return np.full(len(self.catalogue), np.nan)
-        column = frame[name]
+        column = self.catalogue.frame[name]
         if column.dtype.is_numeric() or column.dtype == pl.Boolean:
             return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
         if column.dtype.is_temporal():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +12,6 @@ from langrec.errors import DataError
 from langrec.ranking.filters import allowed, holds
 from langrec.types import Condition, Filters, Mask
 
-# Masks of the catalogue that are kept, the last asked for; each takes a byte an item.
-KEPT = 64
 # Where a filter keeps a smaller share of the items, what finds candidates is told of it; else they are filtered after.
 TOLD_BELOW = 0.5
 
@@ -37,7 +33,7 @@ def narrowed(items: Items, filters: Filters, at: int) -> Mask | None:
     if filters.categories or filters.where:
         mask[:base] &= _kept(items, filters)
     if filters.max_age_days is not None:
-        aged = Items(items.catalogue, columns=items.columns)
+        aged = Items(items.catalogue, shared=items.shared)
         mask[:base] &= allowed(aged, np.zeros(base, dtype=np.bool_), replace(own, categories=(), where=()), _NONE, at)[
             0
         ]
@@ -53,20 +49,28 @@ _NONE = np.zeros(0, dtype=np.int32)
 
 def _kept(items: Items, filters: Filters) -> Mask:
     """(base,) what categories and conditions say of the catalogue's items; kept for the next who asks alike."""
-    masks: OrderedDict[Any, Mask] = items.columns.setdefault("masks!", OrderedDict())
-    key = (tuple(sorted(filters.categories)), filters.where)
-    if key not in masks:
-        catalogue = Items(items.catalogue, columns=items.columns)
+    shared = items.shared
+    key = (shared.name, tuple(sorted(filters.categories)), filters.where)
+    mask = shared.masks.get(key)
+    if mask is None:
+        catalogue = Items(items.catalogue, shared=shared)
         mask = np.ones(len(catalogue), dtype=np.bool_)
         if filters.categories:
             mask &= catalogue.in_categories(filters.categories)
         for condition in filters.where:
             mask &= _holding(items, catalogue, condition)
-        masks[key] = mask
-        while len(masks) > KEPT:
-            masks.popitem(last=False)
-    masks.move_to_end(key)
-    return masks[key]
+        mask.flags.writeable = False  # others read it at the same time
+        shared.masks.put(key, mask, mask.nbytes + _size(filters))
+    return mask
+
+
+def _size(filters: Filters) -> int:
+    """About how many bytes the name of a kept mask takes; a string of Python has some 50 beside its letters."""
+    words = [*filters.categories]
+    for condition in filters.where:
+        wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+        words += [condition.field, condition.op, *map(str, wanted)]
+    return sum(50 + 4 * len(word) for word in words) + 200
 
 
 def _holding(items: Items, catalogue: Items, condition: Condition) -> Mask:

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -58,6 +58,7 @@ class ReadyLists:
     def __init__(self, most_bytes: int, max_age: float) -> None:
         self._max_age = max_age
         self._held: Bounded[str, dict[bytes, Ready]] = Bounded(most_bytes)
+        self._hits = self._misses = 0
 
     @property
     def most_bytes(self) -> int:
@@ -69,7 +70,8 @@ class ReadyLists:
 
     def counts(self) -> Counts:
         """What the cache has done and holds; an entry is a user."""
-        return self._held.counts()
+        # A user may be held and the question not, or too old a list of it: only what was given counts as found.
+        return replace(self._held.counts(), hits=self._hits, misses=self._misses)
 
     def age_of(self, question: bytes) -> float:
         """Seconds that the list of a request may be old; 0 = it is to be of now.
@@ -84,11 +86,15 @@ class ReadyLists:
     def find(self, user: str, question: bytes, age: float) -> Ready | None:
         """The answer to the question that is at most `age` seconds old."""
         found = (self._held.get(user) or {}).get(question)
-        return found if found is not None and time.monotonic() - found.at <= age else None
+        if found is None or time.monotonic() - found.at > age:
+            self._misses += 1
+            return None
+        self._hits += 1
+        return found
 
     def put(self, user: str, question: bytes, ready: Ready) -> None:
         """Holds an answer; of many questions about a user the newest are held."""
-        others = [pair for pair in (self._held.get(user) or {}).items() if pair[0] != question]
+        others = [pair for pair in (self._held.peek(user) or {}).items() if pair[0] != question]
         variants = dict([*others[1 - _VARIANTS :], (question, ready)])
         size = sum(len(key) + len(one.body) + one.shown.size + 500 for key, one in variants.items())
         self._held.put(user, variants, size + 2 * len(user))

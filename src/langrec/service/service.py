@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from langrec.bounded import Bounded
 from langrec.budget import STAGES, Budget, Habits, within
+from langrec.data.items import Masks
 from langrec.encoders.remembered import Held
 from langrec.errors import LangrecError
 from langrec.service.access.key_ring import KeyRing
@@ -99,10 +100,11 @@ class Service:
         self.lists: Bounded[tuple[Any, ...], Recommendation] = Bounded(int(settings.lists_mb * _MB), _CACHE_SECONDS)
         texts: Held = Bounded(int(settings.texts_mb * _MB))
         self.ready = ReadyLists(int(settings.ready_mb * _MB), settings.max_age)
-        for name, cache in (("lists", self.lists), ("ready", self.ready), ("texts", texts)):
+        masks: Masks = Bounded(int(settings.filters_mb * _MB))
+        for name, cache in (("lists", self.lists), ("ready", self.ready), ("texts", texts), ("filters", masks)):
             self.stats.watch(name, cache)
         self.releases = Releases(
-            releases, self.store, popular_pause=settings.popular_seconds, texts=texts, progress=progress
+            releases, self.store, popular_pause=settings.popular_seconds, texts=texts, masks=masks, progress=progress
         )
         self.stats.serving(self.snapshot.stamp, len(self.snapshot.overlay))
         self.growth = Growth(self.releases, self.store, settings, self.stats)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
+from langrec.data.items import Masks
 from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
 from langrec.service.served.counting import Weights, count_all, count_new, without_forgotten
@@ -90,6 +91,7 @@ class Releases:
         pause: seconds between looks at CURRENT.
         popular_pause: seconds between looks for new events, which popularity counts.
         texts: holds the vectors of texts that were asked; None = every text is read again.
+        masks: holds what filters keep of a large catalogue; None = each release has its own.
         progress: called while a release is imported into the store (see `import_release`).
 
     Raises:
@@ -104,6 +106,7 @@ class Releases:
         pause: float = 1.0,
         popular_pause: float = 5.0,
         texts: Held | None = None,
+        masks: Masks | None = None,
         progress: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.folder = folder
@@ -111,6 +114,7 @@ class Releases:
         self._pause = pause
         self._popular_pause = popular_pause
         self._texts = texts
+        self._masks = masks
         self._progress = progress
         self._looked = time.monotonic()
         self._loading: threading.Thread | None = None
@@ -240,7 +244,7 @@ class Releases:
         from langrec.bundle import Bundle
 
         bundle = Bundle.open(self.folder / stamp, verify=True)
-        recommender = _remembering(bundle.recommender(), self._texts)
+        recommender = _remembering(bundle.recommender(), self._texts, self._masks)
         import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue, progress=self._progress)
         changes, revision = changes_from(self._store, bundle.stamp, recommender.catalogue)
         with self._store.read() as connection:
@@ -255,8 +259,10 @@ class Releases:
         return replace(snapshot, recommender=counting[0], counted=counting[1])
 
 
-def _remembering(recommender: Recommender, texts: Held | None) -> Recommender:
-    """The recommender whose encoders remember the texts asked last."""
+def _remembering(recommender: Recommender, texts: Held | None, masks: Masks | None) -> Recommender:
+    """The recommender whose encoders remember the texts asked last, and whose items remember the filters."""
+    if masks is not None:
+        recommender = replace(recommender, items=recommender.items.holding(masks))
     if texts is None:
         return recommender
     encoders = {space: Remembered(encoder, texts) for space, encoder in recommender.encoders.items()}
