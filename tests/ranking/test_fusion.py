@@ -10,8 +10,8 @@ import worlds
 from langrec.data.fitting import FitData
 from langrec.ranking.fusion import Fusion, Signal, WithFallback
 from langrec.ranking.mix import Mix, log_features, rrf_mix
-from langrec.retrieval.lexical import TFIDF
 from langrec.retrieval.popular import Popular
+from langrec.retrieval.tfidf import TFIDF
 from langrec.retrieval.transitions import Transitions
 from langrec.settings import RetrievalSettings
 

@@ -10,7 +10,8 @@ import pytest
 
 import worlds
 from langrec.data.fitting import FitData
-from langrec.retrieval.lexical import BM25, TFIDF
+from langrec.retrieval.bm25 import BM25
+from langrec.retrieval.tfidf import TFIDF
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 

@@ -161,7 +161,7 @@ def test_without_the_variables_nothing_is_traced_and_nothing_is_loaded():
     disabled = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}
     assert tracing_from(disabled).here() is None
     code = (
-        "import sys; from langrec.service.http import document; from langrec.service import tracing;"
+        "import sys; from langrec.service.http import document; from langrec.service.monitoring import tracing;"
         "tracing.of_process(); print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

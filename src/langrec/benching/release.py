@@ -31,7 +31,7 @@ from langrec.ranking.mix import Mix
 from langrec.ranking.rerank import Reranker
 from langrec.ranking.trees import Trees, joined
 from langrec.registry import find, kind_of
-from langrec.retrieval.lexical import BM25
+from langrec.retrieval.bm25 import BM25
 from langrec.retrieval.transitions import Transitions
 from langrec.retrieval.vectors import Vectors
 from langrec.settings import EncoderSettings, IdTowerSettings, Settings, TextTowerSettings

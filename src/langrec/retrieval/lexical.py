@@ -1,4 +1,4 @@
-"""BM25 and TF-IDF over item texts, for a query in words or for the decayed history."""
+"""Scoring by shared words, what BM25 and TF-IDF have in common: for a query in words or for the decayed history."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from langrec.data.mapped import array_at, put_array, rows_over
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import history_matrix, history_weights
 from langrec.retrieval.reached import Reached, ReachedBlock, permitted
+from langrec.retrieval.terms import count_terms, padded, replaced, with_values
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
@@ -58,6 +59,8 @@ class Lexical:
 
     # Postings of a long history cost more than what another decay of it would find.
     retrieves_once: ClassVar[bool] = True
+    # It learns nothing from events: what it keeps holds no user.
+    texts_alone: ClassVar[bool] = True
 
     vocabulary: dict[str, int]
     counts: sparse.csr_array
@@ -73,7 +76,7 @@ class Lexical:
     @classmethod
     def fit(cls, data: FitData, settings: RetrievalSettings, **_: Any) -> Self:
         vocabulary: dict[str, int] = {}
-        counts = _count(data.texts, vocabulary, grow=True)
+        counts = count_terms(data.texts, vocabulary, grow=True)
         return cls._build(vocabulary, counts, None, None, 0.1, (settings.bm25_k1, settings.bm25_b))
 
     @classmethod
@@ -139,7 +142,7 @@ class Lexical:
 
     def _read(self, texts: Sequence[str]) -> sparse.csr_array:
         """(len(texts), v) what texts ask for."""
-        return self._ask(_count(texts, self.vocabulary, grow=False, width=len(self.idf)))
+        return self._ask(count_terms(texts, self.vocabulary, grow=False, width=len(self.idf)))
 
     def _products(self, asked: sparse.csr_array) -> FloatMatrix:
         """(q, n_items) asked @ documents, by the cheaper of two ways."""
@@ -156,12 +159,12 @@ class Lexical:
     @cached_property
     def _queries(self) -> sparse.csr_array:
         """(n, v) what an item asks for when it stands in a history."""
-        return _like(self.counts, self.asks)
+        return with_values(self.counts, self.asks)
 
     @cached_property
     def _offers(self) -> sparse.csr_array:
         """(n, v) what each item offers to each term."""
-        return _like(self.counts, self.gives)
+        return with_values(self.counts, self.gives)
 
     @property
     def _documents(self) -> sparse.csr_array:
@@ -178,7 +181,7 @@ class Lexical:
             return self
         n, width, nums = self.n_items, len(self.idf), self.newer.nums
         old = sparse.csr_array(
-            (self.counts.data, self.counts.indices, _pad(self.counts.indptr, n)), shape=(n, width), dtype=np.float32
+            (self.counts.data, self.counts.indices, padded(self.counts.indptr, n)), shape=(n, width), dtype=np.float32
         )
         fresh = self.newer.part.counts
         fresh = sparse.csr_array((fresh.data, fresh.indices, fresh.indptr), shape=(len(nums), width))
@@ -362,9 +365,9 @@ class Lexical:
             return self
         order = np.argsort(nums, kind="stable")
         own = np.asarray(nums, dtype=np.int32)[order]
-        fresh = _count([texts[place] for place in order], self.vocabulary, grow=True)
+        fresh = count_terms([texts[place] for place in order], self.vocabulary, grow=True)
         if self.newer is not None:
-            own, fresh = _replaced(self.newer.nums, self.newer.part.counts, own, fresh)
+            own, fresh = replaced(self.newer.nums, self.newer.part.counts, own, fresh)
         width = max(len(self.idf), int(fresh.indices.max(initial=-1)) + 1)
         fresh = sparse.csr_array((fresh.data, fresh.indices, fresh.indptr), shape=(len(own), width))
         # A word that no item held at the fit is as rare as can be.
@@ -486,101 +489,3 @@ class Held:
     gives: FloatVector
     bounds: Places
     blank: Mask
-
-
-class BM25(Lexical):
-    """Okapi BM25 (Robertson & Zaragoza 2009); an item in a history asks for each of its words once."""
-
-    __slots__ = ()
-
-    @classmethod
-    def _weigh(
-        cls, counts: sparse.csr_array, idf: FloatVector, mean_length: float, params: tuple[float, float]
-    ) -> tuple[FloatVector, FloatVector]:
-        k1, b = params
-        lengths = np.asarray(counts.sum(axis=1)).ravel()
-        norm = k1 * (1 - b + b * lengths / mean_length)
-        tf = counts.data
-        weight = idf[counts.indices] * tf * (k1 + 1) / (tf + np.repeat(norm, np.diff(counts.indptr)))
-        return np.ones_like(tf), weight.astype(np.float32)
-
-    @classmethod
-    def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
-        return np.broadcast_to(np.float32(1.0), gives.shape)
-
-
-class TFIDF(Lexical):
-    """Cosine of (1 + log tf) * idf vectors (Salton & Buckley 1988)."""
-
-    __slots__ = ()
-
-    @classmethod
-    def _weigh(
-        cls,
-        counts: sparse.csr_array,
-        idf: FloatVector,
-        mean_length: float,
-        params: tuple[float, float],
-    ) -> tuple[FloatVector, FloatVector]:
-        unit = _unit_tfidf(counts, idf).data
-        return unit, unit
-
-    @classmethod
-    def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
-        return gives
-
-    def _ask(self, counts: sparse.csr_array) -> sparse.csr_array:
-        return _unit_tfidf(counts, self.idf)
-
-
-def _unit_tfidf(counts: sparse.csr_array, idf: FloatVector) -> sparse.csr_array:
-    weight = (1.0 + np.log(counts.data)) * idf[counts.indices]
-    rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
-    norms = np.sqrt(np.bincount(rows, weight * weight, minlength=counts.shape[0]))
-    return _like(counts, weight / np.maximum(norms[rows], 1e-12))
-
-
-def _like(matrix: sparse.csr_array, data: npt.NDArray[np.floating]) -> sparse.csr_array:
-    return sparse.csr_array((data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def _pad(indptr: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
-    """Row pointers of n rows, the added ones empty."""
-    return np.concatenate([indptr, np.full(n + 1 - len(indptr), indptr[-1], dtype=indptr.dtype)])
-
-
-def _replaced(
-    old: IntVector, before: sparse.csr_array, new: IntVector, fresh: sparse.csr_array
-) -> tuple[IntVector, sparse.csr_array]:
-    """Rows by rising number of two sets of items; what both hold is as the second has it."""
-    kept = np.flatnonzero(~np.isin(old, new))
-    width = max(before.shape[1], fresh.shape[1])
-    rows = [
-        sparse.csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width))
-        for part in (before[kept], fresh)
-    ]
-    nums = np.concatenate([old[kept], new])
-    order = np.argsort(nums, kind="stable")
-    return nums[order], sparse.csr_array(sparse.vstack(rows, format="csr")[order])
-
-
-def _count(texts: Sequence[str], vocabulary: dict[str, int], grow: bool, width: int | None = None) -> sparse.csr_array:
-    """(len(texts), v) term counts; unknown words enter the vocabulary, or are passed over.
-
-    Args:
-        width: columns; words past them are unknown. None = as many as the vocabulary then has.
-    """
-    indices: list[int] = []
-    indptr = [0]
-    for text in texts:
-        for word in words(text):
-            column = vocabulary.setdefault(word, len(vocabulary)) if grow else vocabulary.get(word, -1)
-            if column >= 0 and (width is None or column < width):
-                indices.append(column)
-        indptr.append(len(indices))
-    counts = sparse.csr_array(
-        (np.ones(len(indices), dtype=np.float32), np.array(indices, dtype=np.int32), np.array(indptr, dtype=np.int64)),
-        shape=(len(texts), len(vocabulary) if width is None else width),
-    )
-    counts.sum_duplicates()
-    return counts

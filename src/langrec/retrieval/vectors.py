@@ -36,6 +36,8 @@ class Vectors:
     """
 
     space: ClassVar[str] = "vectors"
+    # It learns nothing from events: what it keeps holds no user.
+    texts_alone: ClassVar[bool] = True
 
     vectors: Growing
     mean: FloatVector

@@ -68,7 +68,7 @@ class Outlook:
 
 def reads_texts_alone(kind: Any) -> bool:
     """True for scorers that learn nothing from events: words and vectors of texts hold no user."""
-    return bool(kind.__module__ in ("langrec.retrieval.lexical", "langrec.retrieval.vectors"))
+    return bool(getattr(kind, "texts_alone", False))
 
 
 def delete_user(
