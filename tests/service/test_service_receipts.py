@@ -7,9 +7,11 @@ import time
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from live_server import wait_until
 from scipy import sparse
 
+from langrec.service.bulk import import_file
 from langrec.service.served.growing import Growth
 from langrec.service.served.snapshot import Releases
 from langrec.service.store import audit, event_rows, receipts
@@ -155,6 +157,17 @@ def test_rows_of_the_user_that_an_import_refused_go_too(store):
         connection.execute(refused_rows.insert(), rows)
     assert deleted(store)["removed"]["refused_rows"] == 2
     assert deleted(store, "ann%")["removed"]["refused_rows"] == 1
+
+
+def test_rows_that_name_a_user_by_a_number_go_too(store, tmp_path):
+    log = tmp_path / "events.jsonl"
+    log.write_text(
+        '{"UserId": 123, "ItemId": ""}\n{"ItemId":"","UserId":123}\n{"UserId": 1234, "ItemId": ""}\n', "utf-8"
+    )
+    assert import_file(store, log, "events").refused == 3
+    assert deleted(store, "123")["removed"]["refused_rows"] == 2
+    with store.read() as connection:
+        assert [row.row for row in connection.execute(sa.select(refused_rows))] == [3]
 
 
 def test_a_retraining_is_noted_on_the_deletions_before_it_alone(store):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -247,8 +248,10 @@ def export_user(connection: sa.Connection, user: str) -> dict[str, Any]:
 
 
 def _names(user: str) -> sa.ColumnElement[bool]:
-    """Refused rows of an import that name the user: as JSON keeps a string."""
+    """Refused rows of an import that name the user: as JSON keeps a string, or the number that an id may be too."""
     written = {json.dumps(user), json.dumps(user, ensure_ascii=False)}
+    if re.fullmatch(r"-?\d+", user, re.ASCII):
+        written |= {f"{before}{user}{after}" for before in (":", ": ") for after in (",", "}", " ")}
     return sa.or_(*(refused_rows.c.data.contains(one, autoescape=True) for one in sorted(written)))
 
 
