@@ -6,7 +6,10 @@ import pytest
 import sqlalchemy as sa
 from live_server import wait_until
 
-from langrec.service.store import schema
+from langrec.service.impressions import Shown, insert
+from langrec.service.store import event_rows, schema
+from langrec.service.store.event_rows import StoredUser
+from langrec.service.store.store import Store
 
 
 def logged(live):
@@ -62,6 +65,22 @@ def test_drawn_items_are_logged_with_their_chance(live):
     assert all(0 < chances.pop(item) < 1 for item in drawn)
     assert set(chances.values()) == {1.0}
     assert plain["trace"]["explored"] == [] and rows[1]["propensities"] == [1.0] * 10
+
+
+def test_a_list_that_waits_while_its_user_is_deleted_names_nobody(store_url):
+    store = Store(store_url)
+    rows = [("r1", 1, Shown("recommend", user, "a", 0, '["m1"]', "[1.0]", "[1.0]")) for user in ("ann", "ben", None)]
+    with store.write() as connection:
+        event_rows.put_users(connection, [StoredUser("ann"), StoredUser("ben")])
+        event_rows.delete_user(connection, "ann")
+        insert(connection, rows)
+    with store.write() as connection:
+        event_rows.put_users(connection, [StoredUser("ann")])  # who came back is somebody again
+        insert(connection, rows[:1])
+    with store.read() as connection:
+        found = connection.execute(sa.select(schema.impressions.c.user_id).order_by(schema.impressions.c.seq))
+        assert list(found.scalars()) == [None, "ben", None, "ann"]
+    store.close()
 
 
 def test_starters_are_logged_as_onboarding(live):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from langrec.errors import LangrecError
 from langrec.service.monitoring.stats import Stats
-from langrec.service.store import schema
+from langrec.service.store import event_rows, schema
 from langrec.service.store.writer import Writer
 from langrec.types import Recommendation
 
@@ -127,9 +127,23 @@ class ImpressionLog:
 
 
 def insert(connection: sa.Connection, rows: Sequence[tuple[str, int, Shown]]) -> None:
-    """Writes shown lists with their request ids and times."""
+    """Writes shown lists with their request ids and times; those of a deleted user name nobody.
+
+    A list that waited here while its user was deleted must not bring the name back.
+    """
+    gone = event_rows.deleted_among(connection, (s.user for _, _, s in rows if s.user is not None))
     values = [
-        (request_id, s.kind, s.user, at, s.release, s.offset, s.items, s.scores, s.propensities)
+        (
+            request_id,
+            s.kind,
+            None if s.user in gone else s.user,
+            at,
+            s.release,
+            s.offset,
+            s.items,
+            s.scores,
+            s.propensities,
+        )
         for request_id, at, s in rows
     ]
     if connection.dialect.name == "sqlite":

@@ -263,6 +263,18 @@ def get_user(connection: sa.Connection, user: str) -> StoredUser | None:
     return next((_user(one) for one in row), None)
 
 
+def deleted_among(connection: sa.Connection, names: Iterable[str]) -> set[str]:
+    """Those of the users who are deleted and have not come back."""
+    found: set[str] = set()
+    wanted = sorted(set(names))
+    for start in range(0, len(wanted), 500):
+        query = sa.select(users.c.user_id).where(
+            users.c.user_id.in_(wanted[start : start + 500]), users.c.deleted == sa.true()
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
 def page_users(connection: sa.Connection, after: str, n: int) -> list[StoredUser]:
     """Up to n users in the order of their ids, those after an id."""
     query = sa.select(users).where(users.c.user_id > after, users.c.deleted == sa.false())
