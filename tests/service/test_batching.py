@@ -85,6 +85,17 @@ def test_a_patient_job_is_worked_on_after_its_deadline():
     assert isinstance(late, Busy) and late.late
 
 
+def test_a_patient_job_is_worked_on_though_the_queue_is_full():
+    async def ask() -> list[int | BaseException]:
+        batcher = Batcher(list, most_waiting=2, most_together=1)
+        jobs = [batcher.ask(i, patient=i >= 3) for i in range(5)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    *plain, first, second = asyncio.run(ask())
+    assert plain[:2] == [0, 1] and isinstance(plain[2], Busy)
+    assert (first, second) == (3, 4)
+
+
 def test_an_error_of_the_work_goes_to_every_job_of_the_block():
     def broken(jobs: Sequence[int]) -> list[int]:
         raise ValueError("no")

@@ -84,12 +84,13 @@ class Batcher:
 
         Args:
             job: what `work` is given.
-            patient: it waits for its block however long that takes; it is work that nobody can ask for again.
+            patient: it waits for its block however long that takes and however many wait before it; it is work that
+                nobody can ask for again.
 
         Raises:
             Busy: the queue is full, or the job's deadline passed in it.
         """
-        if len(self._waiting) >= self._most_waiting:
+        if len(self._waiting) >= self._most_waiting and not patient:
             raise Busy(f"too many requests wait for an answer; try again {self._when()}", retry_after=self._clear_in())
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
