@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from live_server import wait_until
 
 from langrec.errors import BundleError
+from langrec.service.served.snapshot import Grown, Releases
+from langrec.service.store.store import Store
 
 
 def point_at(releases: Path, stamp: str) -> None:
@@ -92,3 +95,37 @@ def test_what_was_written_survives_a_change_of_release(live):
     assert "sea01" not in live.recommended("sea-u0", 49)
     assert live.client.get("/api/user/moon-u0").status_code == 404
     assert live.get("/api/user/moon-u1/history") == events
+
+
+def test_requests_take_what_is_offered_while_a_release_is_loaded(releases, tmp_path, monkeypatch):
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    watched = Releases(releases, store)
+    before = watched.snapshot
+    began, loaded, answered = threading.Event(), threading.Event(), threading.Event()
+    load = watched._load
+
+    def slowly(stamp):
+        began.set()
+        assert loaded.wait(30)
+        return load(stamp)
+
+    def answer():
+        watched.offer(Grown(before.stamp, before.loaded_at, {}, {}, 0, 0, 7))
+        if watched.fresh().grown == 7:
+            answered.set()
+
+    monkeypatch.setattr(watched, "_load", slowly)
+    (other,) = {path.name for path in releases.glob("2*")} - {before.stamp}
+    point_at(releases, other)
+    threads = [threading.Thread(target=watched.switch), threading.Thread(target=answer)]
+    threads[0].start()
+    assert began.wait(30)
+    threads[1].start()
+    try:
+        assert answered.wait(10), "a request waits for the loading"
+    finally:
+        loaded.set()
+        for thread in threads:
+            thread.join(60)
+    assert watched.fresh().stamp == other
+    store.close()

@@ -121,7 +121,8 @@ class Releases:
         self._next: Snapshot | None = None
         self._grown: Grown | None = None
         self.problem: str | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while a release is loaded, which takes seconds
+        self._taking = threading.Lock()  # held while what comes next is put down or taken, which takes no time
         self._seen = self._pointer()
         self.snapshot = self._load_first()
         self._counted = time.monotonic()
@@ -139,12 +140,11 @@ class Releases:
             with self._store.read() as opened:
                 return self.fresh(opened)
         self._look()
-        if self._next is not None:
-            self.snapshot, self._next = self._next, None
-        if self._grown is not None:
-            with self._lock:
-                grown, self._grown = self._grown, None
-            self.snapshot = _with_grown(self.snapshot, grown)
+        with self._taking:
+            if self._next is not None:
+                self.snapshot, self._next = self._next, None
+            grown, self._grown = self._grown, None
+        self.snapshot = _with_grown(self.snapshot, grown)
         if number(connection, "items") > self.snapshot.revision:
             changes = item_rows.changes_since(connection, self.snapshot.revision)
             self.snapshot = _with(self.snapshot, changes)
@@ -158,7 +158,7 @@ class Releases:
 
     def offer(self, grown: Grown) -> None:
         """Has the next call of `fresh` take these scorers in; any thread may call it."""
-        with self._lock:
+        with self._taking:
             before = self._grown
             if (
                 before is not None
@@ -198,7 +198,8 @@ class Releases:
             return "", 0.0
 
     def _try(self, stamp: str) -> None:
-        served = (self._next or self.snapshot).stamp
+        with self._taking:
+            served = (self._next or self.snapshot).stamp
         if not stamp:
             self.problem = f"{self.folder / 'CURRENT'}: cannot be read; serving goes on with {served}"
             _log.error("release refused: %s", self.problem)
@@ -209,7 +210,8 @@ class Releases:
         try:
             found = self._load(stamp)
             warm(found.recommender)
-            self._next = found
+            with self._taking:
+                self._next = found
             self.problem = None
             _log.info("release %s takes over from %s", stamp, served)
         except LangrecError as error:
