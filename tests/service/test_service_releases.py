@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -12,7 +13,9 @@ from live_server import wait_until
 
 from langrec.errors import BundleError
 from langrec.service.served.snapshot import Grown, Releases
+from langrec.service.service import Service
 from langrec.service.store.store import Store
+from langrec.settings import ServeSettings
 
 
 def point_at(releases: Path, stamp: str) -> None:
@@ -129,3 +132,24 @@ def test_requests_take_what_is_offered_while_a_release_is_loaded(releases, tmp_p
             thread.join(60)
     assert watched.fresh().stamp == other
     store.close()
+
+
+def test_closing_lets_others_go_on_while_a_block_is_in_work(releases, tmp_path):
+    async def close_in_the_middle():
+        service = Service(releases, ServeSettings(store=f"sqlite:///{tmp_path / 'store.db'}"))
+        began, went_on = threading.Event(), threading.Event()
+
+        def work(*_):
+            began.set()
+            return went_on.wait(10)
+
+        asked = asyncio.create_task(service.call(work))
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(service.close())
+        await asyncio.sleep(0.1)
+        went_on.set()  # somebody else's request is answered meanwhile
+        await closing
+        return await asked
+
+    assert asyncio.run(close_in_the_middle()), "nothing else ran until the block was done"

@@ -258,7 +258,7 @@ class Service:
     async def close(self) -> None:
         """Finishes what was begun."""
         await self.shown.close()
-        self.batcher.close()
+        await asyncio.to_thread(self.batcher.close)  # a block may be in work, and other tenants' requests go on
         with contextlib.suppress(LangrecError):
             await self.writer.write(self.keys.flush)
         await asyncio.to_thread(self.growth.close)
