@@ -229,6 +229,13 @@ def test_filling_an_empty_store_is_as_one_by_one(store, tmp_path):
     other.close()
 
 
+def test_a_fill_with_a_key_that_comes_twice_is_refused_in_the_stores_words(store):
+    twice = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "x"], "type": ["t", "t"], "at": [1, 1]})
+    with pytest.raises(StoreError, match=r"(?i)unique"):
+        fill_events(store, [twice])
+    assert fill_events(store, [twice.unique()]) == 1
+
+
 def test_a_fill_that_was_cut_off_is_begun_again_and_not_served(store, store_url):
     frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "x"], "type": ["t", "t"], "at": [1, 2]})
 

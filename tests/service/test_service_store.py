@@ -12,6 +12,7 @@ from live_server import planted
 from langrec.data.catalogue import Catalogue
 from langrec.errors import StoreError
 from langrec.service.store import event_rows, item_rows, schema
+from langrec.service.store.bulk_rows import copy_rows
 from langrec.service.store.event_rows import Event, StoredUser
 from langrec.service.store.importing import import_release
 from langrec.service.store.item_rows import StoredItem
@@ -183,6 +184,16 @@ def test_a_failing_write_is_undone_alone(store):
     with store.read() as connection:
         names = set(connection.execute(sa.select(schema.meta.c.name)).scalars())
     assert "whole" in names and "half" not in names
+
+
+def test_errors_of_the_driver_itself_are_the_stores(store):
+    writer = Writer(store)
+    bad = writer.submit(lambda connection: copy_rows(connection, "meta", ["name"], [("a",), ("a",)]))
+    with pytest.raises(StoreError, match="writing failed"):
+        bad.result(10)
+    writer.close()
+    with pytest.raises(StoreError, match="VACUUM nonsense failed"):
+        store.run_alone("VACUUM nonsense")
 
 
 def test_events_that_come_together_add_up_in_their_order(store):

@@ -75,6 +75,8 @@ class Store:
             kept = {} if self.is_sqlite else _kept_alive(parsed)
             self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32, **one_state, **kept)
             self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2, **kept)
+            # The driver's own too: what goes past SQLAlchemy, as many rows at once do, raises these.
+            self.errors: tuple[type[Exception], ...] = (SQLAlchemyError, self._writer.dialect.loaded_dbapi.Error)
             if self.is_sqlite:
                 _tune_sqlite(self._reader, "BEGIN")
                 _tune_sqlite(self._writer, "BEGIN IMMEDIATE")
@@ -110,7 +112,7 @@ class Store:
         try:
             with self._reader.connect() as connection:
                 yield connection
-        except SQLAlchemyError as error:
+        except self.errors as error:
             raise self.failure("reading", error) from error
 
     @contextlib.contextmanager
@@ -120,7 +122,7 @@ class Store:
             with self._writer.begin() as connection:
                 self._take_turn(connection)
                 yield connection
-        except SQLAlchemyError as error:
+        except self.errors as error:
             raise self.failure("writing", error) from error
 
     def failure(self, what: str, error: Exception) -> StoreError:
@@ -144,8 +146,8 @@ class Store:
                     driver.execute(statement)
                 finally:
                     driver.autocommit = False
-        except SQLAlchemyError as error:
-            raise StoreError(f"{self.shown}: {statement} failed ({_reason(error)})") from error
+        except self.errors as error:
+            raise self.failure(statement, error) from error
 
     def _take_turn(self, connection: sa.Connection) -> None:
         """Waits until no other process writes; SQLite's BEGIN IMMEDIATE did so already."""

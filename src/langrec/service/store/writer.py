@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from langrec.errors import StoreError
 from langrec.service.store.event_rows import Event, put_events
@@ -109,13 +108,13 @@ class Writer:
                 for group in _joined(jobs):
                     outcomes.extend(_done(connection, group))
                 if not in_transaction(connection):
-                    raise _ended(outcomes)
+                    raise _ended(outcomes, self._store.errors)
         except Exception as error:
             for job in jobs:
                 job.done.set_exception(error)
             return
         for job, result, failure in outcomes:
-            if isinstance(failure, SQLAlchemyError):
+            if isinstance(failure, self._store.errors):
                 job.done.set_exception(self._store.failure("writing", failure))
             elif failure is not None:
                 job.done.set_exception(failure)
@@ -123,9 +122,11 @@ class Writer:
                 job.done.set_result(result)
 
 
-def _ended(outcomes: Sequence[tuple[_Job, Any, BaseException | None]]) -> BaseException:
+def _ended(
+    outcomes: Sequence[tuple[_Job, Any, BaseException | None]], errors: tuple[type[Exception], ...]
+) -> BaseException:
     """Why the database ended the transaction: nothing of it stands."""
-    found = (failure for _, _, failure in outcomes if isinstance(failure, SQLAlchemyError))
+    found = (failure for _, _, failure in outcomes if isinstance(failure, errors))
     return next(found, StoreError("the database ended the transaction; nothing was written"))
 
 
