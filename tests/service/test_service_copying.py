@@ -178,6 +178,25 @@ def test_a_damaged_dump_is_refused_with_the_file_named(source, tmp_path, damage)
     assert not (tmp_path / "back.db").exists()
 
 
+@pytest.mark.parametrize("where", ["table", "column", "key"])
+def test_a_dump_whose_names_are_statements_is_refused(source, tmp_path, where):
+    folder = tmp_path / "dump"
+    dump(source, folder)
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    users = manifest["tables"]["users"]
+    evil = "revision\") SELECT 'mallory', NULL, '', 0, 0, 1 WHERE ?||?||?||?||?||? IS NOT NULL OR 1 --"
+    if where == "table":
+        manifest["tables"][evil] = manifest["tables"].pop("users")
+    elif where == "column":
+        users["columns"][evil] = users["columns"].pop("revision")
+    else:
+        users["key"] = [evil]
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(StoreError, match=r"manifest\.json: names .*mallory.*nothing was restored"):
+        restore(folder, f"sqlite:///{tmp_path / 'back.db'}")
+    assert not (tmp_path / "back.db").exists()
+
+
 def test_a_dump_that_was_cut_off_is_not_there(source, tmp_path):
     with pytest.raises(CutError):
         dump(source, tmp_path / "dump", progress=cut_at("events", 1))

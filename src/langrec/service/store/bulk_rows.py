@@ -79,7 +79,8 @@ def copy_rows(connection: sa.Connection, table: str, names: Sequence[str], rows:
                 copy.write_row(row)
         return
     marks = ", ".join("?" * len(names))
-    # Past the expression language: it would cost as much again as the writing. The names are constants.
+    # Past the expression language: it would cost as much again as the writing. The names are constants, or were
+    # looked at by whoever read them (`dumping.read_manifest`).
     plain: Any = connection.connection.cursor()
     plain.executemany(f'INSERT INTO "{table}" ({columns}) VALUES ({marks})', rows)  # noqa: S608
     plain.close()

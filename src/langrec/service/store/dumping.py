@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,6 +100,11 @@ def read_manifest(folder: Path, *, progress: Told = lambda *_: None) -> dict[str
     try:
         manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_text("utf-8"))
         files = [file for table in manifest["tables"].values() for file in table["files"]]
+        odd = [name for name in _names(manifest["tables"]) if not re.fullmatch(r"[a-z][a-z_]*", name)]
+        if odd:
+            raise StoreError(
+                f"{folder / _MANIFEST}: names {odd[0]!r}, which no store has; nothing was restored", field="folder"
+            )
         if manifest["format"] != FORMAT or manifest["revision"] > schema.REVISION:
             raise StoreError(
                 f"{folder}: is a dump of format {manifest['format']} and schema {manifest['revision']}; "
@@ -114,6 +120,12 @@ def read_manifest(folder: Path, *, progress: Told = lambda *_: None) -> dict[str
             raise StoreError(f"{path}: is not as it was written (sha256); nothing was restored", field="folder")
         progress("check the dump", i + 1, len(files))
     return manifest
+
+
+def _names(said: Mapping[str, Any]) -> Iterator[str]:
+    """The names in a manifest that statements will hold: a dump may come from anywhere."""
+    for table, one in said.items():
+        yield from (table, *one["columns"], *one["columns"].values(), *one["key"])
 
 
 class _DumpSource:
