@@ -102,9 +102,9 @@ class Topology:
         """Sends a signal to a server and waits for its end."""
         process = self._running.pop(name)
         os.killpg(process.pid, how)
-        process.wait(60)
+        process.wait(120)
 
-    def wait_for(self, name: str, seconds: float = 120) -> None:
+    def wait_for(self, name: str, seconds: float = 300) -> None:
         """Waits until a server is ready."""
 
         def ready() -> bool:
@@ -164,7 +164,7 @@ class Topology:
             asked = subprocess.run([*psql, "-d", "postgres", "-c", "SELECT 1"], capture_output=True, check=False)
             return asked.returncode == 0
 
-        wait_until(answers, 60, "PostgreSQL does not answer")
+        wait_until(answers, 120, "PostgreSQL does not answer")
         run([*psql, "-d", "postgres", "-c", "CREATE DATABASE langrec"], {})
 
     def _make_certificate(self) -> None:
@@ -188,7 +188,7 @@ class Topology:
                 return httpx.get(f"{self.url}/api/health/ready", verify=context).status_code == 200
             return False
 
-        wait_until(answers, 30, "nginx does not answer")
+        wait_until(answers, 120, "nginx does not answer")
 
     def _nginx_values(self) -> dict[str, str]:
         servers = (self.ports["server-1"], self.ports["server-2"])
@@ -234,7 +234,9 @@ def check(topology: Topology, say: Callable[[str], None] = print) -> dict[str, A
 
 def reads_are_balanced(topology: Topology) -> dict[str, Any]:
     """Each server answers at least a quarter of the requests."""
-    with httpx.Client(base_url=topology.url, verify=trusted(topology), headers=key_of(topology, "read")) as client:
+    with httpx.Client(
+        base_url=topology.url, verify=trusted(topology), headers=key_of(topology, "read"), timeout=60
+    ) as client:
         seen = Counter(client.get("/api/health/stats").json()["worker"] for _ in range(60))
     assert len(seen) == 2 and min(seen.values()) >= 15, seen
     return {"answers_by_server": sorted(seen.values())}
@@ -256,7 +258,7 @@ def writes_are_seen_by_both(topology: Topology) -> dict[str, Any]:
 
 def tls_is_ended_by_nginx(topology: Topology) -> dict[str, Any]:
     """HTTPS with a certificate that is checked, HTTP sent there, old versions of TLS and unknown callers refused."""
-    with httpx.Client(verify=trusted(topology)) as client:
+    with httpx.Client(verify=trusted(topology), timeout=60) as client:
         assert client.get(f"{topology.url}/api/health/ready").json()["Ready"]
         secure = client.get(f"{topology.url}/api/release", headers=key_of(topology, "read"))
         assert secure.status_code == 200 and "max-age" in secure.headers["strict-transport-security"]
@@ -325,7 +327,7 @@ def load(topology: Topology) -> Iterator[dict[str, Any]]:
 
     def read(number: int) -> None:
         headers = key_of(topology, "read")
-        with httpx.Client(base_url=topology.url, verify=trusted(topology), headers=headers, timeout=30) as client:
+        with httpx.Client(base_url=topology.url, verify=trusted(topology), headers=headers, timeout=60) as client:
             turn = 0
             while not end.is_set():
                 turn += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import httpx._config
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -11,6 +12,10 @@ settings.register_profile(
     "langrec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 settings.load_profile("langrec")
+
+# httpx gives up after five seconds where nothing else is said: a busy machine may need more, and what hangs still ends.
+for wait in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, wait, 120.0)
 
 # With LANGREC_TEST_STRICT=1 a test that is skipped fails: an absent tool or client must not go unnoticed. Spared is
 # what a clean machine cannot have: a user other than root, data sets that are not in packages.

@@ -7,15 +7,15 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
+from live_server import wait_until
 
+from ports import free_port
 from small_shop import write_shop
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
@@ -54,7 +54,7 @@ def typed(shop, environment):
 
 
 def run(command, folder, environment):
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 
@@ -115,23 +115,21 @@ def called(line, url):
 def served(folder, environment):
     """The address of the server that the README starts, on a free port."""
     [command] = re.findall(r"`(langrec serve --releases \w+)`", README)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = (folder / "serve.log").open("w")
     process = subprocess.Popen(
         [*shlex.split(command), "--port", str(port)], cwd=folder, env=environment, stdout=log, stderr=log
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
+
+        def ready():
             assert process.poll() is None, (folder / "serve.log").read_text()
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{url}/api/health/ready").status_code == 200:
-                    break
-            time.sleep(0.2)
+            return httpx.get(f"{url}/api/health/ready").status_code == 200
+
+        wait_until(ready)
         yield url
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
         log.close()

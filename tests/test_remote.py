@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from langrec import remote
 from langrec.bundle import Bundle
 from langrec.errors import BundleError, DataError
+from ports import free_port
 from small_release import release
 
 pytest.importorskip("fsspec", reason="the extra remote is not installed")
@@ -25,15 +25,9 @@ MOTO = ("moto[s3,server]==5.2.5", "boto3==1.44.8")
 OFFLINE = ("connection broken by", "Could not fetch URL", "Temporary failure in name resolution", "Read timed out")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def wait_until_there(url):
     """Makes the bucket as soon as the server answers."""
-    for _ in range(600):
+    for _ in range(1200):
         try:
             assert httpx.put(url).status_code == 200
             return

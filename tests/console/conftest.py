@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import pytest
 from console_world import Shop, message_keys, train_twice
 
 from langrec.settings import ServeSettings
+from ports import free_port
 
 FLAGS = (
     "--headless=new",
@@ -54,11 +54,11 @@ class Browser:
     def all(self, css: str) -> list[Any]:
         return list(self.driver.find_elements("css selector", css))
 
-    def wait(self, css: str, seconds: float = 20) -> Any:
+    def wait(self, css: str, seconds: float = 120) -> Any:
         """The first element of a selector, as soon as there is one that is seen."""
         return self.until(lambda: next((one for one in self.all(css) if one.is_displayed()), None), css, seconds)
 
-    def until(self, ready: Callable[[], Any], what: str = "it", seconds: float = 20) -> Any:
+    def until(self, ready: Callable[[], Any], what: str = "it", seconds: float = 120) -> Any:
         from selenium.common.exceptions import StaleElementReferenceException
 
         end = time.monotonic() + seconds
@@ -156,7 +156,7 @@ def start_driver(profile: Path) -> Any:
     options.add_argument(f"--user-data-dir={profile}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
-    driver.set_page_load_timeout(60)
+    driver.set_page_load_timeout(120)
     return driver
 
 
@@ -217,17 +217,15 @@ def serving(releases: Path, settings: ServeSettings) -> Iterator[str]:
 
     from langrec.service.http import create_app
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     app = create_app(releases, replace(settings, port=port))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not server.started:
         assert thread.is_alive() and time.monotonic() < end, "the server did not start"
         time.sleep(0.05)
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
-    thread.join(timeout=20)
+    thread.join(timeout=120)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from live_server import planted, write_planted
 
 SCRIPT = Path(__file__).parents[2] / "deploy/local.py"
 
@@ -15,9 +16,9 @@ SCRIPT = Path(__file__).parents[2] / "deploy/local.py"
 @pytest.mark.slow
 def test_two_servers_behind_nginx_lose_no_request_and_no_write(tmp_path):
     found = tmp_path / "found.json"
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--json", str(found)], capture_output=True, text=True, timeout=500, check=False
-    )
+    write_planted(tmp_path / "releases", planted()[1])
+    command = [sys.executable, str(SCRIPT), "--releases", str(tmp_path / "releases"), "--json", str(found)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     if done.returncode == 3:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stdout + done.stderr

@@ -129,7 +129,7 @@ def test_a_browser_draws_every_chart_and_fills_the_table(html, tmp_path):
     path.write_text(html, "utf-8")
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"]
     command = [chromium, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
-    out = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    out = subprocess.run(command, capture_output=True, text=True, timeout=600)
     drawn = re.sub(r"<script.*?</script>", "", out.stdout, flags=re.DOTALL)
     panels = len(re.findall(r"<h3>", drawn.partition('id="slices"')[2].partition("</section>")[0]))
     assert panels >= 5

@@ -261,7 +261,7 @@ def test_requests_are_answered_while_a_retraining_swaps_the_release(shop, tmp_pa
     def ask(n):
         import httpx
 
-        with httpx.Client(base_url=live.url, timeout=30) as client:
+        with httpx.Client(base_url=live.url, timeout=120) as client:
             while not stop.is_set():
                 statuses.append(client.get(f"/api/recommend/u{n}").status_code)
 

@@ -38,7 +38,7 @@ class FlakyProxy:
                     status, headers = action if isinstance(action, tuple) else (action, {})
                     self.reply(status, {"Content-Type": "text/html", **headers}, b"<html>no</html>")
                     return
-                upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
                 sent = {k: v for k, v in self.headers.items() if k.lower() not in HOPS}
                 upstream.request(self.command, self.path, body, sent)
                 found = upstream.getresponse()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from langrec.data.events import Events
 from langrec.data.ids import Ids
 from langrec.settings import EncoderSettings, EvaluateSettings, RetrievalSettings, ServeSettings, Settings
 from langrec.training import train
+from ports import free_port
 
 TOPICS = {
     "sea": "ship harbour sailor whale anchor tide",
@@ -34,6 +34,8 @@ TOPICS = {
 ITEMS_PER_TOPIC = 12
 USERS_PER_TOPIC = 10
 START = 1_700_000_000_000
+# Seconds after which something hangs: a machine that is busy with other things takes its time, and no test asserts one.
+PATIENCE = 120
 
 
 def planted() -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -97,12 +99,6 @@ def write_planted(folder: Path, frame: pl.DataFrame) -> Path:
     return made
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Live:
     """A server that answers, in a thread of this process, and a client for it."""
 
@@ -122,13 +118,13 @@ class Live:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE)
         wait_until(lambda: self._server.started)
 
     def close(self) -> None:
         self.client.close()
         self._server.should_exit = True
-        self._thread.join(timeout=20)
+        self._thread.join(timeout=PATIENCE)
         assert not self._thread.is_alive(), "the server did not stop"
 
     def get(self, path: str, **params: Any) -> Any:
@@ -147,7 +143,7 @@ class Live:
         return list(self.get(f"/api/recommend/{user}", n=n, **params))
 
 
-def wait_until(ready: Callable[[], Any], seconds: float = 30) -> Any:
+def wait_until(ready: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What `ready` gives as soon as it is something."""
     end = time.monotonic() + seconds
     while True:
@@ -181,14 +177,14 @@ class Process:
             start_new_session=True,
             env={**os.environ, "TMPDIR": str(releases.parent)},
         )
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE)
 
     def wait(self) -> Process:
         def answers() -> bool:
             assert self.process.poll() is None, self.process.communicate()
             return self.client.get("/api/health/ready").status_code == 200
 
-        wait_until(answers, 60)
+        wait_until(answers)
         return self
 
     def kill(self) -> None:

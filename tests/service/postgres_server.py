@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from live_server import free_port
+
+from ports import free_port
 
 SUPERUSER = "langrec"
 # The server only has to survive the death of processes, which the kernel's memory outlives: it need not wait for disks.

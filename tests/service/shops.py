@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from live_server import free_port, wait_until
+from live_server import PATIENCE, wait_until
 
 from langrec.service.access import keys_rows
 from langrec.service.store.store import Store
 from langrec.settings import ServeSettings
+from ports import free_port
 
 
 def set_up(folder: Path, releases: Path, stamps: dict[str, str], files: dict[str, str] | None = None) -> str:
@@ -70,7 +71,7 @@ class Shops:
 
     def client(self, key: str | None) -> httpx.Client:
         headers = {"X-API-Key": key} if key else {}
-        self._clients.append(httpx.Client(base_url=self.url, timeout=60, headers=headers))
+        self._clients.append(httpx.Client(base_url=self.url, timeout=PATIENCE, headers=headers))
         return self._clients[-1]
 
     def shop(self, tenant: str, role: str = "admin", **values: Any) -> httpx.Client:
@@ -85,5 +86,5 @@ class Shops:
         for client in self._clients:
             client.close()
         self._server.should_exit = True
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=PATIENCE)
         assert not self._thread.is_alive(), "the server did not stop"

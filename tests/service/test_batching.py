@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
+import pytest
+
+from clocks import Clock
 from langrec.service.batching import Batcher, Busy
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The batcher's clock; it moves by what jobs say that they took, and by nothing else."""
+    made = Clock(stands=True)
+    monkeypatch.setattr("langrec.service.batching.time", made)
+    return made
 
 
 def run(batcher: Batcher, waves: Sequence[int]) -> list[int | BaseException]:
@@ -35,12 +45,12 @@ def test_what_waits_is_worked_on_together_and_in_order():
     assert sum(blocks) == 40 and max(blocks) == 16
 
 
-def test_blocks_of_slow_jobs_are_no_longer_than_a_part_of_the_deadline():
+def test_blocks_of_slow_jobs_are_no_longer_than_a_part_of_the_deadline(clock):
     blocks: list[int] = []
 
     def slow(jobs: Sequence[int]) -> list[int]:
         blocks.append(len(jobs))
-        time.sleep(0.05 * len(jobs))
+        clock.passed += 0.05 * len(jobs)
         return list(jobs)
 
     batcher = Batcher(slow, most_waiting=100, most_together=64, seconds=2.0)
@@ -50,17 +60,17 @@ def test_blocks_of_slow_jobs_are_no_longer_than_a_part_of_the_deadline():
     assert sum(blocks[8:]) == 20
 
 
-def test_one_slow_job_is_still_worked_on():
+def test_one_slow_job_is_still_worked_on(clock):
     def slow(jobs: Sequence[int]) -> list[int]:
-        time.sleep(0.2)
+        clock.passed += 0.2
         return list(jobs)
 
     assert run(Batcher(slow, most_waiting=10, seconds=0.4), [1, 1, 1]) == [0]
 
 
-def test_a_full_queue_and_a_late_job_are_told_apart():
+def test_a_full_queue_and_a_late_job_are_told_apart(clock):
     def slow(jobs: Sequence[int]) -> list[int]:
-        time.sleep(0.3)
+        clock.passed += 0.3
         return list(jobs)
 
     found = run(Batcher(slow, most_waiting=3, most_together=1, seconds=0.2), [6])
@@ -70,9 +80,9 @@ def test_a_full_queue_and_a_late_job_are_told_apart():
     assert all(one.retry_after >= 1 for one in busy)
 
 
-def test_a_patient_job_is_worked_on_after_its_deadline():
+def test_a_patient_job_is_worked_on_after_its_deadline(clock):
     def slow(jobs: Sequence[int]) -> list[int]:
-        time.sleep(0.3)
+        clock.passed += 0.3
         return list(jobs)
 
     async def ask() -> list[int | BaseException]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live_server import free_port
 
 import langrec
 from langrec.client import (
@@ -35,6 +34,7 @@ from langrec.errors import DataError, MissingExtra, SettingsError
 from langrec.service.http import document
 from langrec.service.routes import openapi
 from langrec.types import Condition, Filters, Item
+from ports import free_port
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 # Other names for what the client calls already, and the probe that never fails.

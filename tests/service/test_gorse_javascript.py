@@ -86,7 +86,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_method_of_gorsejs_works(node_folder: Path, live: Any):
     script = node_folder / "walk.js"
     script.write_text(SCRIPT, "utf-8")
-    done = subprocess.run(["node", str(script), live.url], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(["node", str(script), live.url], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout)
     assert (out["insertUser"], out["insertUsers"], out["updateUser"]) == (1, 2, 1)

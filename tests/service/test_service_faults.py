@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port
+
 pytestmark = pytest.mark.slow
 
 
@@ -17,7 +19,9 @@ def faults():
     """The bench of faults, whose rounds these tests run a few of."""
     folder = str(Path(__file__).parents[2] / "benches")
     sys.path.insert(0, folder)
-    yield importlib.import_module("bench_faults")
+    found = importlib.import_module("bench_faults")
+    found.free_port = free_port
+    yield found
     sys.path.remove(folder)
 
 
@@ -44,7 +48,7 @@ def test_a_clock_that_jumps_by_days_fails_no_call_and_hides_no_event(faults, two
 
 def test_a_server_without_memory_refuses_and_goes_on(faults, two_releases, tmp_path):
     found = faults.memory_rounds(two_releases, tmp_path, 1)
-    assert sum(found["large_requests"].values()) == 12 and set(found["large_requests"]) - {"200"}, "some did not fit"
+    assert sum(found["large_requests"].values()) >= 12 and set(found["large_requests"]) - {"200"}, "some did not fit"
     assert found["answers_after"] and found["lost"] == 0
 
 

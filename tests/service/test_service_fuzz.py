@@ -13,7 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
-from live_server import wait_until
+from live_server import PATIENCE, wait_until
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -62,7 +62,7 @@ def test_drawn_requests_get_answers_that_the_description_knows(described, shared
         )
         @hypothesis.given(case=strategy)
         def ask(case):
-            seen[case.call_and_validate(checks=CHECKS, timeout=30).status_code // 100] += 1
+            seen[case.call_and_validate(checks=CHECKS, timeout=PATIENCE).status_code // 100] += 1
 
         try:
             ask()

@@ -173,4 +173,4 @@ def test_a_running_server_works_events_in_by_itself(serve):
         return dense(ease)[ids.number("bread00"), ids.number("sea11")] > 0.01
 
     assert wait_until(beside)
-    assert "langrec_update_events 20.0" in live.client.get("/metrics").text
+    assert wait_until(lambda: "langrec_update_events 20.0" in live.client.get("/metrics").text)

@@ -8,6 +8,7 @@ import threading
 
 import httpx
 import pytest
+from live_server import PATIENCE, wait_until
 
 from langrec.errors import SettingsError
 from langrec.service.access.auth import Keys, check_reach, is_loopback, load_keys
@@ -160,19 +161,21 @@ def test_requests_over_the_queue_are_shed_with_a_time_to_come_back(serve, monkey
     original = kind.recommend
 
     def slow(self, queries):
-        gate.wait(10)
+        gate.wait(PATIENCE)
         return original(self, queries)
 
     monkeypatch.setattr(kind, "recommend", slow)
     answers: list[httpx.Response] = []
     threads = [
-        threading.Thread(target=lambda i=i: answers.append(httpx.get(f"{live.url}/api/recommend/u{i}", timeout=30)))
+        threading.Thread(
+            target=lambda i=i: answers.append(httpx.get(f"{live.url}/api/recommend/u{i}", timeout=PATIENCE))
+        )
         for i in range(6)
     ]
     for thread in threads:
         thread.start()
-    while sum(answer.status_code == 429 for answer in answers) < 1:
-        assert any(thread.is_alive() for thread in threads)
+    wait_until(lambda: len(answers) == 4)  # one is in work and one waits for its turn
+    assert {answer.status_code for answer in answers} == {429}
     gate.set()
     for thread in threads:
         thread.join()

@@ -9,6 +9,7 @@ import ssl
 
 import httpx
 import pytest
+from live_server import PATIENCE
 
 from langrec.cli.serve import address, tls_of
 from langrec.errors import SettingsError
@@ -147,7 +148,7 @@ def test_a_server_with_a_certificate_speaks_https_from_its_oldest_version_on(sta
     server = start_process("--tls-cert", cert, "--tls-key", key, "--set", "serve.tls_min=1.3")
     trusted = ssl.create_default_context(cafile=cert)
     server.client.close()
-    server.client = httpx.Client(base_url=f"https://127.0.0.1:{server.port}", verify=trusted, timeout=30)
+    server.client = httpx.Client(base_url=f"https://127.0.0.1:{server.port}", verify=trusted, timeout=PATIENCE)
     server.wait()
     answer = server.client.get("/api/users")
     assert answer.status_code == 200 and "max-age" in answer.headers["strict-transport-security"]

@@ -13,6 +13,7 @@ import time
 
 import httpx
 import pytest
+from live_server import wait_until
 
 from langrec.errors import DataError, SettingsError, StoreError
 from langrec.service.access import keys_rows
@@ -126,7 +127,7 @@ def test_changes_of_keys_count_from_the_next_request_on(serve):
             keys_rows.revoke_key(connection, key.id, actor="tests", now=int(time.time() * 1000))
     assert [live.client.get("/api/users", headers=headers(key)).status_code for key in (text, new)] == [401, 401]
     assert live.client.get("/api/users").status_code == 401, "taking the last key away opens nothing"
-    live.service.writer.submit(live.service.keys.flush).result(10)
+    live.service.writer.submit(live.service.keys.flush).result(60)
     with live.service.store.read() as connection:
         used = {key.id: key for key in keys_rows.all_keys(connection)}
     assert used[row.id].n_used == 2 and used[row.id].last_used >= used[row.id].made_at
@@ -270,8 +271,13 @@ def test_a_revoked_key_opens_no_worker_and_a_rate_holds_over_all_of_them(start_p
     def ask(key):
         return httpx.get(f"{server.url}/api/users", headers=headers(key)).status_code
 
-    seen = {httpx.get(f"{server.url}/api/health/stats", headers=headers(text)).json()["worker"] for _ in range(60)}
-    assert len(seen) == 2
+    seen: set[str] = set()
+
+    def both():
+        seen.add(httpx.get(f"{server.url}/api/health/stats", headers=headers(text)).json()["worker"])
+        return len(seen) == 2
+
+    wait_until(both)  # the second may still be starting
     assert [ask(slow) for _ in range(40)].count(200) == 30
     with store.write() as connection:
         keys_rows.revoke_key(connection, row.id, actor="tests", now=int(time.time() * 1000))

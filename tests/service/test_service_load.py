@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from live_server import Live, wait_until
+from live_server import PATIENCE, Live, wait_until
 
+from clocks import Clock
 from langrec import finding
 from langrec.errors import StoreError
 from langrec.settings import Settings
@@ -27,7 +28,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Callable[[Live], tuple[threading.Ev
 
         def slow(self: Any, *args: Any, **named: Any) -> Any:
             entered.set()
-            event.wait(20)
+            event.wait(PATIENCE)
             return original(self, *args, **named)
 
         monkeypatch.setattr(kind, "recommend", slow)
@@ -39,7 +40,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Callable[[Live], tuple[threading.Ev
 def ask(live: Live, paths: list[str]) -> tuple[list[threading.Thread], list[httpx.Response]]:
     answers: list[httpx.Response] = []
     threads = [
-        threading.Thread(target=lambda path=path: answers.append(httpx.get(live.url + path, timeout=30)))
+        threading.Thread(target=lambda path=path: answers.append(httpx.get(live.url + path, timeout=PATIENCE)))
         for path in paths
     ]
     for thread in threads:
@@ -47,15 +48,17 @@ def ask(live: Live, paths: list[str]) -> tuple[list[threading.Thread], list[http
     return threads, answers
 
 
-def test_what_waited_past_its_deadline_is_given_up_and_not_computed(serve, gate):
-    live = serve(deadline_ms=200)
+def test_what_waited_past_its_deadline_is_given_up_and_not_computed(serve, gate, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("langrec.service.batching.time", clock)
+    live = serve(deadline_ms=200_000)
     wait_until(lambda: live.service.is_warm)
     event, entered = gate(live)
     threads, answers = ask(live, ["/api/recommend/sea-u0"])
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE)
     more, late = ask(live, [f"/api/recommend/sea-u{i}?n=3" for i in range(1, 6)])
     wait_until(lambda: live.service.batcher.queue == 5)
-    threading.Event().wait(0.3)
+    clock.passed += 201
     event.set()
     for thread in threads + more:
         thread.join()
@@ -131,7 +134,7 @@ def test_shown_lists_that_cannot_be_written_are_bounded_and_counted(serve, monke
     async def stuck(work: Any) -> Any:
         import asyncio
 
-        await asyncio.to_thread(release.wait, 20)
+        await asyncio.to_thread(release.wait, PATIENCE)
         return await write(work)
 
     monkeypatch.setattr(live.service.writer, "write", stuck)
@@ -163,7 +166,7 @@ def test_ready_waits_for_a_query_through_every_stage(serve, monkeypatch):
     warmed: list[bool] = []
 
     def slow(recommender: Any) -> None:
-        event.wait(20)
+        event.wait(PATIENCE)
         original(recommender)
         warmed.append(True)
 
@@ -202,12 +205,21 @@ def test_the_warm_up_reads_words_and_histories(live):
     assert before.totals("langrec_impressions_total") == [0], "nobody was shown anything"
 
 
-def slowed(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> None:
-    """Makes a function take longer."""
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which stages are judged."""
+    moved = Clock()
+    for module in ("langrec.budget", "langrec.service.service", "langrec.service.routes.ask"):
+        monkeypatch.setattr(f"{module}.time", moved)
+    return moved
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch, clock: Clock, module: Any, name: str, seconds: float) -> None:
+    """Makes a function take longer by the clock."""
     original = getattr(module, name)
 
     def slow(*args: Any, **named: Any) -> Any:
-        threading.Event().wait(seconds)
+        clock.passed += seconds
         return original(*args, **named)
 
     monkeypatch.setattr(module, name, slow)
@@ -219,15 +231,15 @@ def skipped_stages(live: Live) -> dict[str, float]:
     return {name.split('"')[1]: float(value) for name, value in found}
 
 
-def test_a_slow_optional_stage_is_skipped_told_and_counted(serve, monkeypatch):
+def test_a_slow_optional_stage_is_skipped_told_and_counted(serve, monkeypatch, clock):
     from langrec import recommender
     from langrec.settings import BudgetSettings
 
-    live = serve(budget=BudgetSettings(diversity_ms=40))
+    live = serve(budget=BudgetSettings(diversity_ms=100_000))
     wait_until(lambda: live.service.is_warm)
     ask = {"user": "sea-u0", "k": 5, "diversity": 0.5, "explain": False}
     assert live.send("POST", "/api/recommend", ask)["trace"]["skipped"] == []
-    slowed(monkeypatch, recommender, "diverse", 0.5)
+    slowed(monkeypatch, clock, recommender, "diverse", 2_000)
     live.send("POST", "/api/recommend", {**ask, "k": 6})  # from this one the server learns
     plain = live.send("POST", "/api/recommend", {**ask, "k": 7})
     assert plain["trace"]["skipped"] == ["diversity"] and len(plain["items"]) == 7
@@ -238,15 +250,15 @@ def test_a_slow_optional_stage_is_skipped_told_and_counted(serve, monkeypatch):
     assert skipped_stages(live) == {"diversity": 2}, "a list that lacks a stage is not kept"
 
 
-def test_a_request_whose_time_is_spent_goes_without_reasons(serve, monkeypatch):
+def test_a_request_whose_time_is_spent_goes_without_reasons(serve, monkeypatch, clock):
     from langrec.settings import BudgetSettings
 
-    live = serve(budget=BudgetSettings(total_ms=400))
+    live = serve(budget=BudgetSettings(total_ms=100_000))
     wait_until(lambda: live.service.is_warm)
     ask = {"user": "sea-u0", "k": 5}
     told = live.send("POST", "/api/recommend", ask)
     assert all(one["reason"] for one in told["items"]) and told["trace"]["skipped"] == []
-    slowed(monkeypatch, live.service.snapshot.recommender.__class__, "reasons", 2.5)
+    slowed(monkeypatch, clock, live.service.snapshot.recommender.__class__, "reasons", 2_000)
     live.send("POST", "/api/recommend", {**ask, "k": 6})
     plain = live.send("POST", "/api/recommend", {**ask, "k": 7})
     assert plain["trace"]["skipped"] == ["reasons"] and len(plain["items"]) == 7

@@ -68,16 +68,16 @@ def test_an_id_is_not_remembered_where_the_write_was_undone(store):
 def test_a_request_counts_once_also_beside_others_of_its_transaction(store):
     writer = Writer(store)
     gate = threading.Event()
-    writer.submit(lambda connection: gate.wait(5))
+    writer.submit(lambda connection: gate.wait(60))
     one, other = RequestKey("k1", "body"), RequestKey("k2", "body")
     stranger = RequestKey("k1", "another body")
     futures = [writer.append([event(1)], overwrite=False, request=said) for said in (one, one, other, None)]
     wrong = writer.append([event(100)], overwrite=False, request=stranger)
     gate.set()
-    assert [future.result(10) for future in futures] == [1, 1, 1, 1]
+    assert [future.result(60) for future in futures] == [1, 1, 1, 1]
     with pytest.raises(DataError, match="Idempotency-Key"):
-        wrong.result(10)
-    assert writer.append([event(1)], overwrite=False, request=one).result(10) == 1
+        wrong.result(60)
+    assert writer.append([event(1)], overwrite=False, request=one).result(60) == 1
     writer.close()
     assert values(store) == [3.0]
 
@@ -134,7 +134,7 @@ def test_retries_across_workers_and_after_sudden_death_count_once(start_process,
     def send() -> None:
         for i in range(40):
             try:
-                httpx.post(f"{server.url}/api/feedback", json=body(i), timeout=10)
+                httpx.post(f"{server.url}/api/feedback", json=body(i), timeout=60)
             except httpx.HTTPError:
                 return
 

@@ -6,6 +6,7 @@ import threading
 
 import httpx
 import pytest
+from live_server import PATIENCE
 
 from langrec.service.store.store import Store
 
@@ -97,7 +98,7 @@ def test_workers_agree_and_sudden_death_loses_no_acknowledged_write(url, start_p
     enough = threading.Event()
 
     def write(thread: int) -> None:
-        with httpx.Client(base_url=server.url, timeout=10) as client:
+        with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
             for i in range(10_000):
                 user, item = f"t{thread}", f"i{i}"
                 event = {"FeedbackType": "click", "UserId": user, "ItemId": item, "Timestamp": at}
@@ -113,7 +114,7 @@ def test_workers_agree_and_sudden_death_loses_no_acknowledged_write(url, start_p
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
-    assert enough.wait(60)
+    assert enough.wait(PATIENCE)
     server.kill()
     for thread in threads:
         thread.join()

@@ -168,7 +168,7 @@ def test_vectors_come_back_as_they_were_stored(store):
 def test_a_failing_write_is_undone_alone(store):
     writer = Writer(store)
     gate = threading.Event()
-    writer.submit(lambda connection: gate.wait(5))
+    writer.submit(lambda connection: gate.wait(60))
 
     def fail(connection: sa.Connection) -> None:
         set_meta(connection, "half", 1)
@@ -177,9 +177,9 @@ def test_a_failing_write_is_undone_alone(store):
     good = writer.submit(lambda connection: set_meta(connection, "whole", 1))
     bad = writer.submit(fail)
     gate.set()
-    good.result(10)
+    good.result(60)
     with pytest.raises(ValueError, match="no"):
-        bad.result(10)
+        bad.result(60)
     writer.close()
     with store.read() as connection:
         names = set(connection.execute(sa.select(schema.meta.c.name)).scalars())
@@ -199,12 +199,12 @@ def test_errors_of_the_driver_itself_are_the_stores(store):
 def test_events_that_come_together_add_up_in_their_order(store):
     writer = Writer(store)
     gate = threading.Event()
-    writer.submit(lambda connection: gate.wait(5))
+    writer.submit(lambda connection: gate.wait(60))
     steps = [(2.0, False), (3.0, False), (10.0, True), (1.0, False), (1.0, False)]
     futures = [writer.append([Event("u", "i", "t", 1, value)], overwrite=overwrite) for value, overwrite in steps]
     futures.append(writer.append([], overwrite=False))
     gate.set()
-    assert [future.result(10) for future in futures] == [1, 1, 1, 1, 1, 0]
+    assert [future.result(60) for future in futures] == [1, 1, 1, 1, 1, 0]
     writer.close()
     with store.read() as connection:
         assert [event.value for event in event_rows.find_events(connection, user="u")] == [12.0]

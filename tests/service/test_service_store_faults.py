@@ -12,7 +12,7 @@ import time
 
 import httpx
 import pytest
-from live_server import free_port, wait_until
+from live_server import PATIENCE, wait_until
 
 from langrec.errors import StoreError
 from langrec.service import service
@@ -21,6 +21,7 @@ from langrec.service.store.event_rows import Event
 from langrec.service.store.lease import only_server
 from langrec.service.store.store import Store
 from langrec.service.store.writer import Writer
+from ports import free_port
 
 AT = "2024-05-01T12:00:00Z"
 
@@ -50,7 +51,7 @@ def test_a_store_that_goes_and_comes_back_loses_nothing_and_needs_no_restart(ser
     down, done = threading.Event(), threading.Event()
 
     def write(thread: int) -> None:
-        with httpx.Client(base_url=live.url, timeout=60) as client:
+        with httpx.Client(base_url=live.url, timeout=PATIENCE) as client:
             i = 0
             while not done.is_set():
                 user, item = f"t{thread}", f"i{i}"
@@ -80,12 +81,12 @@ def test_a_store_that_goes_and_comes_back_loses_nothing_and_needs_no_restart(ser
     finally:
         postgres.start()
     try:
-        wait_until(lambda: len(acknowledged) > before + 40, 60)
+        wait_until(lambda: len(acknowledged) > before + 40)
         wait_until(lambda: live.client.get("/api/recommend/sea-u0?n=5").status_code == 200)
     finally:
         done.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE)
     assert statuses == {503}
     store = Store(live.settings.store)
     assert set(acknowledged) <= stored(store)
@@ -102,7 +103,7 @@ def test_a_full_disk_keeps_what_was_acknowledged_and_goes_on_when_there_is_space
         def set_limit(connection):
             return connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar()
 
-        return live.service.writer.submit(set_limit).result(10)
+        return live.service.writer.submit(set_limit).result(PATIENCE)
 
     with live.service.store.read() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
@@ -130,13 +131,13 @@ def test_jobs_of_one_transaction_fail_together_where_the_disk_is_full(tmp_path):
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     writer = Writer(store)
     gate = threading.Event()
-    pages = writer.submit(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar()).result(10)
-    writer.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}").scalar()).result(10)
-    writer.submit(lambda c: gate.wait(5))
+    pages = writer.submit(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar()).result(PATIENCE)
+    writer.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}").scalar()).result(PATIENCE)
+    writer.submit(lambda c: gate.wait(PATIENCE))
     log = [Event(f"u{i}", "i" * 500, "t", 1) for i in range(200)]
     futures = [writer.append(log[i : i + 50], overwrite=False) for i in range(0, 200, 50)]
     gate.set()
-    outcomes = [future.exception(20) for future in futures]
+    outcomes = [future.exception(PATIENCE) for future in futures]
     assert any(outcomes) and all(isinstance(one, StoreError) for one in outcomes if one)
     kept = {user for user, _ in stored(store)}
     for future, start in zip(futures, range(0, 200, 50), strict=True):
@@ -152,7 +153,7 @@ def test_a_slow_store_delays_writes_and_no_reading(live, tmp_path):
         answers: list[httpx.Response] = []
         waiting = threading.Thread(
             target=lambda: answers.append(
-                httpx.post(f"{live.url}/api/feedback", json=[event("ann", "chess00")], timeout=60)
+                httpx.post(f"{live.url}/api/feedback", json=[event("ann", "chess00")], timeout=PATIENCE)
             )
         )
         waiting.start()
@@ -160,7 +161,7 @@ def test_a_slow_store_delays_writes_and_no_reading(live, tmp_path):
             assert len(live.recommended("sea-u0", 5)) == 5
         assert not answers, "nothing is acknowledged before it is written"
         other.execute("COMMIT")
-        waiting.join(60)
+        waiting.join(PATIENCE)
     assert answers[0].status_code == 200
     assert "chess00" not in live.recommended("ann", 40)
 
@@ -214,6 +215,7 @@ def test_the_lock_of_a_server_that_died_is_free(tmp_path):
     script = (
         "import sys, time\nfrom langrec.service.store.lease import only_server\n"
         "with only_server(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)\n"
+        "with only_server(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(600)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
@@ -230,7 +232,7 @@ def test_the_lock_of_a_server_that_died_is_free(tmp_path):
 def test_a_second_server_process_is_one_line_and_status_2(start_process):
     first = start_process("--workers", "2").wait()
     second = start_process(port=free_port())
-    _, error = second.process.communicate(timeout=60)
+    _, error = second.process.communicate(timeout=PATIENCE)
     assert second.process.returncode == 2
     assert len(error.strip().splitlines()) == 1 and "another server uses it" in error
     assert f"process {first.process.pid} " in error

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from live_server import wait_until
+from live_server import PATIENCE, wait_until
 from shops import Shops, make_key, set_up
 
 from langrec.errors import SettingsError
@@ -237,16 +237,16 @@ def test_a_crowd_at_one_tenant_does_not_hold_up_another(open_shops, monkeypatch)
     def slow(connection, after, n):
         if "acme" in str(connection.engine.url):
             held.release()
-            gate.wait(30)
+            gate.wait(PATIENCE)
         return original(connection, after, n)
 
     monkeypatch.setattr(event_rows, "page_users", slow)
     answers: list[httpx.Response] = []
-    ask = lambda: answers.append(httpx.get(f"{shops.url}/api/users", headers={"X-API-Key": acme_key}, timeout=60))  # noqa: E731
+    ask = lambda: answers.append(httpx.get(f"{shops.url}/api/users", headers={"X-API-Key": acme_key}, timeout=PATIENCE))  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(60)]
     for thread in threads:
         thread.start()
-    assert held.acquire(timeout=20) and held.acquire(timeout=20)
+    assert held.acquire(timeout=PATIENCE) and held.acquire(timeout=PATIENCE)
     wait_until(lambda: len(answers) == 55)
     assert {one.status_code for one in answers} == {429} and answers[0].headers["retry-after"]
     assert [zeta.get("/api/users").status_code for _ in range(5)] == [200] * 5, "the other tenant is served meanwhile"

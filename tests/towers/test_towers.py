@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worlds
+from clocks import Clock
 from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
 from langrec.errors import MissingExtra
@@ -239,11 +240,12 @@ def test_whitened_vectors_have_unit_variance_in_every_direction():
     assert 1.1 < milder[0] / milder[-1] < raw[0] / raw[-1]
 
 
-def test_the_faster_precision_is_measured():
-    import time
+def test_the_faster_precision_is_measured(monkeypatch):
+    clock = Clock(stands=True)
+    monkeypatch.setattr("langrec.lm.precision.time", clock)
 
     def run(slow, name):
-        time.sleep(0.02 if name == slow else 0.0)
+        clock.passed += 0.02 if name == slow else 0.001
 
     assert faster_precision(partial(run, "fp32"))[0] == "bf16"
     assert faster_precision(partial(run, "bf16"))[0] == "fp32"

@@ -175,7 +175,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_result(tiny, topics, tmp_path
     environ, out = {**os.environ, "OMP_NUM_THREADS": "1"}, tmp_path / "killed"
     whole = told(tmp_path / "whole")
     process = subprocess.Popen(command(out), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (out / "checkpoint" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
