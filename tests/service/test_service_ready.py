@@ -11,22 +11,19 @@ import pytest
 import sqlalchemy as sa
 from live_server import Live, wait_until
 
+from clocks import Clock
 from langrec.service.impressions import Shown
 from langrec.service.ready import Ready, ReadyLists
 from langrec.service.store import schema
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that have passed for the ready lists alone: a busy machine makes none of them old."""
-    began, passed = time.monotonic(), [0.0]
-
-    class Clock:
-        monotonic = staticmethod(lambda: began + passed[0])
-
-    monkeypatch.setattr("langrec.service.ready.time", Clock)
-    monkeypatch.setattr("langrec.service.routes.gorse_lists.time", Clock)
-    return passed
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of the ready lists: a busy machine makes none of them old."""
+    stands = Clock(stands=True)
+    monkeypatch.setattr("langrec.service.ready.time", stands)
+    monkeypatch.setattr("langrec.service.routes.gorse_lists.time", stands)
+    return stands
 
 
 def ask(live: Live, user: str = "sea-u0", **params: Any) -> httpx.Response:
@@ -44,7 +41,7 @@ def computed(live: Live) -> int:
 def test_within_its_age_a_list_is_sent_again_without_the_scorer(live, clock):
     first = ask(live, **{"max-age": 10})
     assert first.headers["cache-control"] == "private, max-age=10" and first.headers["age"] == "0"
-    clock[0] = 4
+    clock.passed = 4.1
     again = ask(live, **{"max-age": 10})
     assert again.content == first.content and computed(live) == 1
     assert again.headers["age"] == "5", "a little over four seconds, rounded up"
@@ -52,7 +49,7 @@ def test_within_its_age_a_list_is_sent_again_without_the_scorer(live, clock):
     for name in ("x-request-id", "content-security-policy", "x-content-type-options"):
         assert name in again.headers
     assert again.headers["content-type"] == "application/json"
-    clock[0] = 10.5
+    clock.passed = 10.5
     ask(live, **{"max-age": 10})
     assert computed(live) == 2
     assert live.get("/api/health/stats")["caches"]["ready"]["hits"] >= 1
@@ -71,7 +68,7 @@ def test_other_questions_about_the_user_have_their_own_lists(live):
 
 def test_a_list_older_than_this_request_allows_is_computed(live, clock):
     ask(live, **{"max-age": 60})
-    clock[0] = 5
+    clock.passed = 5
     assert live.client.get("/api/recommend/sea-u0?n=5&max-age=3").headers["age"] == "0"
     assert "age" not in ask(live).headers, "without max-age a list is of now"
 
@@ -102,9 +99,9 @@ def test_an_event_and_a_hidden_item_are_seen_by_every_worker_when_the_age_is_ove
     hidden, clicked = shown[0], shown[1]
     other.send("PATCH", f"/api/item/{hidden}", {"IsHidden": True})
     other.send("POST", "/api/feedback", [{"FeedbackType": "click", "UserId": "sea-u0", "ItemId": clicked}])
-    clock[0] = 4
+    clock.passed = 4
     assert ask(one, **{"max-age": 5}).json() == shown, "the page may be so old"
-    clock[0] = 5.1
+    clock.passed = 5.1
     assert not {hidden, clicked} & set(ask(one, **{"max-age": 5}).json())
 
 
