@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import langrec
-from langrec.client import replies
+from langrec.client import replies, replies_operate, replies_privacy
 from langrec.client.calls import (
     Call,
     blocks,
@@ -522,17 +522,17 @@ class AsyncClient:
         call: Call[replies.Affected] = Call("PATCH", path("api", "user", user), replies.Affected, body=body)
         return (await self._write(call)).rows
 
-    async def delete_user(self, user: str) -> replies.Deleted:
+    async def delete_user(self, user: str) -> replies_privacy.Deleted:
         """Deletes a user with all events, impressions and their part of the models; with a receipt."""
-        return await self._write(Call("DELETE", path("api", "user", user), replies.Deleted))
+        return await self._write(Call("DELETE", path("api", "user", user), replies_privacy.Deleted))
 
-    async def export_user(self, user: str) -> replies.Export:
+    async def export_user(self, user: str) -> replies_privacy.Export:
         """All that is known of a user: profile, events, and the lists that were shown."""
-        return await self._ask(Call("GET", path("api", "user", user, "export"), replies.Export))
+        return await self._ask(Call("GET", path("api", "user", user, "export"), replies_privacy.Export))
 
-    async def receipt(self, receipt: str) -> replies.Receipt:
+    async def receipt(self, receipt: str) -> replies_privacy.Receipt:
         """A deletion's receipt, proved again: what it said, and what a new look finds."""
-        return await self._ask(Call("GET", path("api", "receipts", receipt), replies.Receipt))
+        return await self._ask(Call("GET", path("api", "receipts", receipt), replies_privacy.Receipt))
 
     async def suggest_users(self, q: str = "", k: int = 10) -> tuple[replies.SuggestedUser, ...]:
         """Users by what is typed so far."""
@@ -586,13 +586,13 @@ class AsyncClient:
 
     # ---- running a server ------------------------------------------------------------------------------------------
 
-    async def health(self) -> replies.Health:
+    async def health(self) -> replies_operate.Health:
         """Whether the server can serve; one that cannot answers too, with `ready` False."""
-        return await self._ask(Call("GET", "/api/health/ready", replies.Health, also=(503,)))
+        return await self._ask(Call("GET", "/api/health/ready", replies_operate.Health, also=(503,)))
 
-    async def stats(self) -> replies.Stats:
+    async def stats(self) -> replies_operate.Stats:
         """Requests, times and memory of the last hour."""
-        return await self._ask(Call("GET", "/api/health/stats", replies.Stats))
+        return await self._ask(Call("GET", "/api/health/stats", replies_operate.Stats))
 
     async def metrics(self) -> str:
         """Metrics in the Prometheus text format."""
@@ -602,29 +602,35 @@ class AsyncClient:
         """Click-through, fallback lists, coverage, freshness and drift from the log, and how they moved."""
         return await self._ask(Call("GET", "/api/quality", dict[str, Any]))
 
-    async def release(self) -> replies.Release:
+    async def release(self) -> replies_operate.Release:
         """The release in use."""
-        return await self._ask(Call("GET", "/api/release", replies.Release))
+        return await self._ask(Call("GET", "/api/release", replies_operate.Release))
 
-    async def releases(self) -> tuple[replies.ReleaseRow, ...]:
+    async def releases(self) -> tuple[replies_operate.ReleaseRow, ...]:
         """All releases, newest first."""
-        return await self._ask(Call("GET", "/api/releases", tuple[replies.ReleaseRow, ...]))
+        return await self._ask(Call("GET", "/api/releases", tuple[replies_operate.ReleaseRow, ...]))
 
     async def roll_back(self, stamp: str | None = None) -> str:
         """Serves another release, or the one before; its stamp.
 
         Without a stamp a call whose answer was lost is not made again: it might go back twice.
         """
-        call: Call[replies.Served] = Call(
-            "POST", "/api/releases/rollback", replies.Served, body=given(stamp=stamp), repeatable=stamp is not None
+        call: Call[replies_operate.Served] = Call(
+            "POST",
+            "/api/releases/rollback",
+            replies_operate.Served,
+            body=given(stamp=stamp),
+            repeatable=stamp is not None,
         )
         return (await self._ask(call)).stamp
 
-    async def audit(self, *, page: int = 100) -> AsyncIterator[replies.Act]:
+    async def audit(self, *, page: int = 100) -> AsyncIterator[replies_operate.Act]:
         """Who did what, newest first, fetched as it is asked for; needs a key of the role admin."""
         cursor = ""
         while True:
-            call: Call[replies.ActsPage] = Call("GET", "/api/audit", replies.ActsPage, {"n": page, "cursor": cursor})
+            call: Call[replies_operate.ActsPage] = Call(
+                "GET", "/api/audit", replies_operate.ActsPage, {"n": page, "cursor": cursor}
+            )
             found = await self._ask(call)
             for one in found.rows:
                 yield one
@@ -632,16 +638,16 @@ class AsyncClient:
             if not cursor:
                 return
 
-    async def measure(self, release: str = "") -> replies.Measure:
+    async def measure(self, release: str = "") -> replies_operate.Measure:
         """How good a release's models were measured to be; empty for the one in use."""
-        return await self._ask(Call("GET", "/api/measure", replies.Measure, {"release": release}))
+        return await self._ask(Call("GET", "/api/measure", replies_operate.Measure, {"release": release}))
 
     async def measured_lists(
         self, user: str, models: Sequence[str] = (), *, k: int = 10, release: str = ""
-    ) -> replies.MeasuredLists:
+    ) -> replies_operate.MeasuredLists:
         """Lists of several models for one user, as they were measured."""
         params = {"user": user, "models": ",".join(listed(models) or ()), "k": k, "release": release}
-        return await self._ask(Call("GET", "/api/measure/lists", replies.MeasuredLists, params))
+        return await self._ask(Call("GET", "/api/measure/lists", replies_operate.MeasuredLists, params))
 
     # ---- on the way ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import langrec
-from langrec.client import replies
+from langrec.client import replies, replies_operate, replies_privacy
 from langrec.client.calls import (
     Call,
     blocks,
@@ -517,17 +517,17 @@ class Client:
         call: Call[replies.Affected] = Call("PATCH", path("api", "user", user), replies.Affected, body=body)
         return (self._write(call)).rows
 
-    def delete_user(self, user: str) -> replies.Deleted:
+    def delete_user(self, user: str) -> replies_privacy.Deleted:
         """Deletes a user with all events, impressions and their part of the models; with a receipt."""
-        return self._write(Call("DELETE", path("api", "user", user), replies.Deleted))
+        return self._write(Call("DELETE", path("api", "user", user), replies_privacy.Deleted))
 
-    def export_user(self, user: str) -> replies.Export:
+    def export_user(self, user: str) -> replies_privacy.Export:
         """All that is known of a user: profile, events, and the lists that were shown."""
-        return self._ask(Call("GET", path("api", "user", user, "export"), replies.Export))
+        return self._ask(Call("GET", path("api", "user", user, "export"), replies_privacy.Export))
 
-    def receipt(self, receipt: str) -> replies.Receipt:
+    def receipt(self, receipt: str) -> replies_privacy.Receipt:
         """A deletion's receipt, proved again: what it said, and what a new look finds."""
-        return self._ask(Call("GET", path("api", "receipts", receipt), replies.Receipt))
+        return self._ask(Call("GET", path("api", "receipts", receipt), replies_privacy.Receipt))
 
     def suggest_users(self, q: str = "", k: int = 10) -> tuple[replies.SuggestedUser, ...]:
         """Users by what is typed so far."""
@@ -578,13 +578,13 @@ class Client:
 
     # ---- running a server ------------------------------------------------------------------------------------------
 
-    def health(self) -> replies.Health:
+    def health(self) -> replies_operate.Health:
         """Whether the server can serve; one that cannot answers too, with `ready` False."""
-        return self._ask(Call("GET", "/api/health/ready", replies.Health, also=(503,)))
+        return self._ask(Call("GET", "/api/health/ready", replies_operate.Health, also=(503,)))
 
-    def stats(self) -> replies.Stats:
+    def stats(self) -> replies_operate.Stats:
         """Requests, times and memory of the last hour."""
-        return self._ask(Call("GET", "/api/health/stats", replies.Stats))
+        return self._ask(Call("GET", "/api/health/stats", replies_operate.Stats))
 
     def metrics(self) -> str:
         """Metrics in the Prometheus text format."""
@@ -594,45 +594,51 @@ class Client:
         """Click-through, fallback lists, coverage, freshness and drift from the log, and how they moved."""
         return self._ask(Call("GET", "/api/quality", dict[str, Any]))
 
-    def release(self) -> replies.Release:
+    def release(self) -> replies_operate.Release:
         """The release in use."""
-        return self._ask(Call("GET", "/api/release", replies.Release))
+        return self._ask(Call("GET", "/api/release", replies_operate.Release))
 
-    def releases(self) -> tuple[replies.ReleaseRow, ...]:
+    def releases(self) -> tuple[replies_operate.ReleaseRow, ...]:
         """All releases, newest first."""
-        return self._ask(Call("GET", "/api/releases", tuple[replies.ReleaseRow, ...]))
+        return self._ask(Call("GET", "/api/releases", tuple[replies_operate.ReleaseRow, ...]))
 
     def roll_back(self, stamp: str | None = None) -> str:
         """Serves another release, or the one before; its stamp.
 
         Without a stamp a call whose answer was lost is not made again: it might go back twice.
         """
-        call: Call[replies.Served] = Call(
-            "POST", "/api/releases/rollback", replies.Served, body=given(stamp=stamp), repeatable=stamp is not None
+        call: Call[replies_operate.Served] = Call(
+            "POST",
+            "/api/releases/rollback",
+            replies_operate.Served,
+            body=given(stamp=stamp),
+            repeatable=stamp is not None,
         )
         return (self._ask(call)).stamp
 
-    def audit(self, *, page: int = 100) -> Iterator[replies.Act]:
+    def audit(self, *, page: int = 100) -> Iterator[replies_operate.Act]:
         """Who did what, newest first, fetched as it is asked for; needs a key of the role admin."""
         cursor = ""
         while True:
-            call: Call[replies.ActsPage] = Call("GET", "/api/audit", replies.ActsPage, {"n": page, "cursor": cursor})
+            call: Call[replies_operate.ActsPage] = Call(
+                "GET", "/api/audit", replies_operate.ActsPage, {"n": page, "cursor": cursor}
+            )
             found = self._ask(call)
             yield from found.rows
             cursor = found.cursor
             if not cursor:
                 return
 
-    def measure(self, release: str = "") -> replies.Measure:
+    def measure(self, release: str = "") -> replies_operate.Measure:
         """How good a release's models were measured to be; empty for the one in use."""
-        return self._ask(Call("GET", "/api/measure", replies.Measure, {"release": release}))
+        return self._ask(Call("GET", "/api/measure", replies_operate.Measure, {"release": release}))
 
     def measured_lists(
         self, user: str, models: Sequence[str] = (), *, k: int = 10, release: str = ""
-    ) -> replies.MeasuredLists:
+    ) -> replies_operate.MeasuredLists:
         """Lists of several models for one user, as they were measured."""
         params = {"user": user, "models": ",".join(listed(models) or ()), "k": k, "release": release}
-        return self._ask(Call("GET", "/api/measure/lists", replies.MeasuredLists, params))
+        return self._ask(Call("GET", "/api/measure/lists", replies_operate.MeasuredLists, params))
 
     # ---- on the way ------------------------------------------------------------------------------------------------
 
