@@ -44,6 +44,7 @@ FLOORS = {
     "feedback": 5,
     "evaluation": 5,
     "adapting": 6,
+    "asking": 6,
     "fusing": 6,
     "choosing": 6,
     "training": 6,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -15,31 +15,37 @@ from typing import Any
 
 import numpy as np
 
+from langrec import asking, finding
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.data.splits import Split
 from langrec.errors import BundleError, DataError, SettingsError
+from langrec.evaluation.found import MANY, MANY_ROWS, few
 from langrec.evaluation.lists import top_lists
 from langrec.evaluation.protocol import Targets, next_item, target_ranks
-from langrec.fusing import blocks, gain, learn
-from langrec.protocols import Progress
+from langrec.fusing import Gains, blocks, gain, learn
+from langrec.protocols import Progress, Searched
+from langrec.ranking.alone import best_alone
 from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.facts import Facts
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix, rrf_mix
+from langrec.ranking.near import pointwise
 from langrec.ranking.rerank import Reranker
 from langrec.ranking.trees import Trees
 from langrec.recipe import to_dict
 from langrec.registry import find, kind_of
 from langrec.retrieval.item_item import ItemItem
-from langrec.settings import Settings
+from langrec.settings import RankingSettings, Settings
 from langrec.steps import Steps, step_hash
 from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 
 # With fewer questions that the mix did not learn from, the calibration looks at all.
 FEWEST_FRESH = 200
+# Ranks that NDCG@10 looks at.
+RANKED = 10
 TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens", "text_tower")
 
 
@@ -119,7 +125,7 @@ def choose(
     )
     data = replace(
         fit_data(dataset, split.train, reading, towers_folder(kept.folder), told, board_of(settings)),
-        judge=lambda scorer, at_most: ndcg_at_10(scorer.score_block, _some(questions, at_most)),
+        judge=lambda scorer, at_most: _ndcgs([scorer], _some(questions, at_most), settings)[0],
     )
     names = settings.retrieval.scorers
     entering = [signal.name for signal in signals(names, settings)]
@@ -149,7 +155,7 @@ def choose(
     found = kept.run(
         "mix",
         key,
-        lambda: _learn(dataset, split, on_training(), settings, kept, key),
+        lambda: _learn(dataset, split, on_training(), settings, kept, key, told),
         whole=lambda found: "slopes" in found and (not found["trees"] or _kept_trees(kept, key) is not None),
     )
     weights = np.array(found["weights"], dtype=np.float32)
@@ -290,8 +296,9 @@ def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> t
     for fit_ in kind.fit_grid(section):
         scorer = _fit_one(name, data, settings, fit_)
         fit_ = {**fit_, **getattr(scorer, "settled", {})}
-        for run in kind.run_grid(section):
-            value = ndcg_at_10(scorer.with_params(**run).score_block, questions)
+        runs = kind.run_grid(section)
+        values = _ndcgs([scorer.with_params(**run) for run in runs], questions, settings)
+        for run, value in zip(runs, values, strict=True):
             if value > best["ndcg"]:
                 best, fitted = {"ndcg": value, "fit": fit_, "run": run}, scorer
     return best, fitted
@@ -318,18 +325,30 @@ def _on_training(
         scorers[name] = scorer.with_params(**run)
     inputs = signals(scorers, settings)
     fused = rrf_mix([signal.name for signal in inputs], settings.ranking.rrf_k)
-    return Fusion(
-        scorers, inputs, fused, len(dataset.catalogue), settings.ranking.fallback, _counts(dataset, split.train)
-    )
+    n_items, counts = len(dataset.catalogue), _counts(dataset, split.train)
+    return finding_candidates(Fusion(scorers, inputs, fused, n_items, settings.ranking.fallback, counts), settings)
+
+
+def finding_candidates(fusion: Fusion, settings: Settings) -> Fusion:
+    """The same mix with indexes to find candidates by, where the catalogue is too large to score it whole."""
+    if fusion.n_items <= settings.ranking.dense_below:
+        return fusion
+    return finding.near(fusion, finding.build(fusion, settings)[0])
 
 
 def _learn(
-    dataset: Dataset, split: Split, fusion: Fusion, settings: Settings, kept: Steps, key: Mapping[str, Any]
+    dataset: Dataset,
+    split: Split,
+    fusion: Fusion,
+    settings: Settings,
+    kept: Steps,
+    key: Mapping[str, Any],
+    told: Progress,
 ) -> dict[str, Any]:
     """What `fusing.learn` finds, as JSON; trees are kept in a folder of their own."""
     ranking = settings.ranking
     questions = _mix_questions(dataset, split, settings)
-    learned = learn(fusion, Facts.of(dataset, split.train), questions, ranking)
+    learned = learn(fusion, Facts.of(dataset, split.train), questions, ranking, told)
     if learned.trees is not None:
         learned.trees.save(_trees_folder(kept, key))
     return {
@@ -370,7 +389,7 @@ def _calibrate(dataset: Dataset, split: Split, fusion: Fusion, chosen: Chosen, s
         what = "questions that the mix learned from, so its probabilities may be too high"
     if len(fresh) > wanted.questions:
         fresh = np.sort(np.random.default_rng(ranking.seed).choice(fresh, wanted.questions, replace=False))
-    scores, labels = _listed(fusion, every.take(fresh), wanted.depth)
+    scores, labels = _listed(fusion, every.take(fresh), wanted.depth, ranking)
     try:
         curve = Calibration.fit(scores, labels)
     except DataError as error:
@@ -378,11 +397,14 @@ def _calibrate(dataset: Dataset, split: Split, fusion: Fusion, chosen: Chosen, s
     return {"curve": [curve.scale, curve.offset], "why": f"{len(fresh):,} {what}"}
 
 
-def _listed(fusion: Fusion, questions: Targets, depth: int) -> tuple[FloatVector, Mask]:
+def _listed(fusion: Fusion, questions: Targets, depth: int, ranking: RankingSettings) -> tuple[FloatVector, Mask]:
     """Scores, less their question's level, of the best items of each question with something to go by, and which of
     them are the right answers.
     """
     scores, labels = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.bool_)]
+    if fusion.near is not None:
+        told, right = asking.listed(fusion, questions, depth, ranking)
+        return np.concatenate([*scores, *told]), np.concatenate([*labels, *right])
     for part in blocks(questions, fusion):
         signals = fusion.signal_scores(part.block)
         mixed = np.asarray(fusion.parts(signals, part.block).sum(axis=0), dtype=np.float32)
@@ -418,6 +440,26 @@ def ndcg_at_10(score: Callable[[QueryBlock], FloatMatrix], questions: Targets, b
         for part in [questions.slice(start, start + block)]
     ]
     return float(np.concatenate(gains).mean())
+
+
+def ndcg_found(states: Sequence[Any], questions: Targets) -> list[float]:
+    """The same of each of a scorer's states, from its own best items: without a row as long as the catalogue."""
+    gains: list[list[Gains]] = [[] for _ in states]
+    sizes = (MANY, MANY_ROWS) if isinstance(states[0], Searched) else ()
+    for part in few(questions, *sizes):
+        block = replace(part.block, kept={})  # what one state reads of the histories, the next need not read again
+        for state, found in zip(states, gains, strict=True):
+            asked = best_alone(state, block, RANKED)
+            scores = pointwise(state).score_items(block, asked)
+            found.append(gain(asking.ranks_of(np.where(np.isnan(scores), -np.inf, scores), asked, part)))
+    return [float(np.concatenate(found).mean()) for found in gains]
+
+
+def _ndcgs(states: Sequence[Any], questions: Targets, settings: Settings) -> list[float]:
+    """Mean NDCG@10 of each state of a scorer, as the size of the catalogue allows."""
+    if states[0].n_items > settings.ranking.dense_below:
+        return ndcg_found(states, questions)
+    return [ndcg_at_10(state.score_block, questions) for state in states]
 
 
 def _fit_one(name: str, data: FitData, settings: Settings, params: Mapping[str, Any]) -> Any:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from langrec import asking
 from langrec.errors import DataError, LangrecError
 from langrec.evaluation.intervals import Resamples
 from langrec.evaluation.protocol import Targets, target_ranks
+from langrec.protocols import Progress
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, feature_names
 from langrec.ranking.fusion import Fusion
@@ -47,22 +49,26 @@ class Learned:
     why: str
 
 
-def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSettings) -> Learned:
+def learn(
+    fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSettings, told: Progress = lambda *_: None
+) -> Learned:
     """The mix of the fusion's signals, and trees over it.
 
     Every question is answered by weights that were learned from the other half of the users, so that the trees boost
     over scores as they will meet them: of people whom the mix has not seen.
 
     Args:
-        fusion: scorers fitted on training, with rank fusion as its mix.
+        fusion: scorers fitted on training, with rank fusion as its mix; one that finds candidates learns from these.
         facts: of items and users, from training.
         questions: of the validation period.
+        told: is told how many questions are done.
     """
     names = [signal.name for signal in fusion.signals]
     samples = MixSamples(names, settings.seed)
-    for part in blocks(questions, fusion):
-        seen = [part.block.history(i) for i in range(len(part))]
-        samples.add(fusion.signal_scores(part.block), seen, part.items, situations_of(part.block))
+    if fusion.near is not None:
+        asking.gather(samples, fusion, questions, settings, told)
+    else:
+        _gather(samples, fusion, questions, told)
     odd = questions.block.users % 2 == 1
     scores = {"rrf": float("nan"), "linear": float("nan")}
     if settings.mix == "rrf" or not odd.any() or odd.all():
@@ -70,7 +76,8 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
         return Learned(mix, None, scores, "one half of the users has no question, so nothing could be judged")
     mix, halves = _fit(samples, odd)
     del samples  # the largest thing in memory; what follows makes its own
-    rows = _answer(fusion, facts, questions, halves, odd, settings)
+    answered = _answer if fusion.near is None else _answer_found
+    rows = answered(fusion, facts, questions, halves, odd, settings, told)
     scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
     asked = ~np.isnan(rows.fused)
     pair = np.stack([rows.fused, rows.linear], axis=1)[asked]
@@ -82,6 +89,16 @@ def learn(fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSet
     if settings.ranker != "none":
         trees, why = _trees(rows, questions.block.users, fusion.is_rare()[questions.items], settings)
     return Learned(mix, trees, scores, why)
+
+
+def _gather(samples: MixSamples, fusion: Fusion, questions: Targets, told: Progress) -> None:
+    """Adds the questions' signals to the samples."""
+    done = 0
+    for part in blocks(questions, fusion):
+        seen = [part.block.history(i) for i in range(len(part))]
+        samples.add(fusion.signal_scores(part.block), seen, part.items, situations_of(part.block))
+        done += len(part)
+        told("learn the mix", done, 2 * len(questions))
 
 
 def _fit(samples: MixSamples, odd: Mask) -> tuple[Mix, tuple[Mix, Mix]]:
@@ -146,8 +163,37 @@ class _Rows:
         return self.x[rows], self.labels[rows], self.groups[questions], self.base[rows]
 
 
+def _answer_found(
+    fusion: Fusion,
+    facts: Facts,
+    questions: Targets,
+    halves: tuple[Mix, Mix],
+    odd: Mask,
+    settings: RankingSettings,
+    told: Progress,
+) -> _Rows:
+    """As `_answer`, of the candidates that the retrievers find."""
+    some = np.arange(len(questions)) % max(1, len(questions) // JUDGED) == 0
+    found = asking.answer(fusion, facts, questions, halves, odd, some, settings, told)
+    return _Rows(
+        feature_names(facts, fusion.names, fusion.text_vectors is not None),
+        found.x,
+        found.base,
+        found.labels.astype(np.int8),
+        found.groups,
+        gain(found.linear),
+        np.where(some, gain(found.fused), np.nan),
+    )
+
+
 def _answer(
-    fusion: Fusion, facts: Facts, questions: Targets, halves: tuple[Mix, Mix], odd: Mask, settings: RankingSettings
+    fusion: Fusion,
+    facts: Facts,
+    questions: Targets,
+    halves: tuple[Mix, Mix],
+    odd: Mask,
+    settings: RankingSettings,
+    told: Progress,
 ) -> _Rows:
     """Every question answered by the mix of the other half of the users: its gains, and its candidates' features."""
     names = [signal.name for signal in fusion.signals]
@@ -178,6 +224,7 @@ def _answer(
             mixed[mine] = np.einsum("sq,sqn->qn", weights, logs[:, mine], optimize=True)
         fused.append(ranked)
         linear.append(gain(target_ranks(mixed, part)))
+        told("learn the mix", len(questions) + done, 2 * len(questions))
         if settings.ranker == "none":
             continue
         nums = candidates_of(names, logs, mixed, part.block, settings.depth)

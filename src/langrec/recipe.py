@@ -91,6 +91,7 @@ _LEAST = {
     "calibration.questions": 1,
     "calibration.depth": 1,
     "evaluate.ranks": 1,
+    "evaluate.max_questions": 0,
     "evaluate.bootstrap": 1,
     "serve.workers": 1,
     "serve.max_k": 1,

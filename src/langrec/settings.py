@@ -414,6 +414,7 @@ class EvaluateSettings:
         bootstrap: resamples of users per interval.
         confidence: of the intervals.
         block: queries scored at once.
+        max_questions: test questions at most, drawn at random; 0 = all, or 20,000 where candidates are found first.
         tail_share: an item is tail if it is outside the most popular items that hold this share of the events.
         short_history: histories up to this length are short.
         controls: `langrec evaluate` measures the text tower's controls beside it, which trains it twice more.
@@ -425,6 +426,7 @@ class EvaluateSettings:
     bootstrap: int = 1000
     confidence: float = 0.95
     block: int = 256
+    max_questions: int = 0
     tail_share: float = 0.8
     short_history: int = 10
     controls: bool = True

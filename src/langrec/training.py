@@ -11,6 +11,7 @@ import dataclasses
 import tempfile
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from langrec.adapting import check, reader
 from langrec.bundle import write_release
-from langrec.choosing import Chosen, Reading, choose, enters_mix, fit
+from langrec.choosing import Chosen, Reading, choose, enters_mix, finding_candidates, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events, joined
@@ -26,16 +27,19 @@ from langrec.data.splits import Split, split_events
 from langrec.encoders.cache import encode_cached
 from langrec.errors import DataError
 from langrec.evaluation.beside import Bound, Control
+from langrec.evaluation.found import sample_of
 from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
 from langrec.manifest import versions
 from langrec.protocols import Progress
+from langrec.ranking.alone import Alone, Answered, Mixed
 from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.fusion import Fusion, WithFallback
+from langrec.ranking.near import total_of
 from langrec.registry import find, kind_of
 from langrec.settings import Settings
-from langrec.types import FloatMatrix, FloatVector, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, QueryBlock
 
 MIX = "mix"
 # What is spoilt in the controls of the text tower (`registry.kind_of`).
@@ -45,6 +49,14 @@ CONTROLS = {
 }
 # Both towers, whose headroom is what choosing the better of their two lists for each question would bring.
 TOWERS = ("id_tower", "text_tower")
+# Test questions that are asked of a catalogue too large to score whole, where the settings do not say.
+LARGE_QUESTIONS = 20_000
+# What is ranked there, in the report.
+_RANKED = (
+    "what the retrievers find, {retrieved} items each at most, as in serving; of a single scorer its own best of the "
+    "full catalogue; without the history of the question. A target that was not found is in no list; its rank among "
+    "all, which auc reads, is estimated from a sample"
+)
 # With fewer events a split by shares leaves a part empty: then nothing is held out.
 FEWEST_EVENTS = 10
 
@@ -234,7 +246,7 @@ def measure_split(
     """
     told = progress or _untold
     seen = _before_test(split)
-    targets = _questions(dataset, split, question)
+    targets = _at_most(_questions(dataset, split, question), settings, len(dataset.catalogue))
     if not len(targets):
         raise DataError("the test part holds no item that is new to its user: there is nothing to measure")
     if fusion is None:
@@ -242,11 +254,20 @@ def measure_split(
         timed: dict[str, float] = {}
         fit_seconds = timed
         fusion = fit(dataset, seen, reading, chosen, settings, steps, told, timed)
-    fallback = fusion.scorers.get(settings.ranking.fallback)
-    singles = {
-        name: scorer if fallback is None else WithFallback(scorer, fallback) for name, scorer in fusion.scorers.items()
-    }
-    mix = _Levelled(fusion)
+    fallback: Any = fusion.scorers.get(settings.ranking.fallback)
+    fusion = finding_candidates(fusion, settings)
+    mix: Any
+    if fusion.near is None:
+        mix = _Levelled(fusion)
+        singles: dict[str, Any] = {
+            name: scorer if fallback is None else WithFallback(scorer, fallback)
+            for name, scorer in fusion.scorers.items()
+        }
+        ranked = {}
+    else:
+        mix = _LevelledFound(fusion, settings.ranking.retrieved)
+        singles = {name: Alone(scorer, fallback) for name, scorer in fusion.scorers.items()}
+        ranked = {"candidates": _RANKED.format(retrieved=settings.ranking.retrieved)}
     calibrated = None
     if chosen.calibration is not None:
         calibrated = (MIX, partial(mix.probabilities, chosen.calibration))
@@ -270,6 +291,7 @@ def measure_split(
         "mix": {**chosen.mix.to_dict(), "validation": dict(chosen.mix_scores), "ranker": chosen.why},
         "empty_history": settings.ranking.fallback,
         "versions": versions(),
+        **ranked,
     }
     return measure(
         {name: models[name] for name in wanted},
@@ -288,6 +310,25 @@ def measure_split(
         calibrated=calibrated,
         progress=told,
     )
+
+
+class _LevelledFound:
+    """The mix over candidates, which remembers the level of each question that it was asked, in the order of asking."""
+
+    def __init__(self, fusion: Fusion, retrieved: int) -> None:
+        self._mixed, self._n = Mixed(fusion, retrieved), fusion.n_items
+        self._levels: list[FloatVector] = []
+
+    def answer(self, block: QueryBlock, k: int, also: Candidates) -> Answered:
+        answered = self._mixed.answer(block, k, also)
+        known = answered.found | ~np.isin(answered.asked.nums, sample_of(self._n))
+        found = Candidates.of([answered.asked.nums[lo:hi][known[lo:hi]] for lo, hi in pairwise(answered.asked.offsets)])
+        self._levels.append(total_of(found, answered.asked, answered.scores, block, self._n))
+        return answered
+
+    def probabilities(self, calibration: Calibration, scores: FloatMatrix) -> FloatMatrix:
+        """(q, K) probabilities of listed scores of all questions that were asked."""
+        return calibration.probability(scores - np.concatenate(self._levels)[:, None])
 
 
 class _Levelled:
@@ -334,6 +375,17 @@ def _questions(dataset: Dataset, split: Split, question: Question = "next item")
     """What the test asks."""
     asked = next_item if question == "next item" else per_user
     return asked(joined(split.train, split.valid), split.test, len(dataset.users))
+
+
+def _at_most(targets: Targets, settings: Settings, n_items: int) -> Targets:
+    """The questions, or as many of them as the settings allow, drawn at random and in order."""
+    most = settings.evaluate.max_questions
+    if not most and n_items > settings.ranking.dense_below:
+        most = LARGE_QUESTIONS
+    if not most or len(targets) <= most:
+        return targets
+    rng = np.random.default_rng(settings.evaluate.seed)
+    return targets.take(np.sort(rng.choice(len(targets), most, replace=False)))
 
 
 def _untold(what: str, done: int, total: int) -> None:

@@ -27,6 +27,7 @@ class TopLists:
             score ranks behind every scored candidate, and a target that is no candidate behind all of them.
         places: (t,) float64 as `ranks`, but ties, and likewise all candidates without a score, share their mean rank.
         candidates: (q,) int64 items outside the history.
+        found: (t,) which targets the model found among its candidates; None = all items were scored.
     """
 
     nums: IntMatrix
@@ -34,6 +35,7 @@ class TopLists:
     ranks: npt.NDArray[np.int64]
     places: npt.NDArray[np.float64]
     candidates: npt.NDArray[np.int64]
+    found: Mask | None = None
 
 
 def top_lists(scores: FloatMatrix, targets: Targets, k: int, n_items: int | None = None) -> TopLists:
@@ -70,7 +72,12 @@ def join_lists(parts: Sequence[TopLists]) -> TopLists:
         np.concatenate([part.ranks for part in parts]),
         np.concatenate([part.places for part in parts]),
         np.concatenate([part.candidates for part in parts]),
+        None if any(part.found is None for part in parts) else np.concatenate([_found(part) for part in parts]),
     )
+
+
+def _found(part: TopLists) -> Mask:
+    return np.ones(len(part.ranks), dtype=np.bool_) if part.found is None else part.found
 
 
 def _best(scores: FloatMatrix, k: int) -> tuple[IntMatrix, FloatMatrix]:

@@ -18,6 +18,7 @@ from langrec.errors import DataError, SettingsError
 from langrec.evaluation import metrics
 from langrec.evaluation.beside import Beside, Bound, Control, better_lists
 from langrec.evaluation.compare import Difference, Measured, difference
+from langrec.evaluation.found import MANY, MANY_ROWS, asked_about, few, found_lists
 from langrec.evaluation.intervals import Resamples, mean, percentiles
 from langrec.evaluation.lists import TopLists, join_lists, top_lists
 from langrec.evaluation.metrics import Values, judge
@@ -34,6 +35,7 @@ from langrec.evaluation.suite import (
     relevance,
     table,
 )
+from langrec.ranking.alone import Answering
 from langrec.recipe import to_dict
 from langrec.settings import EvaluateSettings
 from langrec.types import FloatMatrix, Mask, QueryBlock
@@ -42,7 +44,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class ScorerLike(Protocol):
-    """All that measuring needs of a model."""
+    """All that measuring needs of a model; one that has an `answer` is asked for candidates instead (`Answering`)."""
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:
         """(q, n) scores, higher is better, NaN = cannot score."""
@@ -50,7 +52,7 @@ class ScorerLike(Protocol):
 
 
 def evaluate(
-    models: Mapping[str, ScorerLike],
+    models: Mapping[str, ScorerLike | Answering],
     targets: Targets,
     *,
     users: Ids,
@@ -101,7 +103,8 @@ def evaluate(
     lists, seconds, memory = _answer(models, targets, len(items), chosen_settings, progress)
     facts = ItemFacts(counts, has_text, vectors)
     fitted = {name: round(spent, 3) for name, spent in (fit_seconds or {}).items() if name in models}
-    stamp = {**(protocol or {}), "fit_seconds": fitted}
+    met = {name: round(float(one.found.mean()), 4) for name, one in lists.items() if one.found is not None}
+    stamp = {**(protocol or {}), "fit_seconds": fitted, **({"targets_found": met} if met else {})}
     report = _measure(lists, what, targets, users, items, facts, chosen_settings, stamp, chosen, seconds, memory)
     found = None
     if calibrated is not None and targets.question == "next item" and calibrated[0] in lists:
@@ -171,7 +174,7 @@ def _check_columns(
 
 
 def _answer(
-    models: Mapping[str, ScorerLike],
+    models: Mapping[str, Any],
     targets: Targets,
     n_items: int,
     settings: EvaluateSettings,
@@ -185,15 +188,31 @@ def _answer(
         asked = targets.slice(start, start + settings.block)
         for name, model in models.items():
             begin = time.perf_counter()
-            scores = model.score_block(asked.block)
-            seconds[name] += time.perf_counter() - begin
+            answer = _from_candidates if hasattr(model, "answer") else _from_scores
             try:
-                parts[name].append(top_lists(scores, asked, k, n_items))
+                lists, spent = answer(model, asked, k, n_items)
             except DataError as error:
                 raise DataError(f"{name}: {error.message}") from error
+            parts[name].append(lists)
+            seconds[name] += spent - begin
             if progress is not None:
                 progress(name, start + len(asked), len(targets))
     return {name: join_lists(blocks) for name, blocks in parts.items()}, seconds, peak_memory()
+
+
+def _from_scores(model: Any, asked: Targets, k: int, n_items: int) -> tuple[TopLists, float]:
+    """The lists of a model that scores the whole catalogue, and when it had scored."""
+    scores = model.score_block(asked.block)
+    spent = time.perf_counter()
+    return top_lists(scores, asked, k, n_items), spent
+
+
+def _from_candidates(model: Answering, asked: Targets, k: int, n_items: int) -> tuple[TopLists, float]:
+    """The lists of a model that finds candidates, and when it had answered."""
+    sizes = (MANY, MANY_ROWS) if getattr(model, "by_vectors", False) else ()
+    answers = [(part, model.answer(part.block, k, asked_about(part, n_items))) for part in few(asked, *sizes)]
+    spent = time.perf_counter()
+    return join_lists([found_lists(answer, part, k, n_items) for part, answer in answers]), spent
 
 
 def _measure(
@@ -363,7 +382,8 @@ def _stamp(
             **{name: version(name) for name in packages},
         },
     }
-    return {**given, **measured}
+    # What was ranked, where it was not the whole catalogue, the caller knows.
+    return {**given, **measured, **{name: given[name] for name in ("candidates",) if name in given}}
 
 
 def peak_memory() -> int:

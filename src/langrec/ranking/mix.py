@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.ranking.select import top_k
-from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 
 Kind = Literal["linear", "rrf"]
 Signals = npt.NDArray[np.float32]
@@ -148,16 +148,59 @@ class MixSamples:
             return
         features = log_features(signals)
         picked = [self._candidates(features[:, q], seen[q], int(target)) for q, target in enumerate(targets)]
-        lengths = np.array([len(nums) for nums, _ in picked])
+        rows = [features[:, q, nums].T for q, (nums, _) in enumerate(picked)]
+        right = [int(np.flatnonzero(nums == target)[0]) for (nums, _), target in zip(picked, targets, strict=True)]
+        self._add(rows, [offset for _, offset in picked], right, situations)
+
+    def add_found(
+        self,
+        logs: FloatMatrix,
+        asked: Candidates,
+        drawn: Mask,
+        n_others: IntVector,
+        targets: IntVector,
+        situations: FloatMatrix | None = None,
+    ) -> None:
+        """Adds questions over a catalogue that is too large to look at whole.
+
+        Args:
+            logs: (s, m) log features of the candidates, the target among them and nothing of the history.
+            asked: the candidates of each of q questions.
+            drawn: (m,) True for those that were drawn at random from all that were not found.
+            n_others: (q,) how many items the drawn ones of each question stand for.
+            targets: (q,) the right answers.
+        """
+        rows, offsets, right = [], [], []
+        for q, target in enumerate(targets):
+            mine = slice(asked.offsets[q], asked.offsets[q + 1])
+            rows.append(np.ascontiguousarray(logs[:, mine].T))
+            own = drawn[mine]
+            raised = np.log(max(int(n_others[q]), 1) / max(int(own.sum()), 1))
+            offsets.append(np.where(own, raised, 0.0).astype(np.float32))
+            right.append(int(np.searchsorted(asked.nums[mine], target)))
+        if rows:
+            self._add(rows, offsets, right, situations)
+
+    def _add(
+        self,
+        rows: Sequence[FloatMatrix],
+        offsets: Sequence[FloatVector],
+        right: Sequence[int],
+        situations: FloatMatrix | None,
+    ) -> None:
+        """Adds the features, what is added to the logits, and the row of the right answer of each question."""
+        lengths = np.array([len(own) for own in rows])
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        rows = np.empty((int(lengths.sum()), len(signals)), dtype=np.float32)
-        right = np.empty(len(targets), dtype=np.int64)
-        for q, (nums, _) in enumerate(picked):
-            rows[starts[q] : starts[q] + lengths[q]] = features[:, q, nums].T
-            right[q] = starts[q] + np.flatnonzero(nums == targets[q])[0]
-        offsets = np.concatenate([offset for _, offset in picked])
-        situations = _ordinary(len(targets)) if situations is None else situations
-        self._chunks.append(_Chunk(rows, offsets, starts, lengths, right, situations))
+        situations = _ordinary(len(rows)) if situations is None else situations
+        chunk = _Chunk(
+            np.concatenate(rows),
+            np.concatenate(offsets),
+            starts,
+            lengths,
+            starts + np.asarray(right, dtype=np.int64),
+            situations,
+        )
+        self._chunks.append(chunk)
 
     def _candidates(self, features: FloatMatrix, seen: IntVector, target: int) -> tuple[IntVector, FloatVector]:
         n = features.shape[1]

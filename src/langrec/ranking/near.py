@@ -107,7 +107,9 @@ def retrieving(fusion: Fusion) -> list[Signal]:
     Of more than two decays of one scorer the lowest and the highest find for all: what those between find lies in
     both for the most part, and all of them score what was found.
     """
-    weigh = np.abs(fusion.mix.weights) + np.abs(fusion.mix.slopes).sum(axis=0)
+    weigh = np.abs(fusion.mix.weights)
+    if len(fusion.mix.slopes):
+        weigh = weigh + np.abs(fusion.mix.slopes).sum(axis=0)
     found: dict[tuple[Any, ...], Signal] = {}
     for signal, weight in zip(fusion.signals, weigh, strict=True):
         scorer = fusion.at(signal)
@@ -155,7 +157,9 @@ def weigh(fusion: Fusion, block: QueryBlock, asked: Candidates) -> Weighed:
     """The candidates' features, weighed and looked at again, as `Fusion.parts` does for a whole catalogue."""
     raw, means = candidate_signals(fusion, block, asked)
     names, rows = fusion.names, asked.rows()
-    logs = _ranked(raw, asked, fusion.mix.rrf_k) if fusion.mix.kind == "rrf" else _logs(raw, means, rows)
+    logs = (
+        rank_candidates(raw, asked, fusion.mix.rrf_k) if fusion.mix.kind == "rrf" else log_candidates(raw, means, rows)
+    )
     parts = np.empty((len(fusion.part_names), len(rows)), dtype=np.float32)
     weights = fusion.mix.weights_in(situations_of(block))
     np.multiply(logs, weights[:, rows], out=parts[: len(names)])
@@ -172,7 +176,7 @@ def weigh(fusion: Fusion, block: QueryBlock, asked: Candidates) -> Weighed:
     if fusion.fallback in names and others.any() and not heard.all():
         alone, quiet = names.index(fusion.fallback), ~heard[rows]
         parts[:, quiet] = 0.0
-        parts[alone, quiet] = _logs(raw[alone : alone + 1], means[alone : alone + 1], rows)[0, quiet]
+        parts[alone, quiet] = log_candidates(raw[alone : alone + 1], means[alone : alone + 1], rows)[0, quiet]
     return Weighed(logs, parts, parts.sum(axis=0), ~heard)
 
 
@@ -245,14 +249,14 @@ def total_of(found: Candidates, asked: Candidates, mixed: FloatVector, block: Qu
     return out
 
 
-def _logs(raw: FloatMatrix, means: FloatMatrix, rows: IntVector) -> FloatMatrix:
+def log_candidates(raw: FloatMatrix, means: FloatMatrix, rows: IntVector) -> FloatMatrix:
     """(s, m) as `mix.log_features`."""
     positive: FloatMatrix = np.fmax(raw, np.float32(0.0))
     positive /= np.maximum(means, np.float32(1e-12))[:, rows]
     return np.log1p(positive, out=positive)
 
 
-def _ranked(raw: FloatMatrix, asked: Candidates, rrf_k: float) -> FloatMatrix:
+def rank_candidates(raw: FloatMatrix, asked: Candidates, rrf_k: float) -> FloatMatrix:
     """(s, m) as `mix.rank_features`, ranked among the candidates."""
     out = np.zeros_like(raw)
     value = (1.0 / (rrf_k + 1.0 + np.arange(RRF_DEPTH))).astype(np.float32)

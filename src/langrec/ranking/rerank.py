@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from langrec.data.candidates import had
 from langrec.data.rows import Growing
@@ -84,17 +85,7 @@ class Reranker:
             mixed: (m,) their mixed scores.
             vectors: (n', d) centred text vectors, where the trees read texts.
         """
-        rare = [s for s, name in enumerate(names) if name.endswith("@rare")]
-        told = logs[rare].sum(axis=0) if rare else np.zeros_like(mixed)
-        new, best = ~had(block, asked), []
-        for lo, hi in pairwise(asked.offsets):
-            fresh = new[lo:hi]
-            scores = np.where(fresh & (mixed[lo:hi] > 0), mixed[lo:hi], np.nan)
-            foremost = top_k(scores, self.depth)
-            texts = np.where(fresh & (told[lo:hi] > 0), told[lo:hi], np.nan)
-            texts[foremost] = np.nan
-            picked = np.concatenate([foremost, top_k(texts, self.depth // 5)])
-            best.append(lo + picked[np.argsort(-mixed[lo + picked], kind="stable")])
+        best, new = foremost(names, logs, mixed, block, asked, self.depth), ~had(block, asked)
         places = np.concatenate([np.zeros(0, dtype=np.intp), *best])
         x = features_of(
             self.facts, names, logs[:, places], mixed[places], block, [asked.nums[own] for own in best], vectors
@@ -159,4 +150,29 @@ def candidates_of(
         others = top_k(texts, depth // 5)
         nums = np.concatenate([best, others])
         found.append(nums[np.argsort(-mixed[i, nums], kind="stable")])
+    return found
+
+
+def foremost(
+    names: Sequence[str], logs: FloatMatrix, mixed: FloatVector, block: QueryBlock, asked: Candidates, depth: int
+) -> list[npt.NDArray[np.intp]]:
+    """For each query the places among all candidates of those to look at again, as `candidates_of` says.
+
+    Args:
+        names: the signals.
+        logs: (s, m) log features of each query's candidates.
+        mixed: (m,) their mixed scores.
+        depth: as there.
+    """
+    rare = [s for s, name in enumerate(names) if name.endswith("@rare")]
+    told = logs[rare].sum(axis=0) if rare else np.zeros_like(mixed)
+    new, found = ~had(block, asked), []
+    for lo, hi in pairwise(asked.offsets):
+        fresh = new[lo:hi]
+        scores = np.where(fresh & (mixed[lo:hi] > 0), mixed[lo:hi], np.nan)
+        best = top_k(scores, depth)
+        texts = np.where(fresh & (told[lo:hi] > 0), told[lo:hi], np.nan)
+        texts[best] = np.nan
+        picked = np.concatenate([best, top_k(texts, depth // 5)])
+        found.append(lo + picked[np.argsort(-mixed[lo + picked], kind="stable")])
     return found
