@@ -42,7 +42,7 @@ from langrec.lm.model import find_model
 from langrec.lm.robust.reptile import Meta, Unit, average, best, compare, reptile
 from langrec.lm.robust.transfer import Domain, carry
 from langrec.settings import EncoderSettings, IdTowerSettings
-from langrec.towers.tower import IdTower
+from langrec.towers.id_tower import IdTower
 
 DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 WAYS = {

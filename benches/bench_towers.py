@@ -18,7 +18,8 @@ import common
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.settings import IdTowerSettings, TextTowerSettings
-from langrec.towers.tower import IdTower, TextTower
+from langrec.towers.id_tower import IdTower
+from langrec.towers.text_tower import TextTower
 from langrec.types import QueryBlock
 
 USERS, ITEMS, EACH = 200, 1_700, 60

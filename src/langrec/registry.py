@@ -31,8 +31,8 @@ SCORERS = {
     "tfidf": "langrec.retrieval.tfidf:TFIDF",
     "vectors": "langrec.retrieval.vectors:Vectors",
     "tokens": "langrec.retrieval.vectors:Tokens",
-    "id_tower": "langrec.towers.tower:IdTower",
-    "text_tower": "langrec.towers.tower:TextTower",
+    "id_tower": "langrec.towers.id_tower:IdTower",
+    "text_tower": "langrec.towers.text_tower:TextTower",
     "two_towers": "langrec.towers.two:TwoTowers",
 }
 

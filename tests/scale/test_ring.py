@@ -16,7 +16,8 @@ from langrec.data.fitting import FitData
 from langrec.lm.ring import Ring
 from langrec.settings import IdTowerSettings, TextTowerSettings
 from langrec.towers.fit import fit_tower
-from langrec.towers.tower import IdTower, TextTower
+from langrec.towers.id_tower import IdTower
+from langrec.towers.text_tower import TextTower
 
 # Without dropout: each process draws its own masks, so that with it two processes are another sample of the same.
 SMALL = {"dim": 16, "epochs": 3, "dropout": 0.0, "precision": "fp32", "tokens": 160, "length": 8}

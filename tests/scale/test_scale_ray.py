@@ -51,7 +51,7 @@ def test_workers_train_the_tower_that_one_process_trains(ray_cluster, tmp_path):
     from langrec.data.fitting import FitData
     from langrec.scale.train import towers_by
     from langrec.settings import IdTowerSettings
-    from langrec.towers.tower import IdTower
+    from langrec.towers.id_tower import IdTower
 
     world, told = worlds.planted_topics(users=40, items=30, noise=0.2), []
     judged = []
@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_training_goes_on_after_its_
     from langrec.scale.together import together
     from langrec.scale.train import fit_share
     from langrec.settings import IdTowerSettings
-    from langrec.towers.tower import IdTower
+    from langrec.towers.id_tower import IdTower
 
     world, kept, told = worlds.planted_topics(users=40, items=30, noise=0.2), tmp_path / "kept", []
     data, settings = FitData(world.dataset.events, 40, 30), IdTowerSettings(**SMALL)

@@ -15,7 +15,7 @@ from langrec.data.fitting import FitData
 from langrec.errors import MissingExtra, SettingsError
 from langrec.settings import IdTowerSettings, Settings, TrainingSettings
 from langrec.towers.board import Board
-from langrec.towers.tower import IdTower
+from langrec.towers.id_tower import IdTower
 
 WORLD = worlds.cycle()
 IDS = IdTowerSettings(dim=16, epochs=3, tokens=256, warmup=5, precision="fp32", length=10)

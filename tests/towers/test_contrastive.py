@@ -12,9 +12,9 @@ import worlds
 from langrec.data.fitting import FitData
 from langrec.settings import IdTowerSettings
 from langrec.towers.contrastive import info_nce, pretrain, view
+from langrec.towers.id_tower import IdTower
 from langrec.towers.network import IdNetwork
 from langrec.towers.sequences import Sequences
-from langrec.towers.tower import IdTower
 
 WORLD = worlds.cycle()
 IDS = IdTowerSettings(dim=16, epochs=2, tokens=256, warmup=5, precision="fp32", length=10, dropout=0.1)

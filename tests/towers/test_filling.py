@@ -11,7 +11,7 @@ import worlds
 from langrec.data.fitting import FitData
 from langrec.settings import IdTowerSettings
 from langrec.towers.filling import FilledIdTower, Filling
-from langrec.towers.tower import IdTower
+from langrec.towers.id_tower import IdTower
 
 IDS = IdTowerSettings(
     dim=32, epochs=8, tokens=256, warmup=5, precision="fp32", dropout=0.1, length=10, rate=1e-2, fill="text"

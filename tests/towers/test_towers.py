@@ -20,10 +20,11 @@ from langrec.errors import MissingExtra
 from langrec.lm.precision import faster_precision
 from langrec.settings import IdTowerSettings, TextTowerSettings
 from langrec.towers.fit import fit_tower
+from langrec.towers.id_tower import IdTower
 from langrec.towers.network import IdNetwork, TextNetwork
 from langrec.towers.sequences import Sequences, gap_buckets
 from langrec.towers.shaping import Shaping
-from langrec.towers.tower import IdTower, TextTower
+from langrec.towers.text_tower import TextTower
 
 SMALL = {"dim": 32, "epochs": 12, "tokens": 256, "warmup": 5, "precision": "fp32", "dropout": 0.1, "length": 10}
 IDS = IdTowerSettings(**SMALL, rate=1e-2)

@@ -35,9 +35,10 @@ from langrec.retrieval.bm25 import BM25
 from langrec.retrieval.transitions import Transitions
 from langrec.retrieval.vectors import Vectors
 from langrec.settings import EncoderSettings, IdTowerSettings, Settings, TextTowerSettings
+from langrec.towers.id_tower import IdTower
 from langrec.towers.sequences import GAPS
 from langrec.towers.shaping import Shaping
-from langrec.towers.tower import IdTower, TextTower
+from langrec.towers.text_tower import TextTower
 from langrec.types import FloatMatrix, IntVector
 
 Arrays = dict[str, npt.NDArray[np.float32]]

@@ -20,7 +20,8 @@ from langrec.scale.cluster import Cluster
 from langrec.scale.encode import read_by
 from langrec.scale.together import together
 from langrec.settings import Settings
-from langrec.towers.tower import FITTED_BY, Tower
+from langrec.towers.kept import FITTED_BY
+from langrec.towers.tower import Tower
 
 Say = Callable[[str, tuple[Any, ...]], None]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from langrec.data.rows import longer, whole, with_rows
 from langrec.towers.forward import unit
+from langrec.towers.id_tower import IdTower
 from langrec.towers.shaping import Shaping
-from langrec.towers.tower import IdTower
 from langrec.types import FloatMatrix, FloatVector, IntVector
 
 # An item with so many training events has an id vector that is worth learning from; with fewer it is mostly noise.

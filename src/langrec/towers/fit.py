@@ -16,10 +16,12 @@ from langrec.lm.precision import autocast, faster_precision
 from langrec.lm.ring import Ring
 from langrec.settings import TowerSettings
 from langrec.towers.filling import FilledIdTower, Filling
+from langrec.towers.id_tower import IdTower
 from langrec.towers.network import IdNetwork, Network, TextNetwork
 from langrec.towers.sequences import Sequences
 from langrec.towers.shaping import Shaping
-from langrec.towers.tower import IdTower, TextTower, Tower
+from langrec.towers.text_tower import TextTower
+from langrec.towers.tower import Tower
 from langrec.towers.train import Epoch, batch_loss, negatives, train
 from langrec.types import FloatMatrix, IntVector, Mask
 

@@ -1,15 +1,10 @@
-"""The two towers as scorers: histories to vectors, vectors to scores, in NumPy."""
+"""What both towers share as scorers: histories to vectors, vectors to scores, in NumPy."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import shutil
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -19,16 +14,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from langrec import __version__
 from langrec.data.candidates import distinct, had, population_of, reduced, within
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array
-from langrec.data.rows import Growing, whole, with_rows
-from langrec.errors import UNREADABLE, BundleError, MissingExtra
+from langrec.data.rows import Growing, whole
+from langrec.errors import UNREADABLE, BundleError
 from langrec.settings import TowerSettings
-from langrec.towers.forward import Arrays, Turns, head_vectors, layer_norm, query_vectors, ready, turns_of, unit
+from langrec.towers.forward import Arrays, Turns, query_vectors, ready, turns_of, unit
 from langrec.towers.sequences import gap_buckets, rows_of
-from langrec.towers.shaping import Shaping
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
 # Places of histories that are read at once: the hidden states of more no longer fit the processor's cache.
@@ -37,14 +30,6 @@ PLACES = 4_000
 HIGHEST = 40.0
 # Of the items that are no candidates so many stand for all in the sum below the softmax, which few of them dominate.
 DRAWN = 2_048
-# Texts that the head reads at once.
-ROWS_READ = 50_000
-# Of the folder that `save` writes; kept towers of another are trained again.
-FORMAT = 2
-# What fits a tower in place of this process while a run lasts, such as several workers; called as `fit_tower`.
-FITTED_BY: ContextVar[Callable[..., Any] | None] = ContextVar("FITTED_BY", default=None)
-# Beside a kept tower: how long its training took.
-SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,43 +303,15 @@ class Tower(ABC):
         Raises:
             MissingExtra: PyTorch is not installed.
         """
-        folder = None
-        if data.kept is not None:
-            folder = data.kept / f"{cls.name}-{cls._key(data, settings, params)}"
-            if (folder / "tower.json").is_file():
-                kept_as = params.get("start", folder.name)
-                return replace(cls.load(folder), seconds=_seconds(folder), kept_as=kept_as)
-        try:
-            import torch  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("lm", f"training {cls.name} (or leave it out of retrieval.scorers)") from error
-        from langrec.towers.fit import fit_tower
+        from langrec.towers.kept import fitted
 
-        start = time.perf_counter()
-        fitted: Self = (FITTED_BY.get() or fit_tower)(cls, data, settings, folder, **params)
-        fitted = replace(fitted, seconds=time.perf_counter() - start)
-        if folder is not None and data.kept is not None:
-            fitted = replace(fitted, kept_as=params.get("start", folder.name))
-            fitted.save(folder)
-            (folder / SECONDS).write_text(json.dumps(fitted.seconds))
-            shutil.rmtree(folder / "training", ignore_errors=True)
-            # Stopped at epoch e, the training is what one of e epochs would have been: it need not run again.
-            same = data.kept / f"{cls.name}-{cls._key(data, settings, {**params, **fitted.settled})}"
-            if same != folder:
-                fitted.save(same)
-                (same / SECONDS).write_text(json.dumps(fitted.seconds))
-        return fitted
+        tower: Self = fitted(cls, data, settings, params)
+        return tower
 
     @classmethod
-    def _key(cls, data: FitData, settings: TowerSettings, params: dict[str, Any]) -> str:
-        """Hash of all that a training depends on."""
-        digest = hashlib.sha256(json.dumps([__version__, FORMAT, dataclasses.asdict(settings), params]).encode())
-        for column in (data.events.users, data.events.items, data.events.at, data.events.gains):
-            digest.update(np.ascontiguousarray(column).tobytes())
-        if cls is TextTower or getattr(settings, "fill", "off") == "text":
-            digest.update(np.ascontiguousarray(data.vectors["vectors"]).tobytes())
-        digest.update(f"{data.n_items} {data.judge is not None and 'epochs' not in params}".encode())
-        return digest.hexdigest()[:20]
+    def reads_texts(cls, settings: Any) -> bool:
+        """Whether a training under these settings depends on vectors of texts."""
+        return False
 
     def save(self, folder: Path) -> None:
         """Writes tower.safetensors, what has a row per item as .npy, and tower.json last: who has it is whole."""
@@ -435,100 +392,3 @@ class Logits:
     scored: Mask
     levels: npt.NDArray[np.float64]
     sums: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class IdTower(Tower):
-    """Reads which items a history holds. An item without training is passed over, and cannot be scored."""
-
-    section: ClassVar[str] = "id_tower"
-    name: ClassVar[str] = "id_tower"
-
-    def _inputs(self, nums: IntVector) -> FloatMatrix:
-        return np.asarray(self.arrays["table"][nums] * np.float32(np.sqrt(self.items.shape[1])))
-
-    def _check(self) -> None:
-        if self.arrays["table"].shape != self.items.shape:
-            raise ValueError("its arrays do not belong together")
-
-    @classmethod
-    def of(cls, arrays: Arrays, trained: Mask, **rest: Any) -> IdTower:
-        items = arrays["table"]
-        return cls(arrays, unit(items) if rest["temperature"] > 0 else items, trained, trained, **rest)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """The tower of a folder; one that fills ids from texts where it was saved as such."""
-        from langrec.towers.filling import FILE, FilledIdTower
-
-        kind: Any = FilledIdTower if cls is IdTower and (folder / FILE).is_file() else super()
-        tower: Self = kind.load(folder)
-        return tower
-
-
-@dataclass(frozen=True, eq=False)
-class TextTower(Tower):
-    """Reads what the items of a history are about; an item with a text is scored and read from its first second.
-
-    Attributes:
-        shaping: of the encoder's vectors.
-        raw: (n, d) what the head makes of the shaped vectors, before it is scaled.
-    """
-
-    section: ClassVar[str] = "text_tower"
-    name: ClassVar[str] = "text_tower"
-    space: ClassVar[str] = "vectors"
-
-    shaping: Shaping
-    raw: Growing
-
-    def _inputs(self, nums: IntVector) -> FloatMatrix:
-        return layer_norm(self.raw[nums], self.arrays["input_norm.weight"], self.arrays["input_norm.bias"])
-
-    def _check(self) -> None:
-        if self.raw.shape != self.items.shape:
-            raise ValueError("its arrays do not belong together")
-
-    @classmethod
-    def of(cls, arrays: Arrays, trained: Mask, shaping: Shaping, vectors: FloatMatrix, **rest: Any) -> TextTower:
-        """The tower of these parameters over (n, e) vectors of the encoder."""
-        raw = np.empty((len(vectors), arrays["input_norm.weight"].shape[0]), dtype=np.float32)
-        for start in range(0, len(vectors), ROWS_READ):  # the head is wider than what it makes
-            part = slice(start, start + ROWS_READ)
-            raw[part] = head_vectors(arrays, shaping.apply(vectors[part]))
-        items = unit(raw) if rest["temperature"] > 0 else raw
-        written = np.asarray(vectors.any(axis=1))
-        return cls(arrays, items, written, trained & written, **rest, shaping=shaping, raw=raw)
-
-    def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
-        """The same tower with these items' texts added or replaced; None leaves them without a vector."""
-        read = np.zeros((len(nums), len(self.shaping.mean)), dtype=np.float32) if vectors is None else vectors
-        raw = head_vectors(self.arrays, self.shaping.apply(read))
-        return replace(
-            self,
-            raw=with_rows(self.raw, nums, raw),
-            items=with_rows(self.items, nums, unit(raw) if self.temperature > 0 else raw),
-            scored=with_rows(self.scored, nums, read.any(axis=1)),
-        )
-
-    def _kept(self) -> dict[str, npt.NDArray[Any]]:
-        return {"shaping.mean": self.shaping.mean, "shaping.turn": self.shaping.turn}
-
-    def _also_by_item(self) -> dict[str, Growing]:
-        return {"raw": self.raw}
-
-    @classmethod
-    def _beside(cls, folder: Path) -> dict[str, Any]:
-        return {"raw": array_at(folder / "raw.npy")}
-
-    @classmethod
-    def _loaded(cls, tensors: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-        return {"shaping": Shaping(tensors["shaping.mean"], tensors["shaping.turn"])}
-
-
-def _seconds(folder: Path) -> float:
-    """How long a kept tower's training took; 0 where that is not known."""
-    try:
-        return float(json.loads((folder / SECONDS).read_text("utf-8")))
-    except UNREADABLE:
-        return 0.0

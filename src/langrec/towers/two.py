@@ -16,7 +16,9 @@ from langrec.data.fitting import FitData
 from langrec.errors import UNREADABLE, BundleError
 from langrec.settings import Settings
 from langrec.towers.filling import FilledIdTower
-from langrec.towers.tower import IdTower, TextTower, Tower
+from langrec.towers.id_tower import IdTower
+from langrec.towers.text_tower import TextTower
+from langrec.towers.tower import Tower
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
 # Items whose spread is summed at once.

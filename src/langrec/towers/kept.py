@@ -1,0 +1,82 @@
+"""Trainings of towers that are kept under a hash of all they depend on, so that none is run twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langrec import __version__
+from langrec.data.fitting import FitData
+from langrec.errors import UNREADABLE, MissingExtra
+from langrec.settings import TowerSettings
+from langrec.towers.tower import Tower
+
+# Of the folder that `Tower.save` writes; kept towers of another are trained again.
+FORMAT = 2
+# What fits a tower in place of this process while a run lasts, such as several workers; called as `fit_tower`.
+FITTED_BY: ContextVar[Callable[..., Any] | None] = ContextVar("FITTED_BY", default=None)
+# Beside a kept tower: how long its training took.
+SECONDS = "seconds.json"
+
+
+def fitted(kind: type[Tower], data: FitData, settings: Any, params: dict[str, Any]) -> Any:
+    """A tower of the given kind as `Tower.fit` describes it: trained, or taken over from a folder of `data.kept`."""
+    folder = None
+    if data.kept is not None:
+        folder = _folder(kind, data, settings, params)
+        if (folder / "tower.json").is_file():
+            kept_as = params.get("start", folder.name)
+            return replace(kind.load(folder), seconds=_seconds(folder), kept_as=kept_as)
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("lm", f"training {kind.name} (or leave it out of retrieval.scorers)") from error
+    from langrec.towers.fit import fit_tower
+
+    start = time.perf_counter()
+    tower: Tower = (FITTED_BY.get() or fit_tower)(kind, data, settings, folder, **params)
+    tower = replace(tower, seconds=time.perf_counter() - start)
+    if folder is not None:
+        tower = replace(tower, kept_as=params.get("start", folder.name))
+        _keep(tower, folder)
+        shutil.rmtree(folder / "training", ignore_errors=True)
+        # Stopped at epoch e, the training is what one of e epochs would have been: it need not run again.
+        same = _folder(kind, data, settings, {**params, **tower.settled})
+        if same != folder:
+            _keep(tower, same)
+    return tower
+
+
+def _folder(kind: type[Tower], data: FitData, settings: TowerSettings, params: dict[str, Any]) -> Path:
+    """Where the training is kept, by a hash of all that it depends on."""
+    assert data.kept is not None
+    digest = hashlib.sha256(json.dumps([__version__, FORMAT, dataclasses.asdict(settings), params]).encode())
+    for column in (data.events.users, data.events.items, data.events.at, data.events.gains):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    if kind.reads_texts(settings):
+        digest.update(np.ascontiguousarray(data.vectors["vectors"]).tobytes())
+    digest.update(f"{data.n_items} {data.judge is not None and 'epochs' not in params}".encode())
+    return data.kept / f"{kind.name}-{digest.hexdigest()[:20]}"
+
+
+def _keep(tower: Tower, folder: Path) -> None:
+    tower.save(folder)
+    (folder / SECONDS).write_text(json.dumps(tower.seconds))
+
+
+def _seconds(folder: Path) -> float:
+    """How long a kept tower's training took; 0 where that is not known."""
+    try:
+        return float(json.loads((folder / SECONDS).read_text("utf-8")))
+    except UNREADABLE:
+        return 0.0
