@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langrec.cli.bench_serve import serve
-from langrec.cli.options import Bar, Overrides, Recipe, bar, check_out, check_out_file, settings_of
+from langrec.cli.options import Overrides, Recipe, Told, bar, check_out, check_out_file, settings_of
 
 if TYPE_CHECKING:
     from langrec.settings import Settings
@@ -98,7 +98,7 @@ def index(
     _show(figures)
 
 
-def _vectors(sources: list[Path], settings: Settings, told: Bar) -> tuple[FloatMatrix, str]:
+def _vectors(sources: list[Path], settings: Settings, told: Told) -> tuple[FloatMatrix, str]:
     """Real vectors of one width, and what they are."""
     import numpy as np
 
@@ -141,7 +141,7 @@ def _vectors(sources: list[Path], settings: Settings, told: Bar) -> tuple[FloatM
     return np.concatenate(found), ", ".join(names)
 
 
-def _read(texts: list[str] | tuple[str, ...], settings: Settings, told: Bar) -> FloatMatrix:
+def _read(texts: list[str] | tuple[str, ...], settings: Settings, told: Told) -> FloatMatrix:
     from langrec.data.cache import cache_folder
     from langrec.encoders import load_encoder
     from langrec.encoders.cache import encode_cached

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,9 +62,30 @@ class Bar:
         self._progress.update(self._task, completed=done, total=total or None)
 
 
+# Seconds of work before a log hears of it: what is quick says nothing.
+_QUICK = 10.0
+
+
+class Lines:
+    """A line on standard error for each part of long work, with the seconds so far: for a log, where no bar moves."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._told = ""
+
+    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
+        seconds = time.monotonic() - self._start
+        if what != self._told and seconds >= _QUICK:
+            self._told = what
+            print(f"{seconds:6.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+Told = Bar | Lines
+
+
 @contextmanager
-def bar() -> Iterator[Bar]:
-    """A progress bar while the block runs; on a plain pipe it prints nothing."""
+def bar() -> Iterator[Told]:
+    """Shows how far the block is while it runs: a bar, or lines where standard error is not a terminal."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -72,7 +94,10 @@ def bar() -> Iterator[Bar]:
         TimeElapsedColumn(),
     )
     console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    if not console.is_terminal:
+        yield Lines()
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
         yield Bar(progress)
 
 
@@ -118,7 +143,7 @@ def with_files(
     return dataclasses.replace(settings, files=files)
 
 
-def read_files(settings: Settings, rejected: Path | None, told: Bar) -> Dataset:
+def read_files(settings: Settings, rejected: Path | None, told: Told) -> Dataset:
     """The dataset of `settings.files`, see `read`."""
     files = settings.files
     items, users = (Path(name).expanduser() if name else None for name in (files.items, files.users))
@@ -130,7 +155,7 @@ def read(
     items: Path | None,
     settings: Settings,
     rejected: Path | None,
-    told: Bar,
+    told: Told,
     users: Path | None = None,
 ) -> Dataset:
     """The dataset; what cleaning set aside is said on standard error."""
