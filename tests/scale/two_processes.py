@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 from torch import distributed, multiprocessing
 
+from forked import one_thread
+
 
 def in_two(work, folder: Path, *args) -> None:
     """`work(rank, *args)` in each of two processes; they are joined when it is called."""
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)
-    multiprocessing.spawn(_each, (work, str(meeting), args), nprocs=2)
+    with one_thread():
+        multiprocessing.start_processes(_each, (work, str(meeting), args), nprocs=2, start_method="forkserver")
 
 
 def _each(rank: int, work, meeting: str, args) -> None:

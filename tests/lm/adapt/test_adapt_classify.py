@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,6 +11,7 @@ import polars as pl
 import pytest
 import torch
 
+from forked import Started, langrec
 from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.classify import contrastive
 from langrec.lm.adapt.heads import Head
@@ -162,24 +160,25 @@ def test_a_run_goes_on_only_with_the_same_settings(tiny, topics, tmp_path):
 def test_a_run_that_was_killed_goes_on_to_the_same_result(tiny, topics, tmp_path, kind):
     # Each run in a process of its own: sums depend on the number of threads, and other tests may have set that here.
     def command(out, *more):
-        words = [sys.executable, "-m", "langrec", "adapt", "--task", "classify", "--kind", kind, "--model", str(tiny)]
+        words = ["adapt", "--task", "classify", "--kind", kind, "--model", tiny]
         for name in ("train.csv", "valid.jsonl", "test.csv"):
-            words += [f"--{name.partition('.')[0]}", str(topics / name)]
-        sets = ("epochs=12", "batch=8", "precision=fp32", "patience=12")
-        return [*words, "--out", str(out), *(part for one in sets for part in ("--set", one)), *more]
+            words += [f"--{name.partition('.')[0]}", topics / name]
+        sets = ("epochs=24", "batch=8", "precision=fp32", "patience=24")
+        return [*words, "--out", out, *(part for one in sets for part in ("--set", one)), *more]
 
     def told(out, *more):
-        subprocess.run(command(out, *more), env=environ, check=True, stdout=subprocess.DEVNULL)
+        done = langrec(*command(out, *more))
+        assert done.returncode == 0, done.stderr
         return json.loads((out / "metrics.json").read_text("utf-8"))
 
-    environ, out = {**os.environ, "OMP_NUM_THREADS": "1"}, tmp_path / "killed"
+    out = tmp_path / "killed"
     whole = told(tmp_path / "whole")
-    process = subprocess.Popen(command(out), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Started(command(out))
     deadline = time.monotonic() + 600
     while not (out / "checkpoint" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert process.wait().returncode == -signal.SIGKILL
     assert (out / "checkpoint" / "checkpoint.safetensors").exists()
     assert not (out / "metrics.json").exists()
     assert numbers(told(out, "--resume")) == numbers(whole)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from forked import langrec
 from langrec.errors import DataError
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.loop import shuffled
@@ -88,8 +87,7 @@ def test_a_finished_run_that_is_resumed_gives_the_same(tiny, topics, tmp_path):
 
 
 def command(*arguments):
-    line = [sys.executable, "-m", "langrec", "adapt", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+    return langrec("adapt", *arguments)
 
 
 def test_the_command_prints_one_json_value(tiny, topics, tmp_path):
