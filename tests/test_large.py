@@ -103,6 +103,19 @@ def test_a_filter_that_keeps_few_still_fills_the_list(large, monkeypatch):
         assert all("sea" in large.view(item).categories for item in answer.ids)
 
 
+def test_a_filter_that_keeps_most_but_nothing_popular_still_fills_the_list(dense, large, monkeypatch):
+    monkeypatch.setattr("langrec.ranking.near.POPULAR", 5)
+    few_chosen = dense.popular(N, at=AT).ids[N * 2 // 5 :]
+    items = [replace(item, categories=("rest",)) for item in map(dense.view, few_chosen)]
+    asked = [Query(k=k, at=AT, filters=Filters(categories=("rest",))) for k in (3, 10, len(items))]
+    first, second = (
+        replace(state.with_changes(items, [], None), calibration=None).recommend(asked) for state in (dense, large)
+    )
+    for query, one, two in zip(asked, first, second, strict=True):
+        assert len(one) == len(set(two.ids)) == len(two) == query.k
+        assert set(two.ids) <= {item.id for item in items}
+
+
 def test_an_unknown_field_is_refused(large):
     with pytest.raises(DataError, match="no item has a field 'colour'"):
         large.recommend([Query(filters=Filters(where=(Condition("colour", "eq", "red"),)))])

@@ -293,18 +293,26 @@ def _filling(state: State, looked: Looked, listed: IntVector, mask: Mask, wanted
 def _popular(state: State, looked: Looked, asked: Asked, wanted: int) -> IntVector:
     """Items in the order of the fallback scorer, enough that those left out leave `wanted`; then any others."""
     scorer: Any = state.fusion.scorers.get(state.ranking.fallback)
-    enough = wanted + len(asked.seen) + len(looked.scored.query.filters.exclude)
+    filters = looked.scored.query.filters
+    size = 2 * (wanted + len(asked.seen) + len(filters.exclude))
     found = np.zeros(0, dtype=np.int32)
-    if scorer is not None:
+    while scorer is not None:
         block = replace(nobody(asked.at), kept={})
-        found = _in_order(state, scorer.retrieve(block, 2 * enough, looked.told)[0], asked.at)
-    if len(found) >= 2 * enough:
-        return found
+        found = scorer.retrieve(block, size, looked.told)[0]
+        view = state.items.among(found)
+        # A filter that keeps most items was told to nobody, and may yet drop the popular ones.
+        if len(found) >= size and int(allowed(view, view.hidden(), filters, asked.seen, asked.at)[0].sum()) < wanted:
+            size *= 4
+            continue
+        found = _in_order(state, found, asked.at)
+        if len(found) >= size:
+            return found
+        break
     # Few items were ever chosen: the others follow in the order of their numbers.
     pool = np.arange(state.n_items) if looked.told is None else np.flatnonzero(looked.told)
     others = pool[~np.isin(pool, found)].astype(np.int32)
     view = state.items.among(others)
-    keep = allowed(view, view.hidden(), looked.scored.query.filters, asked.seen, asked.at)[0]
+    keep = allowed(view, view.hidden(), filters, asked.seen, asked.at)[0]
     return np.concatenate([found, others[keep][:wanted]]).astype(np.int32)
 
 
