@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -91,6 +92,15 @@ def test_an_event_is_seen_at_once_by_the_worker_that_took_it(live):
     before = ask(live, **{"max-age": 600}).json()
     live.send("POST", "/api/feedback", [{"FeedbackType": "click", "UserId": "sea-u0", "ItemId": before[0]}])
     assert before[0] not in ask(live, **{"max-age": 600}).json()
+
+
+def test_events_in_bulk_and_events_taken_back_are_seen_at_once_too(live):
+    best = ask(live, **{"max-age": 600}).json()[0]
+    line = json.dumps({"FeedbackType": "click", "UserId": "sea-u0", "ItemId": best})
+    sent = live.client.post("/api/bulk/feedback", content=line, headers={"Content-Type": "application/x-ndjson"})
+    assert sent.status_code == 200 and best not in ask(live, **{"max-age": 600}).json()
+    live.client.delete(f"/api/feedback/sea-u0/{best}").raise_for_status()
+    assert ask(live, **{"max-age": 600}).headers["age"] == "0", "computed anew"
 
 
 def test_an_event_and_a_hidden_item_are_seen_by_every_worker_when_the_age_is_over(serve, clock):

@@ -107,6 +107,9 @@ async def _put(request: Request, kind: str, key: str) -> Answered:
             write(connection)
 
     await service.write(once)
+    if kind == "events":
+        for user in {event.user for event in taken}:
+            service.ready.forget(user)
     shown = [{"Row": one.row, "Reason": one.reason} for one in refused[:_SHOWN]]
     return Answered({"RowAffected": len(taken), "RowRefused": len(refused), "Refused": shown})
 

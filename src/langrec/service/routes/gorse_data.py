@@ -377,7 +377,9 @@ async def _delete_feedback(request: Request, user: str, item: str, type: str | N
         audit.note(connection, actor, "delete events", user, {"item": item, "type": type, "events": gone})
         return gone
 
-    return await service_of(request).write(delete)
+    gone = await service_of(request).write(delete)
+    service_of(request).ready.forget(user)
+    return gone
 
 
 def _feedback_page(request: Request, n: int, cursor: str, type: str | None) -> Answered:
