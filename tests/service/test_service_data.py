@@ -80,6 +80,9 @@ def test_posting_the_same_event_adds_up_and_putting_it_overwrites(live):
     live.send("POST", "/api/feedback", [click("ann", "sea00", Value=1), click("ann", "sea00", Value=2)])
     assert live.get("/api/feedback/click/ann/sea00")["Value"] == 4.5
     assert live.get("/api/users/suggest", q="ann") == [{"id": "ann", "n_events": 1}]
+    live.send("POST", "/api/feedback", [click("ann", "sea00", Comment="liked it")])
+    live.send("POST", "/api/feedback", [click("ann", "sea00", Value=1)])
+    assert live.get("/api/feedback/click/ann/sea00")["Comment"] == "liked it", "what adds nothing takes nothing"
 
 
 def test_the_same_event_at_another_time_is_another_event(live):

@@ -88,7 +88,7 @@ _same = events.update().where(
 _overwrite = _same.values(value=_new_value, comment=sa.bindparam("new_comment"), revision=sa.bindparam("now"))
 _add = _same.values(
     value=sa.case((_new_value.is_(None), events.c.value), else_=sa.func.coalesce(events.c.value, 0.0) + _new_value),
-    comment=sa.bindparam("new_comment"),
+    comment=sa.case((sa.bindparam("new_comment") == "", events.c.comment), else_=sa.bindparam("new_comment")),
     revision=sa.bindparam("now"),
 )
 
