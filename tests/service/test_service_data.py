@@ -150,6 +150,13 @@ def test_counts_follow_the_events(live):
     assert of("sea00") == before
 
 
+@pytest.mark.parametrize("name", ["a\x00b", "x" * 1025])
+def test_names_in_an_address_are_ids_too(live, name):
+    for path, field in (("/api/recommend/ann", "write-back-type"), ("/api/popular", "user-id")):
+        answer = live.client.get(path, params={field: name})
+        assert answer.status_code == 400 and answer.json()["field"] == field, answer.text
+
+
 def test_ids_may_hold_slashes_spaces_and_any_script(live):
     for item in ("a/b c", "電影 第一", "ümlaut?&#", "100%"):
         live.send("POST", "/api/item", {"ItemId": item, "Comment": "strange"})

@@ -136,6 +136,7 @@ def now_ms() -> int:
 
 
 Id = Annotated[str, AfterValidator(_checked_id)]
+MaybeId = Annotated[str, AfterValidator(lambda text: text and _checked_id(text))]
 PathUser = Annotated[
     str, Path(description="a user's id; write a slash in it as %2F", examples=["ann"]), AfterValidator(_path_id)
 ]

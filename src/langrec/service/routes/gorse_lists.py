@@ -13,7 +13,17 @@ from starlette.concurrency import run_in_threadpool
 
 from langrec.service import ready, shapes
 from langrec.service.access.auth import NotAllowed
-from langrec.service.bodies import SLASH, Count, Offset, PathItem, PathUser, SessionFeedback, now_ms, parse_duration
+from langrec.service.bodies import (
+    SLASH,
+    Count,
+    MaybeId,
+    Offset,
+    PathItem,
+    PathUser,
+    SessionFeedback,
+    now_ms,
+    parse_duration,
+)
 from langrec.service.guard import NotFound, needs
 from langrec.service.routes import replies
 from langrec.service.routes.answers import Answered, check_count, service_of
@@ -28,7 +38,7 @@ Categories = Annotated[
     list[str] | None, Param(description="an item needs one of them; repeat the parameter", examples=[["Comedy"]])
 ]
 UserId = Annotated[
-    str, Param(alias="user-id", description="leave out what this user has events with", examples=["ann"])
+    MaybeId, Param(alias="user-id", description="leave out what this user has events with", examples=["ann"])
 ]
 # The category at a path's end; in the query the same word may be repeated.
 _IN_PATH = {
@@ -69,7 +79,7 @@ async def recommend(
     offset: Offset = 0,
     category: Categories = None,
     write_back_type: Annotated[
-        str,
+        MaybeId,
         Param(alias="write-back-type", description="note the shown items as events of this type", examples=["shown"]),
     ] = "",
     write_back_delay: Annotated[
