@@ -150,7 +150,7 @@ def take_inside(path: Path) -> Texts:
 
 def reader(out: Path):
     """The adapted model of a run as a function from texts to unit vectors, and its head."""
-    from langrec.lm.adapt.heads import Head
+    from langrec.lm.adapt.head import Head
     from langrec.lm.adapt.kinds import Adapted
     from langrec.lm.model import find_model
 

@@ -47,6 +47,7 @@ FLOORS = {
     "asking": 6,
     "fusing": 6,
     "choosing": 6,
+    "reranking": 6,
     "training": 6,
     "frontier": 6,
     "tuning": 6,

@@ -1,6 +1,7 @@
 """Time that a request may take: optional stages ask whether there is room for them before they begin.
 
-A stage that is not necessary for an answer (the second look by trees, diversity, reasons) is skipped where its time is
+A stage that is not necessary for an answer (the second look by trees, the rerank by a language model,
+diversity, reasons) is skipped where its time is
 not there: what is left of the request's budget is less than the stage usually takes, or it usually takes more than it
 may. Answers then come in time and a little plainer, and say so. Who sets no budget has every stage run.
 """
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-STAGES = ("trees", "diversity", "reasons")
+STAGES = ("trees", "rerank", "diversity", "reasons")
 # How much the newest run of a stage says about the next.
 _NEWEST = 0.2
 # A stage that takes too long is tried again after so many refusals: it may have become quicker.

@@ -24,6 +24,7 @@ from langrec.manifest import FORMAT, problem_of, read_json, read_manifest, versi
 from langrec.model_card import model_card
 from langrec.protocols import Encoder, Part
 from langrec.ranking.calibration import Calibration
+from langrec.ranking.cross import Cross
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix
 from langrec.ranking.rerank import Reranker
@@ -105,9 +106,11 @@ class Bundle:
         second = self.folder / "ranking" / "second"
         depth = self.settings.ranking.depth
         reranker = Reranker.load(second, depth) if second.is_dir() else None
+        reread = self.folder / "rerank"
+        cross = Cross.load(reread, self._encoder("rerank/encoder")) if reread.is_dir() else None
         curve = self.folder / "ranking" / "calibration.json"
         items = Items(self.catalogue())
-        encoders: dict[str, Encoder] = {space: self._encoder(space) for space in self.manifest["encoders"]}
+        encoders: dict[str, Encoder] = {space: self._encoder(f"encoder/{space}") for space in self.manifest["encoders"]}
         fusion = Fusion(scorers, signals, mix, len(items), self.settings.ranking.fallback, counts, reranker)
         if len(items) > self.settings.ranking.dense_below:
             fusion = finding.load(fusion, self.folder / "indexes")
@@ -119,20 +122,21 @@ class Bundle:
             ranking=self.settings.ranking,
             exploring=self.settings.explore,
             calibration=Calibration.load(curve) if curve.is_file() else None,
+            cross=cross,
             text_fields=tuple(self.settings.encoder.fields),
             release=self.stamp,
             unsaying=frozenset(name for name, weight in self.settings.data.type_weights.items() if weight <= 0),
         )
 
-    def _encoder(self, space: str) -> Encoder:
-        """The encoder of a space; where its files were checked, the one that other releases with the same files use."""
+    def _encoder(self, place: str) -> Encoder:
+        """The encoder in a place; where its files were checked, the one that other releases with the same files use."""
         from langrec.encoders import load_saved
         from langrec.encoders.shared import load_shared
 
-        folder = self.folder / "encoder" / space
+        folder = self.folder / place
         if not self.verified:
             return load_saved(folder)
-        start = f"encoder/{space}/"
+        start = f"{place}/"
         files = self.manifest["files"]
         content = (
             (name.removeprefix(start), files[name]["sha256"]) for name in sorted(files) if name.startswith(start)
@@ -152,6 +156,7 @@ def write_release(
     extra: Mapping[str, Any],
     calibration: Calibration | None = None,
     use: bool = True,
+    cross: Cross | None = None,
 ) -> Path:
     """Writes a release beside the others and makes it the current one; a crash leaves the others as they were.
 
@@ -163,6 +168,7 @@ def write_release(
         extra: more of the manifest, such as `chosen`.
         calibration: from scores of the mix to probabilities.
         use: False leaves CURRENT as it is: the release is a candidate.
+        cross: the language model that reads the best of a list again.
 
     Returns:
         The release's folder.
@@ -188,6 +194,8 @@ def write_release(
         if fusion.reranker is not None:
             fusion.reranker.save(half / "ranking" / "second")
         measured_indexes = _write_indexes(half / "indexes", fusion, settings)
+        if cross is not None:
+            cross.save(half / "rerank")
         if calibration is not None:
             calibration.save(half / "ranking" / "calibration.json")
         if measured is not None:

@@ -150,7 +150,7 @@ def choose(
         return Chosen(params, scores, fused, {})
     told("learn the mix", 0, 0)
     mixed = {name: found for name, found in params.items() if enters_mix(name)}
-    key = {**inputs, "params": mixed, "ranking": to_dict(settings.ranking), "signals": entering}
+    key = {**inputs, "params": mixed, "ranking": _without_rerank(settings), "signals": entering}
     on_training = cache(lambda: _on_training(dataset, split, reading, mixed, settings, fitted, kept))
     found = kept.run(
         "mix",
@@ -472,6 +472,11 @@ def _section(kind: Any, settings: Settings) -> Any:
     """The settings that scorers of a kind read: those of its room, or a section of its own, or all."""
     name = getattr(kind, "section", "retrieval")
     return settings if name == "all" else getattr(settings, name)
+
+
+def _without_rerank(settings: Settings) -> dict[str, Any]:
+    """What the mix depends on: a rerank comes after it."""
+    return {name: value for name, value in to_dict(settings.ranking).items() if name != "rerank"}
 
 
 def _texts_hash(texts: Iterable[str]) -> str:

@@ -81,7 +81,7 @@ def learn(
     scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
     asked = ~np.isnan(rows.fused)
     pair = np.stack([rows.fused, rows.linear], axis=1)[asked]
-    if settings.mix == "auto" and _difference(pair, questions.block.users[asked], settings.seed)[0] > 0:
+    if settings.mix == "auto" and difference(pair, questions.block.users[asked], settings.seed)[0] > 0:
         return Learned(
             fusion.mix, None, scores, "rank fusion was better than learned weights, with an interval above 0"
         )
@@ -300,13 +300,13 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSe
 
 def _compare(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[str, float, float]:
     """NDCG@10 with trees and without (q, 2), in words; the lower end of the difference's interval, and its mean."""
-    low, high = _difference(gains, users, seed)
+    low, high = difference(gains, users, seed)
     ours, theirs = gains.mean(axis=0)
     words = f"NDCG@10 {ours:.4f} with trees, {theirs:.4f} without [{low:+.4f}, {high:+.4f}]"
     return words, low, float(ours - theirs)
 
 
-def _difference(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[float, float]:
+def difference(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[float, float]:
     """95 % interval, by user, of the first column of gains (q, 2) less the second."""
     means = Resamples(users, 1000, seed).means((gains[:, 0] - gains[:, 1])[:, None])
     low, high = np.nanpercentile(means, [2.5, 97.5])

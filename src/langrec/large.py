@@ -19,6 +19,7 @@ from langrec.data.asked import Asked, block_of, nobody, number
 from langrec.data.candidates import distinct, places_in, union
 from langrec.explain.account import account
 from langrec.explain.additive import Explanation
+from langrec.ranking.cross import RERANK, look_again
 from langrec.ranking.explore import Explored, draws, explore
 from langrec.ranking.fill import BY_NUMBER, Fallback
 from langrec.ranking.filters import allowed
@@ -204,16 +205,23 @@ def _list(state: State, looked: Looked) -> Recommendation:
     """Filters, selects, fills and accounts for one query."""
     clock = time.perf_counter()
     scored, nums = looked.scored, looked.nums
-    query, asked, scores = scored.query, scored.asked, scored.scores
+    query, asked = scored.query, scored.asked
     view = state.items.among(nums)
     mask, dropped = allowed(view, view.hidden(), query.filters, asked.seen, asked.at)
     mask &= scored.matches
     filtered = time.perf_counter()
+    again = None
+    if state.cross is not None:
+        again = look_again(state.cross, scored, mask, state.items, state.text_fields, nums)
+        scored = again.scored
+        looked = replace(looked, scored=scored)
+    scores = scored.scores
     wanted, amount, depth = query.k + query.offset, state.ranking.diversity, state.ranking.candidates
     pool = top_k(np.where(mask & (scores > 0), scores, np.nan), max(wanted, depth if amount > 0 else 0))
     # Items are places among the candidates until the end, where they become numbers.
     listed = ItemList(pool, scores[pool], scored.columns(pool))
     skipped = ["trees"] if was_skipped("trees") else []
+    skipped += [RERANK] if again is not None and again.skipped else []
     if amount > 0:
         with stage("diversity") as has_room:
             if has_room:
@@ -241,7 +249,8 @@ def _list(state: State, looked: Looked) -> Recommendation:
         Stage("retrieve", state.n_items, matching, looked.ms),
         *(Stage(f"retrieve {name}", state.n_items, count, 0.0) for name, count in looked.found.items()),
         Stage("filter", matching, left, 1000 * (filtered - clock)),
-        Stage("select", left, len(listed), 1000 * (done - filtered)),
+        *(again.stages(left) if again is not None else ()),
+        Stage("select", left, len(listed), 1000 * (done - filtered) - (again.ms if again is not None else 0.0)),
     )
     filled = {name: count for name, count in filled.items() if count > 0}
     ids = state.items.ids.take(nums[listed.nums])
@@ -341,6 +350,11 @@ def account_of(state: State, query: Query, item_id: str) -> Explanation:
     """The exact account of one item's score for a query; its place is the one among the candidates."""
     num = state.items.ids.number(item_id)
     looked = look(state, [query], np.array([num], dtype=np.int32))[0]
+    if state.cross is not None:
+        view, own = state.items.among(looked.nums), looked.scored
+        mask, _ = allowed(view, view.hidden(), query.filters, own.asked.seen, own.asked.at)
+        again = look_again(state.cross, own, mask & own.matches, state.items, state.text_fields, looked.nums)
+        looked = replace(looked, scored=again.scored)
     at = looked.scored.asked.at
     order = np.zeros(len(looked.nums), dtype=np.float32)
     scorer: Any = state.fusion.scorers.get(state.ranking.fallback)

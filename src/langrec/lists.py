@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from langrec.data.asked import now
 from langrec.ranking.calibration import Calibration, levels
+from langrec.ranking.cross import RERANK
 from langrec.ranking.fill import Fallback
 from langrec.recommender import Recommender
 from langrec.types import FloatMatrix, FloatVector, IntVector, ItemList, Mask, Query, QueryBlock, TimeVector
@@ -106,6 +107,7 @@ class Lists:
         levels: (u,) what probabilities measure the scores against (`Recommendation.level`); NaN where nothing asks, or
             where the history says nothing.
         propensities: (r,) the chance of each item to be in its list.
+        added: (r,) what of the score a rerank added, of which probabilities know nothing.
     """
 
     lengths: IntVector
@@ -113,6 +115,7 @@ class Lists:
     scores: FloatVector
     levels: FloatVector
     propensities: FloatVector
+    added: FloatVector
 
     @classmethod
     def joined(cls, parts: list[Lists]) -> Lists:
@@ -128,13 +131,14 @@ class Lists:
         """(r,) the probability that each item is what its user chooses next; NaN where that is not known."""
         if calibration is None:
             return np.full(len(self.items), np.nan, dtype=np.float32)
-        return calibration.probability(self.scores - np.repeat(self.levels, self.lengths))
+        return calibration.probability(self.scores - self.added - np.repeat(self.levels, self.lengths))
 
     def take(self, users: npt.NDArray[np.intp]) -> Lists:
         """The lists of these users, in this order."""
         starts, lengths = (np.cumsum(self.lengths) - self.lengths)[users], self.lengths[users]
         rows = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-        return Lists(lengths, self.items[rows], self.scores[rows], self.levels[users], self.propensities[rows])
+        found = (self.levels[users], self.propensities[rows], self.added[rows])
+        return Lists(lengths, self.items[rows], self.scores[rows], *found)
 
 
 def lists_of(
@@ -148,7 +152,7 @@ def lists_of(
     """The lists that `Recommender.recommend` gives these users, some thousands at a time and in order.
 
     Items of the history are left out. What a list tells beside its scores (signals, reasons, the trace) is not made.
-    Where the release explores or wants lists that differ, each user is asked for alone, as a request is.
+    Where the release explores, reranks or wants lists that differ, each user is asked for alone, as a request is.
 
     Args:
         k: length of each list.
@@ -159,7 +163,7 @@ def lists_of(
     """
     at = now() if at is None else at
     alike = recommender.exploring.places > 0 or recommender.ranking.diversity > 0
-    alike = alike or recommender.fusion.near is not None
+    alike = alike or recommender.fusion.near is not None or recommender.cross is not None
     make = _asked_alone if alike else _made_together
     lengths = np.diff(histories.offsets)
     together = max(1, min(TOGETHER, BLOCK_BYTES // (16 * max(recommender.n_items, 1))))
@@ -185,7 +189,8 @@ def _made_together(recommender: Recommender, histories: Histories, k: int, at: i
     short = np.flatnonzero(lengths < k)
     if len(short):
         lengths, nums, values = _filled(recommender, histories, at, k, hidden, lengths, nums, values)
-    return Lists(lengths, nums, values, found, np.ones(len(nums), dtype=np.float32))
+    sure, nothing = np.ones(len(nums), dtype=np.float32), np.zeros(len(nums), dtype=np.float32)
+    return Lists(lengths, nums, values, found, sure, nothing)
 
 
 def best_rows(scores: FloatMatrix, k: int) -> tuple[IntVector, IntVector, FloatVector]:
@@ -251,6 +256,7 @@ def _asked_alone(recommender: Recommender, histories: Histories, k: int, at: int
         )
     answers = recommender.recommend(queries)
     drawn = [np.ones(len(one)) if one.propensities is None else one.propensities for one in answers]
+    added = [one.items.columns.get(RERANK, np.zeros(len(one), dtype=np.float32)) for one in answers]
     level = [one.level if rated and one.trace.reason == "history" else np.nan for one in answers]
     return Lists(
         np.array([len(one) for one in answers], dtype=np.int32),
@@ -258,4 +264,5 @@ def _asked_alone(recommender: Recommender, histories: Histories, k: int, at: int
         np.concatenate([one.items.scores for one in answers]),
         np.array(level, dtype=np.float32),
         np.concatenate(drawn).astype(np.float32),
+        np.concatenate(added).astype(np.float32),
     )

@@ -19,6 +19,7 @@ from langrec.errors import DataError
 from langrec.explain.account import account, reasons
 from langrec.explain.additive import Explanation, Reason
 from langrec.ranking.calibration import levels
+from langrec.ranking.cross import RERANK, look_again
 from langrec.ranking.drawn import drawn_into
 from langrec.ranking.explore import Explored
 from langrec.ranking.fill import Fallback
@@ -114,7 +115,8 @@ class Recommender(State):
         if self.view(item_id) is None:
             raise DataError(f"item {item_id!r} is not in the catalogue", field="item_id")
         query = Query(history=(item_id,), k=k, offset=offset, filters=filters or Filters())
-        return replace(self._exploring_nothing(), fusion=self.fusion.without_popularity()).recommend([query])[0]
+        plain = replace(self._exploring_nothing(), fusion=self.fusion.without_popularity(), cross=None)
+        return plain.recommend([query])[0]
 
     def popular(
         self, k: int, offset: int = 0, filters: Filters | None = None, at: datetime | None = None
@@ -199,14 +201,20 @@ class Recommender(State):
     def _list(self, scored: Scored, hidden: Mask, ms: float) -> Recommendation:
         """Filters, selects, fills and accounts for one query."""
         clock = time.perf_counter()
-        query, asked, scores = scored.query, scored.asked, scored.scores
+        query, asked = scored.query, scored.asked
         mask, dropped = allowed(self.items, hidden, query.filters, asked.seen, asked.at)
         mask &= scored.matches
         filtered = time.perf_counter()
+        again = None
+        if self.cross is not None:
+            again = look_again(self.cross, scored, mask, self.items, self.text_fields)
+            scored = again.scored
+        scores = scored.scores
         wanted, amount, depth = query.k + query.offset, self.ranking.diversity, self.ranking.candidates
         pool = top_k(np.where(mask & (scores > 0), scores, np.nan), max(wanted, depth if amount > 0 else 0))
         listed = ItemList(pool, scores[pool], scored.columns(pool))
         skipped = ["trees"] if was_skipped("trees") else []
+        skipped += [RERANK] if again is not None and again.skipped else []
         if amount > 0:
             with stage("diversity") as has_room:
                 if has_room:
@@ -229,7 +237,8 @@ class Recommender(State):
         stages = (
             Stage("retrieve", self.n_items, matching, ms),
             Stage("filter", matching, allowed_, 1000 * (filtered - clock)),
-            Stage("select", allowed_, len(listed), 1000 * (done - filtered)),
+            *(again.stages(allowed_) if again is not None else ()),
+            Stage("select", allowed_, len(listed), 1000 * (done - filtered) - (again.ms if again is not None else 0.0)),
         )
         filled = {name: count for name, count in filled.items() if count > 0}
         trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, self.release, skipped=tuple(skipped))
@@ -263,6 +272,9 @@ class Recommender(State):
         if self.fusion.near is not None:
             return large.account_of(self, query, item_id)
         scored = self._score([query])[0]
+        if self.cross is not None:
+            mask, _ = allowed(self.items, self.items.hidden(), query.filters, scored.asked.seen, scored.asked.at)
+            scored = look_again(self.cross, scored, mask & scored.matches, self.items, self.text_fields).scored
         return account(item_id, scored, self.fusion, self.items, self._fallback(scored.asked))
 
     def reasons(self, query: Query, answer: Recommendation) -> list[Reason]:
@@ -274,11 +286,12 @@ class Recommender(State):
         """(k,) the probability that each item is what the user chooses next; NaN where that is not known.
 
         It is known for answers from a history by a release that was calibrated: a wish and popularity alone are scored
-        otherwise.
+        otherwise. What a rerank adds is left out: the calibration is the mix's.
         """
         if self.calibration is None or answer.trace.reason != "history":
             return np.full(len(answer), np.nan, dtype=np.float32)
-        return self.calibration.probability(answer.items.scores - np.float32(answer.level))
+        scores = answer.items.scores - answer.items.columns.get(RERANK, np.float32(0.0))
+        return self.calibration.probability(scores - np.float32(answer.level))
 
     def matched_words(self, text: str, nums: IntVector) -> list[tuple[str, ...]]:
         """For each item number, the words of the text that the item holds."""

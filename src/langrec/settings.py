@@ -331,6 +331,26 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RerankSettings:
+    """A language model that reads history and candidate together and ranks the best of a list again.
+
+    Attributes:
+        model: folder of a model that `langrec adapt --task recommend --set reads=question` tuned, as `langrec compress`
+            made it cheaper, or as a release holds it (`RELEASE/rerank`); empty = none.
+        use: auto where it is surely better on validation; always.
+        top: items of each list that are read.
+        weight: how loud the model speaks, 1 as loud as the mix among the items that it reads; 0 = chosen on validation.
+        questions: validation questions that this is judged by, at most.
+    """
+
+    model: str = ""
+    use: Literal["auto", "always"] = "auto"
+    top: int = 30
+    weight: float = 0.0
+    questions: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
 class RankingSettings:
     """How signals become one list.
 
@@ -353,6 +373,7 @@ class RankingSettings:
         diversity: 0 keeps the order of scores; up to 1 trades score for difference of text (MMR).
         fallback: the scorer that fills short lists.
         seed: of the mix's bootstrap and sampling.
+        rerank: a section of its own.
     """
 
     extra_decays: tuple[float, ...] = (0.03, 1.0)
@@ -372,6 +393,7 @@ class RankingSettings:
     diversity: float = 0.0
     fallback: str = "popular_decayed"
     seed: int = 0
+    rerank: RerankSettings = field(default_factory=RerankSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,12 +462,14 @@ class BudgetSettings:
     Attributes:
         total_ms: a request's time from its arrival: no such stage begins that would usually end after it; 0 = no limit.
         trees_ms: the second look by trees is skipped where it usually takes longer; 0 = no limit, as for all.
+        rerank_ms: the reading of the best by a language model, for one list.
         diversity_ms: the choice of items that differ.
         reasons_ms: the reasons of a list.
     """
 
     total_ms: float = 0.0
     trees_ms: float = 0.0
+    rerank_ms: float = 0.0
     diversity_ms: float = 0.0
     reasons_ms: float = 0.0
 

@@ -11,6 +11,7 @@ from langrec.data.ids import Ids
 from langrec.data.items import Items, item_text
 from langrec.protocols import Encoder, Scorer
 from langrec.ranking.calibration import Calibration
+from langrec.ranking.cross import Cross
 from langrec.ranking.fusion import Fusion
 from langrec.settings import ExploreSettings, RankingSettings
 from langrec.types import FloatMatrix, FloatVector, Item, TimeVector
@@ -28,6 +29,7 @@ class State:
         ranking: settings of selection.
         exploring: settings of the places that go to new or rare items.
         calibration: from scores to probabilities; None = the release holds none.
+        cross: the language model that reads the best of a list again; None = the release holds none.
         text_fields: item fields that make up an item's text.
         release: the stamp of the bundle.
         unsaying: event types that say nothing for an item: they stand in no history, but count as seen.
@@ -40,6 +42,7 @@ class State:
     ranking: RankingSettings = field(default_factory=RankingSettings)
     exploring: ExploreSettings = field(default_factory=ExploreSettings)
     calibration: Calibration | None = None
+    cross: Cross | None = None
     text_fields: tuple[str, ...] = ("title", "*text", "categories")
     release: str = ""
     unsaying: frozenset[str] = frozenset()

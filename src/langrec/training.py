@@ -1,8 +1,8 @@
 """The order of a training run, on one page.
 
 split -> adapt the encoder and make it cheaper, where wanted -> read the texts -> choose each scorer's settings on
-validation -> learn the mix there -> refit on all that lies before the test -> measure -> refit on everything -> write
-the release.
+validation -> learn the mix there -> judge the rerank there, where one is named -> refit on all that lies before the
+test -> measure -> refit on everything -> write the release.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from langrec import reranking
 from langrec.adapting import check, reader
 from langrec.bundle import write_release
 from langrec.choosing import Chosen, Reading, choose, enters_mix, finding_candidates, fit
@@ -97,14 +98,27 @@ def train(
     releases = releases or Path("releases")
     told = progress or _untold
     check(settings)
+    reranking.check(settings)
     split = _split(dataset, settings) if split is None else split
     reading = read_texts(dataset, settings, told, split.train, steps)
     chosen = choose(dataset, split, reading, settings, told, steps)
+    cross, reranked = reranking.choose_rerank(dataset, split, reading, chosen, settings, told, steps)
     report, notes = None, (*reading.notes, *chosen.notes)
     if len(_questions(dataset, split)):
-        report = measure_split(dataset, split, reading, chosen, settings, progress=told, steps=steps, rivals=rivals)
+        told("fit for the test", 0, 0)
+        timed: dict[str, float] = {}
+        tested = fit(dataset, _before_test(split), reading, chosen, settings, steps, told, timed)
+        more: dict[str, Any] = {"fusion": tested, "fit_seconds": timed, "rivals": rivals}
+        report = measure_split(dataset, split, reading, chosen, settings, progress=told, **more)
+        if cross is not None:
+            some = _questions(dataset, split, limit=settings.ranking.rerank.questions, seed=settings.ranking.seed)
+            on_test = reranking.compare(tested, some, cross, reading.texts, settings.ranking.seed, told)
+            reranked = {**reranked, "test": on_test}
+        del tested, more
     else:
         notes = (*notes, "not measured: the test part holds no item that is new to its user")
+    if reranked:
+        notes = (*notes, reranking.told_of(reranked))
     told("fit on everything", 0, 0)
     chosen = dataclasses.replace(
         chosen, params={name: found for name, found in chosen.params.items() if enters_mix(name)}
@@ -124,6 +138,7 @@ def train(
         },
         "weights": dict(zip(chosen.mix.names, chosen.mix.weights.tolist(), strict=True)),
         "notes": list(notes),
+        **({"rerank": reranked} if reranked else {}),
         **reading.made,
     }
     told("write the release", 0, 0)
@@ -144,6 +159,7 @@ def train(
             extra,
             chosen.calibration,
             use,
+            cross,
         )
     return folder, report
 
@@ -371,10 +387,14 @@ def _before_test(split: Split) -> Events:
     return split.train if split.kind == "loo" else joined(split.train, split.valid)
 
 
-def _questions(dataset: Dataset, split: Split, question: Question = "next item") -> Targets:
-    """What the test asks."""
-    asked = next_item if question == "next item" else per_user
-    return asked(joined(split.train, split.valid), split.test, len(dataset.users))
+def _questions(
+    dataset: Dataset, split: Split, question: Question = "next item", limit: int | None = None, seed: int = 0
+) -> Targets:
+    """What the test asks; of next items at most so many, drawn by the seed."""
+    before = joined(split.train, split.valid)
+    if question == "next item":
+        return next_item(before, split.test, len(dataset.users), limit, seed)
+    return per_user(before, split.test, len(dataset.users))
 
 
 def _at_most(targets: Targets, settings: Settings, n_items: int) -> Targets:

@@ -44,7 +44,10 @@ def adapt(
         list[str] | None, typer.Option("--also", help="joint: task=file of a further task; may be given often.")
     ] = None,
     hard: Annotated[
-        str, typer.Option("--hard-negatives", help="pairs: bm25 or ease finds a hard negative for each row; or none.")
+        str,
+        typer.Option(
+            "--hard-negatives", help="pairs, recommend: bm25 or ease finds a hard negative for each row; or none."
+        ),
     ] = "none",
     meta: Annotated[
         str,
@@ -73,6 +76,8 @@ def adapt(
     Example: `langrec adapt --task classify --shots 10 --seed 1 --train train.csv --test test.csv --out few`
 
     Example: `langrec adapt --task recommend --kind side --shots 64 --train train.json --valid valid.json --out liked`
+
+    Example: `langrec adapt --task recommend --kind last --events shop --set reads=question --out judge`
 
     Example: `langrec adapt --task pairs --kind side --events ml-latest-small --out domain`
 

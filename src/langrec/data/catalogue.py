@@ -10,7 +10,7 @@ import polars as pl
 
 from langrec.data.ids import Ids
 from langrec.errors import DataError
-from langrec.types import TimeVector
+from langrec.types import IntVector, TimeVector
 
 STANDARD_FIELDS = ("item_id", "title", "categories", "image", "price", "at")
 
@@ -58,10 +58,15 @@ class Catalogue:
             return np.full(len(self), -1, dtype=np.int64)
         return self.frame["at"].cast(pl.Int64).fill_null(-1).to_numpy()
 
-    def texts(self, fields: Sequence[str] = ("title", "*text", "categories")) -> list[str]:
-        """n texts, the named fields joined in order; "*text" stands for all further text fields.
+    def texts(
+        self, fields: Sequence[str] = ("title", "*text", "categories"), nums: IntVector | None = None
+    ) -> list[str]:
+        """The items' texts, the named fields joined in order; "*text" stands for all further text fields.
 
         A field that the catalogue does not hold is passed over, so that one recipe serves many catalogues.
+
+        Args:
+            nums: whose texts; None = those of all n items.
         """
         names: list[str] = []
         for name in fields:
@@ -73,7 +78,9 @@ class Catalogue:
             for name in names
             if name in self.frame.columns
         ]
+        there = [name for name in dict.fromkeys(names) if name in self.frame.columns]
+        frame = self.frame if nums is None else self.frame.select(there)[nums]
         if not columns:
-            return [""] * len(self)
+            return [""] * (len(self) if nums is None else len(nums))
         parts = [pl.when(column.str.len_chars() > 0).then(column) for column in columns]
-        return self.frame.select(pl.concat_str(parts, separator=". ", ignore_nulls=True).fill_null(""))[:, 0].to_list()
+        return frame.select(pl.concat_str(parts, separator=". ", ignore_nulls=True).fill_null(""))[:, 0].to_list()

@@ -172,6 +172,17 @@ class Items:
             fields=fields,
         )
 
+    def texts(self, nums: IntVector, fields: Sequence[str]) -> list[str]:
+        """The newest text of each of these items, the named fields joined as `Catalogue.texts` joins them."""
+        base = np.flatnonzero(nums < len(self.catalogue))
+        texts = [""] * len(nums)
+        for row, text in zip(base.tolist(), self.catalogue.texts(fields, nums[base]), strict=True):
+            texts[row] = text
+        for place, num in enumerate(nums.tolist()):
+            if num in self.changed:
+                texts[place] = item_text(self.changed[num], fields)
+        return texts
+
     def title(self, num: int) -> str:
         """What to call item `num`: its title, or its id."""
         if num in self.changed:

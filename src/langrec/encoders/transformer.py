@@ -91,7 +91,9 @@ class TransformerEncoder:
         The fp32 file is always among them, so that the folder runs on any machine.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        names = [exported.FP32, exported.TOKENIZER, exported.TABLE]
+        names = [exported.FP32, exported.TOKENIZER]
+        if (self.folder / exported.TABLE).exists():  # one that reranks was kept without it
+            names.append(exported.TABLE)
         if reads_int8(self.runtime.name):
             names.append(exported.INT8)
         for name in names:

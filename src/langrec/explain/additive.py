@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from langrec.protocols import Additive
+from langrec.ranking.cross import RERANK
 from langrec.ranking.fusion import RANKER, Fusion
 from langrec.types import FloatVector, IntVector, QueryBlock
 
@@ -91,8 +92,8 @@ def reason_of(parts: Mapping[str, float], shares: Mapping[str, FloatVector], ids
         shares: as `history_shares` gives them.
         ids: (h,) ids of the history rows.
     """
-    # The ranker weighs what the others say: it is no reason of its own.
-    for_it = {name: part for name, part in parts.items() if part > 0 and name != RANKER}
+    # The ranker weighs what the others say, and a rerank lifts whatever it looks at: they are no reasons of their own.
+    for_it = {name: part for name, part in parts.items() if part > 0 and name not in (RANKER, RERANK)}
     if not for_it:
         return Reason("fallback", "")
     carried: dict[str, float] = {}

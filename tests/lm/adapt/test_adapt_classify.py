@@ -14,7 +14,7 @@ import torch
 from forked import Started, langrec
 from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.classify import contrastive
-from langrec.lm.adapt.heads import Head
+from langrec.lm.adapt.head import Head
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings

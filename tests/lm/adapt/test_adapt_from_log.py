@@ -73,3 +73,21 @@ def test_a_log_of_lone_events_is_refused(tmp_path):
     path.write_text("user_id,item_id,timestamp\n" + rows, "utf-8")
     with pytest.raises(DataError, match="no event of its train part"):
         FromLog(path, None, 0)
+
+
+def test_choices_are_asked_about_in_place_of_ratings(rated):
+    log = FromLog(*rated, seed=0, asks="choices")
+    assert not log.rated and all(row.label == 1.0 and all(row.liked) for row in log.asked["train"])
+
+
+def test_a_hard_negative_is_what_a_simple_scorer_would_show_and_the_user_has_not_met(shop):
+    log = FromLog(*shop, seed=0)
+    rows, plain = log.choices("train", hard="ease"), log.choices("train")
+    n = len(log.asked["train"])
+    assert rows.candidates[: len(plain)] == plain.candidates and len(rows) > len(plain)
+    assert rows.labels[:n].all() and not rows.labels[n:].any()
+    met = set(zip(log.train.users.tolist(), log.train.items.tolist(), strict=True))
+    place = {text: num for num, text in enumerate(log.texts)}
+    users = log.dataset.users.numbers(rows.users[len(plain) :].tolist())
+    for user, text in zip(users.tolist(), rows.candidates[len(plain) :], strict=True):
+        assert (user, place[text]) not in met

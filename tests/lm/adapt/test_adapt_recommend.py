@@ -10,9 +10,11 @@ import pytest
 
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import read_choices
-from langrec.lm.adapt.heads import CONFIG
+from langrec.lm.adapt.head import CONFIG, FILE, Head
 from langrec.lm.adapt.job import Files
+from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.preference import features, fit, rows_of, titles_of
+from langrec.lm.adapt.question import question
 from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.lm.model import find_model
@@ -174,3 +176,21 @@ def test_histories_without_dislikes_give_no_floor(tiny, tmp_path):
     told = adapt(str(tiny), AdaptSettings(task="recommend", kind="head"), Files(path), tmp_path / "out")
     assert "floor_auc" not in told["valid"]
     assert told["valid"]["auc"] == 1.0
+
+
+def test_the_reading_alone_is_all_that_says_something(tiny, likes, tmp_path):
+    run(tiny, likes, tmp_path, kind="head", reads="question", beside=False, floor=False)
+    told = json.loads((tmp_path / "model" / CONFIG).read_text("utf-8"))
+    assert told["beside"] is False and told["reads"] == "question" and told["max_tokens"] == 64
+    from safetensors.numpy import load_file
+
+    tensors = load_file(tmp_path / "model" / FILE)
+    assert not tensors["features"].any() and not tensors["titles"].any() and tensors["weight"].any()
+    head, found = Head.load(tmp_path / "model"), pl.read_parquet(tmp_path / "predictions.parquet")
+    choices = read_choices(likes / "test.jsonl")
+    adapted = Adapted(
+        find_model(str(tmp_path / "model"), 64), AdaptSettings(task="recommend", kind="head", cached=False)
+    )
+    texts = [question(*row) for row in zip(choices.candidates, choices.liked, choices.disliked, strict=True)]
+    vectors = adapted.vectors(adapted.feed(texts)).cpu().numpy()
+    np.testing.assert_allclose(head.probabilities(vectors)[:, 1], found["probability"], atol=1e-4)

@@ -15,7 +15,8 @@ from langrec.data.load import load_dataset
 from langrec.data.splits import split_events
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import Choices
-from langrec.lm.adapt.pairs import LATEST, Pairs
+from langrec.lm.adapt.pairs import Pairs
+from langrec.lm.adapt.question import LATEST
 from langrec.settings import EncoderSettings
 
 # A rating above this share of the highest one is a like: above 3 of 5.
@@ -47,13 +48,16 @@ class FromLog:
     """A log, cut by time into training, validation and test.
 
     Attributes:
-        rated: True where events hold ratings; without them every event is a like.
+        rated: True where events hold ratings that are asked about; else every event is a like.
         train: the events of training.
         notes: what was done, for people.
     """
 
-    def __init__(self, events: Path, items: Path | None, seed: int) -> None:
+    def __init__(self, events: Path, items: Path | None, seed: int, asks: str = "auto") -> None:
         """Reads the log.
+
+        Args:
+            asks: choices takes every event for a like, whatever it was rated.
 
         Raises:
             DataError: it cannot be read, or no user has two events.
@@ -62,6 +66,7 @@ class FromLog:
         self.texts = self.dataset.catalogue.texts(EncoderSettings().fields)
         log = self.dataset.events
         self.rated = bool(np.isfinite(log.values).mean() > 0.5) if len(log) else False
+        self.rated = self.rated and asks != "choices"
         self.highest = float(np.nanmax(log.values)) if self.rated else 1.0
         self.seed = seed
         self.notes: list[str] = []
@@ -106,11 +111,18 @@ class FromLog:
             )
         return found
 
-    def choices(self, name: str) -> Choices:
-        """A part as candidates beside histories; where nothing is rated, with a sampled negative for each."""
-        rows = list(self.asked[name])
+    def choices(self, name: str, hard: str = "none") -> Choices:
+        """A part as candidates beside histories; where no rating counts, with a sampled negative for each.
+
+        Args:
+            hard: the scorer that finds a hard negative for each row too (`negatives.mined`); none does not.
+        """
+        asked = self.asked[name]
+        rows = list(asked)
         if not self.rated:
-            rows += self._negatives(rows, name)
+            rows += self._negatives(asked, name)
+            if hard != "none":
+                rows += self._hard_negatives(asked, hard)
         users = np.array([self.dataset.users.names[row.user] for row in rows])
         return Choices(
             tuple(self._names(row, True) for row in rows),
@@ -135,10 +147,23 @@ class FromLog:
                 if (row.user, item) not in met:
                     found.append(Asked(row.user, item, row.before, row.liked, 0.0))
                     break
-        note = "Nothing is rated: each event is a like, beside one item that its user never met, drawn evenly."
+        note = "No rating counts: each event is a like, beside one item that its user never met, drawn evenly."
         if note not in self.notes:
             self.notes.append(note)
         return found
+
+    def _hard_negatives(self, rows: Sequence[Asked], hard: str) -> list[Asked]:
+        """The same histories beside items that a simple scorer takes for the answer."""
+        texts = tuple("; ".join(reversed(self._names(row, True))) for row in rows)
+        found = self._mined(rows, texts, hard)
+        note = f"Beside each like stands an item that {hard} ranks high and its user had not met in training."
+        if note not in self.notes:
+            self.notes.append(note)
+        return [
+            Asked(row.user, int(item), row.before, row.liked, 0.0)
+            for row, item in zip(rows, found, strict=True)
+            if item >= 0
+        ]
 
     def pairs(self, name: str, hard: str = "none") -> Pairs:
         """The liked events of a part as pairs: the liked history, newest first, and the item.
@@ -158,6 +183,10 @@ class FromLog:
 
     def _hard(self, rows: Sequence[Asked], anchors: Sequence[str], hard: str) -> tuple[str, ...]:
         """A hard negative's text for each row, "" where none was found."""
+        return tuple(self.texts[item] if item >= 0 else "" for item in self._mined(rows, anchors, hard))
+
+    def _mined(self, rows: Sequence[Asked], anchors: Sequence[str], hard: str) -> npt.NDArray[np.int64]:
+        """(len(rows),) number of a hard negative, -1 where none was found."""
         from langrec.lm.adapt.negatives import block_of, mined
 
         users = np.array([row.user for row in rows], dtype=np.int32)
@@ -165,5 +194,4 @@ class FromLog:
         liked = ((item for item, kept in zip(row.before, row.liked, strict=True) if kept) for row in rows)
         histories = [np.fromiter(past, dtype=np.int32) for past in liked]
         asked = block_of(users, histories, anchors, np.zeros(len(rows), dtype=np.int64))
-        found = mined(hard, self.train, len(self.dataset.users), self.texts, asked, right, self.seed)
-        return tuple(self.texts[item] if item >= 0 else "" for item in found)
+        return mined(hard, self.train, len(self.dataset.users), self.texts, asked, right, self.seed)

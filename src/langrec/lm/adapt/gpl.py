@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langrec.errors import UNREADABLE, MissingExtra, SettingsError
-from langrec.lm.adapt.heads import CONFIG, Head
+from langrec.lm.adapt.head import CONFIG, Head
 from langrec.lm.adapt.job import Job
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
+from langrec.lm.adapt.question import QUESTION, question
 from langrec.lm.compress.cross import CrossEncoder
 from langrec.lm.model import find_model, read_json
 from langrec.lm.robust.translate import plain
@@ -124,7 +125,7 @@ class _Question:
     def __init__(self, folder: Path, max_tokens: int) -> None:
         from langrec.lm.adapt.settings import AdaptSettings
 
-        if read_json(folder / CONFIG).get("reads") != "question":
+        if read_json(folder / CONFIG).get("reads") != QUESTION:
             raise SettingsError(
                 f"gpl.cross {folder}: reads the candidate alone; adapt it with --task recommend --set reads=question",
                 field="adapt.gpl_cross",
@@ -134,7 +135,7 @@ class _Question:
         self._head = Head.load(folder)
 
     def score(self, asked: Sequence[str], candidates: Sequence[str]) -> Singles:
-        texts = [f"{b}? Liked: {a}. Disliked: nothing." for a, b in zip(asked, candidates, strict=True)]
+        texts = [question(b, (a,)) for a, b in zip(asked, candidates, strict=True)]
         vectors = self._adapted.vectors(self._adapted.feed(texts)).cpu().numpy()
         return np.asarray(vectors @ self._head.weight[0] + self._head.bias[0], dtype=np.float32)
 

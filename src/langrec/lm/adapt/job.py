@@ -16,7 +16,7 @@ import polars as pl
 from langrec.data.load import find_files
 from langrec.data.sources.opening import check_readable
 from langrec.errors import SettingsError
-from langrec.lm.adapt.heads import Head
+from langrec.lm.adapt.head import Head
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import Epoch, Task, choose_precision, fit
 from langrec.lm.adapt.settings import AdaptSettings

@@ -19,11 +19,10 @@ from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
 from langrec.lm.adapt.metrics import interval
+from langrec.lm.adapt.question import LATEST
 from langrec.lm.adapt.rows import read_rows
 
 Places = npt.NDArray[np.int64]
-# Titles of a history that are read, newest first.
-LATEST = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)

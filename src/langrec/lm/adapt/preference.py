@@ -159,25 +159,35 @@ class Preference:
 
 
 def fit(
-    rows: Rows, found: Numbers, texts: Places, vectors: npt.NDArray[Any], n_titles: int, scale: float
+    rows: Rows,
+    found: Numbers,
+    texts: Places,
+    vectors: npt.NDArray[Any],
+    n_titles: int,
+    scale: float,
+    by_title: bool = True,
 ) -> Preference:
-    """The most likely sum under Gaussian priors, whose ridges are multiplied by `scale` (all but the share's)."""
+    """The most likely sum under Gaussian priors, whose ridges are multiplied by `scale` (all but the share's).
+
+    Args:
+        by_title: whether titles have effects of their own.
+    """
     x, d, f = np.asarray(vectors, dtype=np.float64), vectors.shape[1], found.shape[1]
     centre = x[np.unique(texts)].mean(axis=0)
     x = x - centre
     named = np.array([RIDGES[name] * (1.0 if name == "share" else scale) for name in FEATURES])
     ridge = np.concatenate([np.full(d, CONTENT * scale), named, np.full(n_titles, TITLE * scale), [0.0]])
-    y = rows.labels
+    y, titles = rows.labels, 1.0 if by_title else 0.0
 
     def loss(w: Numbers) -> tuple[float, Numbers]:
-        z = rows.floor + (x @ w[:d])[texts] + found @ w[d : d + f] + w[d + f : -1][rows.candidate] + w[-1]
+        z = rows.floor + (x @ w[:d])[texts] + found @ w[d : d + f] + titles * w[d + f : -1][rows.candidate] + w[-1]
         value = (np.logaddexp(0, z) - y * z).sum() + (ridge * w * w).sum()
         rest = 1 / (1 + np.exp(-z)) - y
         gradient = np.concatenate(
             [
                 x.T @ np.bincount(texts, weights=rest, minlength=len(x)),
                 found.T @ rest,
-                np.bincount(rows.candidate, weights=rest, minlength=n_titles),
+                titles * np.bincount(rows.candidate, weights=rest, minlength=n_titles),
                 [rest.sum()],
             ]
         )

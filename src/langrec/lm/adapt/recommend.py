@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langrec.lm.adapt.examples import Choices, hold_out, read_choices
-from langrec.lm.adapt.heads import CONFIG, FILE, LinearHead
+from langrec.lm.adapt.head import CONFIG, FILE
+from langrec.lm.adapt.heads import LinearHead
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted, Feed
 from langrec.lm.adapt.loop import shuffled
@@ -32,6 +33,7 @@ from langrec.lm.adapt.preference import (
     rows_of,
     titles_of,
 )
+from langrec.lm.adapt.question import question
 from langrec.lm.adapt.rows import read_rows
 
 LABELS = ("not_recommend", "recommend")
@@ -50,7 +52,8 @@ class Recommend:
         self.titles = titles_of(list(self.parts.values()))
         self.place = {title: i for i, title in enumerate(self.titles)}
         self.judged = judged(train)
-        known = self.judged and floor
+        self.alone = not adapted.settings.beside
+        known = self.judged and floor and not self.alone
         self.rows = {
             name: rows_of(part, self.place, derive=name == "train" and self.judged, with_floor=known)
             for name, part in self.parts.items()
@@ -59,6 +62,8 @@ class Recommend:
         rows = self.rows["train"]
         self.counts = np.bincount(rows.candidate, minlength=len(self.titles)).astype(float)
         self.found = {name: features(part, frozen, self.counts) for name, part in self.rows.items()}
+        if self.alone:
+            self.found = {name: np.zeros_like(found) for name, found in self.found.items()}
         self.texts, self.place_of = self._texts()
         self.feed = adapted.feed_to_train(self.texts)
         self.preference = self._fit(adapted.vectors(self.feed).cpu().numpy())
@@ -78,7 +83,7 @@ class Recommend:
             return self.titles, {name: part.candidate for name, part in self.rows.items()}
         first: dict[str, int] = {}
         found = {
-            name: np.array([first.setdefault(question(part, i, self.titles), len(first)) for i in range(len(part))])
+            name: np.array([first.setdefault(asked(part, i, self.titles), len(first)) for i in range(len(part))])
             for name, part in self.rows.items()
         }
         return list(first), found
@@ -88,7 +93,9 @@ class Recommend:
         rows, valid = self.rows["train"], self.rows["valid"]
         found = []
         for scale in SCALES:
-            one = fit(rows, self.found["train"], self.place_of["train"], vectors, len(self.titles), scale)
+            one = fit(
+                rows, self.found["train"], self.place_of["train"], vectors, len(self.titles), scale, not self.alone
+            )
             logits = one.logits(valid, self.found["valid"], self.place_of["valid"], vectors)
             found.append((auc(valid.labels, logits), one))
         best = max(range(len(found)), key=lambda i: (np.nan_to_num(found[i][0], nan=-1.0), i == 1))
@@ -165,7 +172,9 @@ class Recommend:
             "labels": list(LABELS),
             "loss": "sigmoid",
             "reads": self.adapted.settings.reads,
-            "floor": self.judged and self.adapted.settings.floor,
+            "max_tokens": self.adapted.tokens.max_tokens,
+            "floor": self.judged and self.adapted.settings.floor and not self.alone,
+            "beside": not self.alone,
             "features": {name: MEANING[name] for name in FEATURES},
             "titles": [self.titles[i] for i in known],
         }
@@ -183,11 +192,10 @@ class _Some:
         return self._feed(self._rows[rows])
 
 
-def question(rows: Rows, i: int, titles: Sequence[str]) -> str:
-    """The row as one text: candidate first, because what is too long is cut at its end; newest titles first."""
-    liked = "; ".join(titles[j] for j in reversed(rows.liked[i]))
-    disliked = "; ".join(titles[j] for j in reversed(rows.disliked[i]))
-    return f"{titles[rows.candidate[i]]}? Liked: {liked or 'nothing'}. Disliked: {disliked or 'nothing'}."
+def asked(rows: Rows, i: int, titles: Sequence[str]) -> str:
+    """The row as one text."""
+    liked, disliked = ([titles[j] for j in part[i]] for part in (rows.liked, rows.disliked))
+    return question(titles[rows.candidate[i]], liked, disliked)
 
 
 def run(job: Job) -> tuple[Result, Any]:
@@ -196,13 +204,14 @@ def run(job: Job) -> tuple[Result, Any]:
         from langrec.lm.adapt import new_users
 
         return new_users.run(job)
-    train, valid, test = read_rows(job, read_choices, lambda log, name: log.choices(name), hold_out_choices)
+    hard = job.settings.hard_negatives
+    train, valid, test = read_rows(job, read_choices, lambda log, name: log.choices(name, hard), hold_out_choices)
     job.told("read the texts", 0, 0)
     task = Recommend(job.adapted, train, valid, test, job.settings.floor)
     if task.judged:
         rows = len(task.rows["train"])
         job.notes.append(f"The titles of the {len(train)} histories were used as rows too: {rows} rows in all.")
-        if job.settings.floor:
+        if job.settings.floor and not task.alone:
             job.notes.append("The share of liked titles in the history is a feature: AUC of it alone is floor_auc.")
     job.fit_encoder(task)
     measured, frames = {}, {}

@@ -49,13 +49,18 @@ class AdaptSettings:
         valid_share: share of the training rows held out where no validation file is given.
         reads: recommend: what the encoder reads: title (the candidate's alone; the history makes features) or question
             (history and candidate as one text: a cross-encoder).
+        beside: recommend: named features and effects of titles stand beside the reading of the text; without them the
+            model is the reading alone, which is all that a release reranks by.
+        asks: recommend: what is made of a log: auto asks about ratings where there are any, and else as choices does:
+            every event is a like, set against items that its user never met.
         floor: recommend: the share of liked titles in a history may be used.
         meta: recommend: reptile learns, over users, a start of the head that a few rows of a new user adapt; or none.
         meta_rows: rows of a new user that adapt it.
         meta_steps: steps on them.
         width: vector width that pairs trains besides the full one (Matryoshka); halved from the full width down to it.
-        hard_negatives: pairs: bm25 (by the anchor's words) or ease (by what users have in common) finds a negative for
-            each training row; none takes those of the batch, and of the file's column negative, alone.
+        hard_negatives: pairs, and recommend from choices: bm25 (by the anchor's words) or ease (by what users have in
+            common) finds a negative for each row; none takes those of the batch, of the file's column negative, or the
+            evenly drawn ones alone.
         temperature: of contrastive losses.
         objective: pretrain: auto fills in masked tokens where the model has a head for that, else knows texts again;
             gpl learns a cross-encoder's margins between passages.
@@ -105,6 +110,8 @@ class AdaptSettings:
     bottleneck: int = 64
     valid_share: float = 0.1
     reads: str = "title"
+    beside: bool = True
+    asks: str = "auto"
     floor: bool = True
     meta: str = "none"
     meta_rows: int = 8
@@ -151,6 +158,7 @@ _CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "weigh": ("uncertainty", "equal"),
     "reads": ("title", "question"),
+    "asks": ("auto", "choices"),
     "meta": ("none", "reptile"),
     "objective": ("auto", "gpl"),
     "hard_negatives": ("none", "bm25", "ease"),

@@ -18,6 +18,7 @@ from langrec.lm.compress.exports import put, saved
 from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import HEAL, KINDS, SAVED, Step, with_healing
 from langrec.lm.compress.work import Healing, OpenEncoder, Work
+from langrec.lm.exported import read_config
 from langrec.lm.model import TextModel, find_model
 from langrec.protocols import Progress
 
@@ -129,11 +130,24 @@ def compress(
     weights_left = all(step.kind in (HEAL, "binary") or KINDS[step.kind].gives != SAVED for step in run)
     put(served, out / ENCODER)
     put(model.folder if weights_left else served, out / MODEL)
+    _keep_head(teacher, served, (out / ENCODER, out / MODEL))
     if codes:
         put(done.folder / "codes", out / "codes")
     found = Compressed(teacher.name, tuple(str(step) for step in run), tuple(rows), about, codes, out)
     _write_report(found, out)
     return found
+
+
+def _keep_head(teacher: TextModel, served: Path, folders: Sequence[Path]) -> None:
+    """Puts the head of a tuned model beside the cheaper one, whose vectors it reads if they are as wide."""
+    from langrec.lm.adapt.head import CONFIG, FILE, Head
+
+    if not (teacher.folder / CONFIG).is_file():
+        return
+    if Head.load(teacher.folder).weight.shape[1] == read_config(served).get("dim"):
+        for folder in folders:
+            for name in (CONFIG, FILE):
+                shutil.copyfile(teacher.folder / name, folder / name)
 
 
 def _training(step: Step, work: Work) -> str:

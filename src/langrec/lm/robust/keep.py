@@ -83,7 +83,7 @@ def blend(base: Path, tuned: Path, share: float, out: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from langrec.lm.adapt.folder import MODULES
-    from langrec.lm.adapt.heads import FILE
+    from langrec.lm.adapt.head import FILE
 
     beside = [name for name in MODULES if (tuned / name).is_file()]
     if beside:
