@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import small_release
+from langrec import finding
 from langrec.budget import Budget, Habits, within
 from langrec.bundle import Bundle
 from langrec.errors import SettingsError
@@ -19,7 +20,7 @@ from langrec.lists import Histories, Lists, lists_of
 from langrec.lm.adapt.question import question
 from langrec.ranking.cross import RERANK, Cross
 from langrec.reranking import _judged, _Read, compare
-from langrec.settings import BudgetSettings, RerankSettings, ServeSettings
+from langrec.settings import BudgetSettings, RankingSettings, RerankSettings, ServeSettings, Settings
 from langrec.training import train
 from langrec.types import Filters, Item, Query
 
@@ -181,8 +182,6 @@ def test_a_new_item_is_read_by_its_text(recommender, monkeypatch):
 
 
 def test_the_same_over_candidates_of_a_large_catalogue(folder, recommender):
-    from langrec import finding
-
     large = replace(recommender, fusion=finding.load(recommender.fusion, folder / "indexes"))
     answer, small = large.recommend([ASKED])[0], recommender.recommend([ASKED])[0]
     assert answer.ids[:TOP] == small.ids[:TOP]
@@ -310,7 +309,11 @@ def test_what_is_measured_is_what_is_served(recommender):
     before, after = DATA.events.take(DATA.events.at < split_at), DATA.events.take(DATA.events.at >= split_at)
     asked = next_item(before, after, len(DATA.users), 40)
     texts = DATA.catalogue.texts(recommender.text_fields)
-    told = compare(recommender.fusion, asked, recommender.cross, texts, 0, lambda *_: None)
+    own = Settings(ranking=RankingSettings(retrieved=60))
+    told = compare(recommender.fusion, asked, recommender.cross, texts, own, lambda *_: None)
+    large = finding.near(recommender.fusion, {})
+    found = compare(large, asked, recommender.cross, texts, own, lambda *_: None)
+    assert found["with"] == pytest.approx(told["with"], abs=1e-4) and found["read"] == told["read"]
     gains = []
     from datetime import UTC, datetime
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from langrec.choosing import Chosen, Reading, enters_mix, fit
+from langrec.choosing import Chosen, Reading, enters_mix, finding_candidates, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.splits import Split
 from langrec.encoders import load_encoder, load_saved
 from langrec.encoders.transformer import TransformerEncoder
 from langrec.errors import SettingsError
+from langrec.evaluation.found import few
 from langrec.evaluation.protocol import Targets, next_item
 from langrec.fusing import Gains, blocks, difference, gain
 from langrec.lm.adapt.head import CONFIG, Head
@@ -26,11 +29,12 @@ from langrec.protocols import Progress
 from langrec.ranking import cross as served
 from langrec.ranking.cross import Cross
 from langrec.ranking.fusion import Fusion
+from langrec.ranking.near import find, weigh
 from langrec.ranking.select import top_k
 from langrec.recipe import to_dict
-from langrec.settings import Settings
+from langrec.settings import RankingSettings, Settings
 from langrec.steps import Steps
-from langrec.types import FloatVector
+from langrec.types import FloatVector, IntVector
 
 # How loud the model may speak, 1 as loud as the mix among the items that it reads; validation chooses.
 WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -120,7 +124,8 @@ def choose_rerank(
             return {"weight": own.weight or 1.0, "loud": 1.0, "questions": 0, "why": "validation asks no question"}
         params = {name: found for name, found in chosen.params.items() if enters_mix(name)}
         fusion = fit(dataset, split.train, reading, replace(chosen, params=params), settings, steps)
-        return _judged(_read(fusion, asked, cross, reading.texts, told), own.weight, settings.ranking.seed)
+        read = _read(finding_candidates(fusion, settings), asked, cross, reading.texts, settings.ranking, told)
+        return _judged(read, own.weight, settings.ranking.seed)
 
     told("judge the rerank", 0, 0)
     found = Steps(cache_folder() / "steps" if steps is None else steps).run("rerank", key, judged)
@@ -130,11 +135,15 @@ def choose_rerank(
 
 
 def compare(
-    fusion: Fusion, asked: Targets, cross: Cross, texts: list[str], seed: int, told: Progress
+    fusion: Fusion, asked: Targets, cross: Cross, texts: list[str], settings: Settings, told: Progress
 ) -> dict[str, Any]:
-    """What the rerank is worth on these questions: NDCG@10 with and without it, and the interval of the difference."""
-    read = _read(fusion, asked, cross, texts, told)
-    return _said(read, read.gains(cross.weight), seed)
+    """What the rerank is worth on these questions: NDCG@10 with and without it, and the interval of the difference.
+
+    Args:
+        fusion: with indexes where the catalogue is too large to score it whole.
+    """
+    read = _read(fusion, asked, cross, texts, settings.ranking, told)
+    return _said(read, read.gains(cross.weight), settings.ranking.seed)
 
 
 def told_of(made: dict[str, Any]) -> str:
@@ -182,31 +191,53 @@ class _Read:
         return theirs / mine if mine > 0 and theirs > 0 else 1.0
 
 
-def _read(fusion: Fusion, asked: Targets, cross: Cross, texts: list[str], told: Progress) -> _Read:
+def _read(
+    fusion: Fusion, asked: Targets, cross: Cross, texts: list[str], ranking: RankingSettings, told: Progress
+) -> _Read:
     found = _Read(asked.block.users, np.zeros(len(asked)), [], [], [], [])
-    done = 0
+    scored = _dense(fusion, asked) if fusion.near is None else _found(fusion, asked, ranking.retrieved)
+    for done, (history, right, nums, mixed, silent) in enumerate(scored):
+        scores = np.where((mixed > 0) & ~np.isin(nums, history), mixed, np.nan)
+        best = top_k(scores, max(cross.top, COUNTED))
+        place = np.flatnonzero(nums[best] == right)
+        if len(place):
+            found.base[done] = gain(1 + place)[0]
+            best = best[: cross.top]
+            if place[0] < len(best) and len(history) and not silent:
+                found.places.append(done)
+                found.mixed.append(scores[best])
+                found.logits.append(cross.logits([texts[n] for n in history], [texts[n] for n in nums[best]]))
+                found.right.append(int(place[0]))
+        if done % 100 == 0:
+            told("read the best of lists again", done, len(asked))
+    return found
+
+
+# A question: its history, its right answer, the items that were scored, their scores, and whether nothing but
+# popularity had anything to say.
+_Scored = tuple[IntVector, int, IntVector, FloatVector, bool]
+
+
+def _dense(fusion: Fusion, asked: Targets) -> Iterator[_Scored]:
+    """Every question with the whole catalogue scored."""
+    nums = np.arange(fusion.n_items, dtype=np.int32)
     for part in blocks(asked, fusion):
         signals = fusion.signal_scores(part.block)
         silent = fusion.silent(signals)
         mixed = np.asarray(fusion.parts(signals, part.block).sum(axis=0), dtype=np.float32)
         for i in range(len(part)):
-            history = part.block.history(i)
-            scores = np.where(mixed[i] > 0, mixed[i], np.nan)
-            scores[history] = np.nan
-            best = top_k(scores, max(cross.top, COUNTED))
-            place = np.flatnonzero(best == part.items[i])
-            if len(place):
-                found.base[done] = gain(1 + place)[0]
-                best = best[: cross.top]
-                if place[0] < len(best) and len(history) and not silent[i]:
-                    found.places.append(done)
-                    found.mixed.append(scores[best])
-                    found.logits.append(cross.logits([texts[n] for n in history], [texts[n] for n in best]))
-                    found.right.append(int(place[0]))
-            done += 1
-            if done % 100 == 0:
-                told("read the best of lists again", done, len(asked))
-    return found
+            yield part.block.history(i), int(part.items[i]), nums, mixed[i], bool(silent[i])
+
+
+def _found(fusion: Fusion, asked: Targets, retrieved: int) -> Iterator[_Scored]:
+    """Every question with what the retrievers of a large catalogue find."""
+    for part in few(asked):
+        block = replace(part.block, kept={})
+        candidates = find(fusion, block, retrieved).asked
+        weighed = weigh(fusion, block, candidates)
+        for i, (lo, hi) in enumerate(pairwise(candidates.offsets)):
+            found = candidates.nums[lo:hi], weighed.mixed[lo:hi]
+            yield block.history(i), int(part.items[i]), *found, bool(weighed.silent[i])
 
 
 def _judged(read: _Read, weight: float, seed: int) -> dict[str, Any]:

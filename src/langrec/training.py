@@ -108,11 +108,12 @@ def train(
         told("fit for the test", 0, 0)
         timed: dict[str, float] = {}
         tested = fit(dataset, _before_test(split), reading, chosen, settings, steps, told, timed)
+        tested = finding_candidates(tested, settings)
         more: dict[str, Any] = {"fusion": tested, "fit_seconds": timed, "rivals": rivals}
         report = measure_split(dataset, split, reading, chosen, settings, progress=told, **more)
         if cross is not None:
             some = _questions(dataset, split, limit=settings.ranking.rerank.questions, seed=settings.ranking.seed)
-            on_test = reranking.compare(tested, some, cross, reading.texts, settings.ranking.seed, told)
+            on_test = reranking.compare(tested, some, cross, reading.texts, settings, told)
             reranked = {**reranked, "test": on_test}
         del tested, more
     else:
@@ -271,7 +272,7 @@ def measure_split(
         fit_seconds = timed
         fusion = fit(dataset, seen, reading, chosen, settings, steps, told, timed)
     fallback: Any = fusion.scorers.get(settings.ranking.fallback)
-    fusion = finding_candidates(fusion, settings)
+    fusion = finding_candidates(fusion, settings) if fusion.near is None else fusion
     mix: Any
     if fusion.near is None:
         mix = _Levelled(fusion)
