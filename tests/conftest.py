@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 
 import httpx._config
+import httpx._transports.default
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,6 +19,27 @@ settings.load_profile("langrec")
 # httpx gives up after five seconds where nothing else is said: a busy machine may need more, and what hangs still ends.
 for wait in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, wait, 120.0)
+# Each of its thousands of clients would read all certificates of the machine anew, to talk to loopback.
+httpx._transports.default.create_ssl_context = functools.cache(httpx._config.create_ssl_context)
+
+# Files of minutes come first, the longest before the others: no worker is left with one of them at the end of a run.
+LONG = (
+    "test_notebook.py",
+    "test_frontier.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Sorts the files; within each the order stays."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
+def pytest_collection_finish(session):
+    """Has the garbage collector leave alone what the collected modules hold: it would walk it a thousand times."""
+    gc.collect()
+    gc.freeze()
+
 
 # With LANGREC_TEST_STRICT=1 a test that is skipped fails: an absent tool or client must not go unnoticed. Spared is
 # what a clean machine cannot have: a user other than root, data sets that are not in packages.

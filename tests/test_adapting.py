@@ -44,7 +44,7 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 
 def wanted(tiny, folder, adapt=None, steps=("quantise",), **more):
-    """Settings that adapt the tiny model for two epochs and make it int8."""
+    """Settings that adapt the tiny model for two epochs and make it int8; models are exported into a folder once."""
     plain = settings(folder, scorers=SCORERS, ranker="none")
     own = EncoderAdaptSettings(
         **{"task": "pairs", "kind": "side", "epochs": 2, "more": ("precision=fp32", "batch=16"), **(adapt or {})}
@@ -67,7 +67,7 @@ def made(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LANGREC_CACHE", str(folder / "cache"))
-        chosen = wanted(tiny, folder)
+        chosen = wanted(tiny, tiny.parent)
         release, _ = train(dataset(), chosen, folder / "releases", steps=folder / "steps")
     return release, chosen, folder
 
@@ -146,7 +146,7 @@ def test_evaluating_reads_with_the_adapted_encoder_too(made):
 
 @pytest.mark.slow
 def test_the_encoder_knows_nothing_of_validation_and_test(tiny, tmp_path):
-    chosen = wanted(tiny, tmp_path, steps=())
+    chosen = wanted(tiny, tiny.parent, steps=())
     one = dataset()
     split = split_events(one.events, len(one.users), chosen.split)
     later = np.isin(one.events.rows, [*split.valid.rows, *split.test.rows])
@@ -209,7 +209,7 @@ def test_a_like_here_is_a_like_of_langrec_adapt():
 @pytest.mark.slow
 @pytest.mark.parametrize("damaged", [False, True])
 def test_an_interrupted_adaptation_goes_on_to_the_same_model(tiny, tmp_path, damaged):
-    data, chosen = dataset(), wanted(tiny, tmp_path, {"epochs": 3}, steps=())
+    data, chosen = dataset(), wanted(tiny, tiny.parent, {"epochs": 3}, steps=())
     through = read(data, chosen, tmp_path / "through")
     split = split_events(data.events, len(data.users), chosen.split)
 
@@ -228,14 +228,14 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_model(tiny, tmp_path, dam
 @pytest.mark.slow
 def test_a_log_with_too_few_likes_takes_the_model_as_it_is_and_says_so(tiny, tmp_path):
     data = liked([(0, 0), (0, 1), (0, 2)], [5, 5, 5])
-    found = reader(data, data.events, wanted(tiny, tmp_path, steps=()), quiet, tmp_path)
+    found = reader(data, data.events, wanted(tiny, tiny.parent, steps=()), quiet, tmp_path)
     assert found.encoder.identity.startswith("tiny/")
     assert found.notes == ("not adapted: 2 pairs of likes in the training part, 20 are needed",)
 
 
 @pytest.mark.slow
 def test_the_catalogues_texts_are_enough_to_pretrain(tiny, tmp_path):
-    chosen = wanted(tiny, tmp_path, {"task": "pretrain", "kind": "lora", "epochs": 1}, steps=())
+    chosen = wanted(tiny, tiny.parent, {"task": "pretrain", "kind": "lora", "epochs": 1}, steps=())
     found = read(dataset(), chosen, tmp_path)
     assert found.made["adapted"]["judged"] == "minus loss"
     assert found.encoder.identity.startswith("tiny-pretrain-lora/") or found.notes

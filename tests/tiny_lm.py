@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from quick_export import share_tables
+
 WORDS = (
     "the a of in and to cat cats dog dogs kitten bird fish sits sat runs ran eats sleeps on mat red blue "
     "green house river winter summer film movie story comedy drama love war space train robot music piano "
@@ -19,6 +21,7 @@ def tiny_lm(folder: Path, *, dim: int = 32, layers: int = 2, seed: int = 0, pool
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel
 
+    share_tables()
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + [str(n) for n in range(10)]
     pieces = (
         SPECIAL + letters + [f"##{letter}" for letter in letters] + WORDS.split() + list("漢字映画") + list(".,:;!?")

@@ -181,7 +181,7 @@ def section_types() -> dict[str, Any]:
     """The dataclass of every section by name; one within another as `encoder.adapt`."""
 
     def within(cls: Any, before: str) -> Iterator[tuple[str, Any]]:
-        for name, hint in typing.get_type_hints(cls).items():
+        for name, hint in _hints(cls).items():
             if dataclasses.is_dataclass(hint):
                 yield before + name, hint
                 yield from within(hint, f"{before}{name}.")
@@ -236,6 +236,12 @@ def _env_names() -> dict[str, tuple[str, str]]:
     return names
 
 
+@functools.cache
+def _hints(section: type) -> dict[str, Any]:
+    """Types of a section's fields; working them out for each value would take longer than opening a release."""
+    return typing.get_type_hints(section)
+
+
 def _set_all(tables: dict[str, dict[str, Any]], section: str, table: Mapping[str, Any], where: str) -> None:
     """A section's values, those of sections within it too."""
     for key, value in table.items():
@@ -249,9 +255,7 @@ def _set(tables: dict[str, dict[str, Any]], section: str, key: str, value: Any, 
     sections = section_types()
     if section not in sections:
         raise SettingsError(f"{where}: unknown section {section}{_near(section, sections)}", field=section)
-    hints = {
-        name: h for name, h in typing.get_type_hints(sections[section]).items() if f"{section}.{name}" not in sections
-    }
+    hints = {name: h for name, h in _hints(sections[section]).items() if f"{section}.{name}" not in sections}
     if f"{section}.{key}" in sections:
         inner = f"{section}.{key}"
         raise SettingsError(f"{where}: {inner} is a table: write [{inner}], or --set {inner}.key=value", field=inner)

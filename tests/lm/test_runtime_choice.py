@@ -31,8 +31,8 @@ def test_a_space_of_its_own_must_win_by_more_than_noise():
     assert fastest([*rows, row("openvino-int8", 250, 0.999, 0.95)]) == "openvino-int8"
 
 
-@pytest.fixture
-def measured(tiny, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def measured(tiny, tmp_path_factory):
     """An encoder chosen by measuring, its settings, and a list that grows with each measurement."""
     calls = []
     real = measure.choose_runtime
@@ -41,10 +41,11 @@ def measured(tiny, tmp_path, monkeypatch):
         calls.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr("langrec.encoders.prepare.choose_runtime", counted)
-    monkeypatch.setattr(measure, "PAIRS", 12)
-    settings = EncoderSettings(name=str(tiny), cache=str(tmp_path / "cache"), threads=1)
-    return load_encoder(settings), settings, calls
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("langrec.encoders.prepare.choose_runtime", counted)
+        patch.setattr(measure, "PAIRS", 12)
+        settings = EncoderSettings(name=str(tiny), cache=str(tmp_path_factory.mktemp("measured")), threads=1)
+        yield load_encoder(settings), settings, calls
 
 
 def test_the_choice_is_measured_once(measured):
