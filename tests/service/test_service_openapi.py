@@ -14,9 +14,21 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from langrec.service.routes import api_page, ask, browse, bulk, gorse_data, gorse_lists, openapi, operate, privacy
+from langrec.service.routes import (
+    api_page,
+    ask,
+    browse,
+    bulk,
+    gorse_feedback,
+    gorse_items,
+    gorse_lists,
+    gorse_users,
+    openapi,
+    operate,
+    privacy,
+)
 
-MODULES = (operate, privacy, browse, ask, gorse_lists, gorse_data, bulk)
+MODULES = (operate, privacy, browse, ask, gorse_lists, gorse_users, gorse_items, gorse_feedback, bulk)
 KINDS = {"string": str, "boolean": bool, "object": dict, "array": list, "null": type(None)}
 JSON = "application/json"
 

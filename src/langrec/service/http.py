@@ -27,8 +27,10 @@ from langrec.service.routes import (
     ask,
     browse,
     bulk,
-    gorse_data,
+    gorse_feedback,
+    gorse_items,
     gorse_lists,
+    gorse_users,
     operate,
     pages,
     privacy,
@@ -153,7 +155,7 @@ def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] 
     )
     # Fixed paths come before those with an id in the same place.
     roles: dict[tuple[str, str], str] = {}
-    for module in (operate, privacy, browse, ask, gorse_lists, gorse_data, bulk):
+    for module in (operate, privacy, browse, ask, gorse_lists, gorse_users, gorse_items, gorse_feedback, bulk):
         for name, role in _ROLES.items():
             router: APIRouter | None = getattr(module, name, None)
             if router is not None:

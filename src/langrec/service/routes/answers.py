@@ -1,17 +1,30 @@
-"""What every route uses: the service behind a request, a list's length within its limit, and quick JSON."""
+"""What every route uses: the service behind a request, parameters of pages, limits of lengths, and quick JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sized
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from langrec.errors import DataError
 from langrec.service.access.auth import NotAllowed
 from langrec.service.service import Service
+
+Page = Annotated[int, Query(ge=0, description="rows of a page", examples=[10])]
+After = Annotated[str, Query(description="`Cursor` of the page before; empty for the first", examples=[""])]
+
+RepeatKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=1024,
+        description="an id of this request: sent again with the same body, it counts once",
+        examples=[""],
+    ),
+]
 
 
 class Answered(JSONResponse):
@@ -63,3 +76,13 @@ def check_count(service: Service, n: int, field: str) -> int:
     if n > service.settings.max_k:
         raise DataError(f"{field}: {n} is over serve.max_k = {service.settings.max_k}; ask in pages", field=field)
     return n
+
+
+def written(rows: int) -> Answered:
+    """What a write answers: how many rows it changed."""
+    return Answered({"RowAffected": rows})
+
+
+def cursor_of(request: Request, cursor: str) -> str:
+    """The cursor of a page; gorsejs writes the parameter as its field is called."""
+    return cursor or request.query_params.get("Cursor", "")

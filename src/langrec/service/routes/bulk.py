@@ -14,8 +14,7 @@ from langrec.errors import DataError
 from langrec.service import bulk, bulk_shapes
 from langrec.service.guard import needs
 from langrec.service.routes import replies
-from langrec.service.routes.answers import Answered, check_batch, service_of
-from langrec.service.routes.gorse_data import RepeatKey
+from langrec.service.routes.answers import Answered, RepeatKey, check_batch, service_of
 from langrec.service.service import Service
 from langrec.service.store import item_rows
 from langrec.service.store.once import RequestKey, content_of, new_request
