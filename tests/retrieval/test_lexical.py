@@ -10,6 +10,7 @@ import pytest
 
 import worlds
 from langrec.data.fitting import FitData
+from langrec.errors import BundleError
 from langrec.retrieval.bm25 import BM25
 from langrec.retrieval.tfidf import TFIDF
 from langrec.retrieval.words import words
@@ -167,6 +168,16 @@ def test_words_known_at_the_fit_keep_their_weight(kind):
     grown = fitted.with_items(np.array([6], dtype=np.int32), ["ship ship ship"])
     np.testing.assert_array_equal(grown.idf[: len(fitted.idf)], fitted.idf)
     assert grown.mean_length == fitted.mean_length
+
+
+@both
+@pytest.mark.parametrize("name", ["gives", "postings", "idf"])
+def test_arrays_that_do_not_belong_together_are_refused(kind, name, tmp_path):
+    fit(kind).save(tmp_path)
+    array = np.load(tmp_path / f"{name}.npy")
+    np.save(tmp_path / f"{name}.npy", array[:-1])
+    with pytest.raises(BundleError, match="word index"):
+        kind.load(tmp_path)
 
 
 @both

@@ -425,7 +425,7 @@ class Lexical:
             documents = rows_over(
                 arrays["postings"], arrays["postings_indices"], arrays["postings_indptr"], shape[::-1]
             )
-            if len(arrays["idf"]) != len(names) or len(arrays["gives"]) != counts.nnz != documents.nnz:
+            if len(arrays["idf"]) != len(names) or not len(arrays["gives"]) == counts.nnz == documents.nnz:
                 raise ValueError("its arrays do not belong together")
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as a word index ({error})") from error
