@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from live_server import wait_until
 
@@ -82,6 +84,20 @@ def test_without_a_sound_release_nothing_starts(serve, releases):
         path.unlink()
     with pytest.raises(BundleError, match=r"events\.parquet"):
         serve()
+
+
+def test_what_cannot_start_leaves_nothing_open(tmp_path):
+    (tmp_path / "releases").mkdir()
+    settings = ServeSettings(store=f"sqlite:///{tmp_path / 'store.db'}")
+    before = psutil.Process().num_fds()
+    gc.disable()  # which would close it some time
+    try:
+        for _ in range(5):
+            with pytest.raises(BundleError, match="holds no release"):
+                Service(tmp_path / "releases", settings)
+        assert psutil.Process().num_fds() == before
+    finally:
+        gc.enable()
 
 
 def test_what_was_written_survives_a_change_of_release(live):

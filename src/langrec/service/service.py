@@ -94,7 +94,6 @@ class Service:
         self.settings = settings
         self.folder = releases
         self.store = Store(settings.store)
-        self.keys = KeyRing(settings, self.store)
         self.stats = Stats(tenant)
         self.tracing = tracing.of_process()
         self.lists: Bounded[tuple[Any, ...], Recommendation] = Bounded(int(settings.lists_mb * _MB), _CACHE_SECONDS)
@@ -103,9 +102,20 @@ class Service:
         masks: Masks = Bounded(int(settings.filters_mb * _MB))
         for name, cache in (("lists", self.lists), ("ready", self.ready), ("texts", texts), ("filters", masks)):
             self.stats.watch(name, cache)
-        self.releases = Releases(
-            releases, self.store, popular_pause=settings.popular_seconds, texts=texts, masks=masks, progress=progress
-        )
+        # A tenant that cannot be opened is tried again every few seconds, and must not gather connections.
+        with contextlib.ExitStack() as undone:
+            undone.callback(self.store.close)
+            self.keys = KeyRing(settings, self.store)
+            undone.callback(self.keys.close)
+            self.releases = Releases(
+                releases,
+                self.store,
+                popular_pause=settings.popular_seconds,
+                texts=texts,
+                masks=masks,
+                progress=progress,
+            )
+            undone.pop_all()
         self.stats.serving(self.snapshot.stamp, len(self.snapshot.overlay))
         self.growth = Growth(self.releases, self.store, settings, self.stats)
         self._removals = self.snapshot.removals

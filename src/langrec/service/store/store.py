@@ -87,8 +87,12 @@ class Store:
                     self._take_turn(connection)
                     found = revision_of(connection) or create(connection)
             if not any_state:
-                self.check_revision(found)
-                self._check_whole()
+                try:
+                    self.check_revision(found)
+                    self._check_whole()
+                except StoreError:
+                    self.close()
+                    raise
         except ModuleNotFoundError as error:
             raise MissingExtra("postgres", f"the store {self.shown}") from error
         except SQLAlchemyError as error:
