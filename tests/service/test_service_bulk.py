@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
+import threading
 from datetime import datetime
 
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from live_server import wait_until
 
 from langrec.errors import DataError, StoreError
 from langrec.service import bulk
@@ -284,6 +287,25 @@ def test_over_http_lines_come_in_and_out(live):
     assert send("trees", ["{}"]).status_code == 404
     few = live.client.post("/api/bulk/users", content="{}\n" * 20_001, headers={"Content-Type": "application/x-ndjson"})
     assert few.status_code == 400 and "serve.max_rows" in few.json()["message"]
+
+
+def test_slow_readers_of_exports_leave_room_for_others(live, monkeypatch):
+    go_on, pages = threading.Event(), bulk.pages
+
+    def slowly(connection, kind, block):
+        yield from pages(connection, kind, block)
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(bulk, "pages", slowly)
+    with contextlib.ExitStack() as held:
+        held.callback(go_on.set)
+        for _ in range(4):
+            answer = held.enter_context(live.client.stream("GET", "/api/bulk/users"))
+            assert answer.status_code == 200
+        more = live.client.get("/api/bulk/feedback")
+        assert (more.status_code, more.json()["code"], more.headers["Retry-After"]) == (429, "busy", "5")
+        assert live.recommended("sea-u0")
+    assert wait_until(lambda: live.client.get("/api/bulk/users").status_code == 200)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ T = TypeVar("T")
 _log = logging.getLogger("langrec.service")
 _CACHE_SECONDS = 30.0
 _MB = 1_000_000
+_EXPORTS = 4  # that run at a time
 
 # What a request asks for in place of the release's settings: (name, value) of `diversity` and `explore`.
 Changes = tuple[tuple[str, Any], ...]
@@ -130,6 +132,8 @@ class Service:
         self.habits = Habits(
             {name: getattr(settings.budget, f"{name}_ms") / 1000 for name in STAGES}, self.stats.skipped
         )
+        # An export holds a connection for as long as its client reads: slow ones must leave some to the others.
+        self.exports = threading.BoundedSemaphore(_EXPORTS)
         self._latest = 0
         self.is_warm = False
         self.cold: str | None = None

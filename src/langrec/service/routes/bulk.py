@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from langrec.errors import DataError
 from langrec.service import bulk, bulk_shapes
+from langrec.service.batching import Busy
 from langrec.service.guard import needs
 from langrec.service.routes import replies
 from langrec.service.routes.answers import Answered, RepeatKey, check_batch, service_of
@@ -73,19 +75,19 @@ async def post_bulk_feedback(request: Request, key: RepeatKey = "") -> Answered:
 @reading.get("/bulk/users", summary="All users", response_class=StreamingResponse, responses=_answer("users"))
 def get_bulk_users(request: Request) -> StreamingResponse:
     """As one state of the store has them, in the order of their ids."""
-    return StreamingResponse(_lines(service_of(request), "users"), media_type=_LINES)
+    return _Export(service_of(request), "users")
 
 
 @reading.get("/bulk/items", summary="All items", response_class=StreamingResponse, responses=_answer("items"))
 def get_bulk_items(request: Request) -> StreamingResponse:
     """As one state of the store has them, in the order of their ids."""
-    return StreamingResponse(_lines(service_of(request), "items"), media_type=_LINES)
+    return _Export(service_of(request), "items")
 
 
 @reading.get("/bulk/feedback", summary="All events", response_class=StreamingResponse, responses=_answer("events"))
 def get_bulk_feedback(request: Request) -> StreamingResponse:
     """As one state of the store has them, in the order of arrival."""
-    return StreamingResponse(_lines(service_of(request), "events"), media_type=_LINES)
+    return _Export(service_of(request), "events")
 
 
 async def _put(request: Request, kind: str, key: str) -> Answered:
@@ -129,7 +131,29 @@ def _write_of(service: Service, kind: str, taken: list[Any]) -> Any:
     return lambda connection: item_rows.put_items(connection, taken, vectors=vectors, encoder=encoder.identity)
 
 
-def _lines(service: Service, kind: str) -> Iterator[bytes]:
+class _Export(StreamingResponse):
+    """All rows of a kind, line by line.
+
+    Raises:
+        Busy: when it is sent, where too many others are being sent.
+    """
+
+    def __init__(self, service: Service, kind: str) -> None:
+        self._exports = service.exports
+        self._rows = _lines(service, kind)
+        super().__init__(self._rows, media_type=_LINES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._exports.acquire(blocking=False):
+            raise Busy("as many exports as may run at a time are running; try again in 5 seconds", retry_after=5)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._rows.close()  # the store's state is held no longer than the client reads
+            self._exports.release()
+
+
+def _lines(service: Service, kind: str) -> Generator[bytes, None, None]:
     with service.store.read() as connection:
         for rows in bulk.pages(connection, kind, 2000):
             yield b"".join(bulk.line_of(row) for row in rows)
