@@ -70,7 +70,9 @@ def load_torch(model: TextModel) -> Any:
     if read_json(model.folder / "config.json").get("model_type") == slim.MODEL_TYPE:
         slim.register()
     # "eager" attention exports to the plainest graph, which runs fastest.
-    core = AutoModel.from_pretrained(str(model.folder), attn_implementation="eager", dtype=torch.float32).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # weights that the folder lacks (a pooler that nobody asks) are drawn: the same each time
+        core = AutoModel.from_pretrained(str(model.folder), attn_implementation="eager", dtype=torch.float32).eval()
     if getattr(core.config, "is_encoder_decoder", False):
         core = core.get_encoder()
     return with_parts(core, model)

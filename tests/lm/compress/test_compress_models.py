@@ -46,6 +46,12 @@ def test_dropping_no_layer_changes_no_vector(work, tmp_path):
     assert np.allclose(vectors(made, work.corpus.asked), vectors(work.teacher, work.corpus.asked), atol=1e-5)
 
 
+def test_the_same_step_makes_the_same_model(work, tmp_path):
+    # The teacher's folder lacks a pooler, whose weights are drawn: a model of other numbers would be exported anew.
+    made = [drop.run(work.teacher, Step("drop", "2"), tmp_path / name, work)[0] for name in ("one", "two")]
+    assert made[0].hash == made[1].hash
+
+
 def test_pruning_leaves_the_named_share_of_units_and_heads(work, tmp_path):
     step = parse_steps("prune:units=0.5/heads=0.5")[0]
     made, note = prune.run(work.teacher, step, tmp_path / "model", work)
