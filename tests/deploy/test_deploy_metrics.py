@@ -63,7 +63,7 @@ def scraped(tmp_path_factory):
             there = ('cache="lists"', *(f"langrec_{name}" for name in lately))
             return text if all(one in text for one in there) else None
 
-        text = wait_until(complete)
+        text = wait_until(complete, 120)
     finally:
         server.close()
     found: dict[str, set[str]] = {}
