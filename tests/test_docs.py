@@ -398,6 +398,26 @@ def test_the_tables_of_the_readmes_are_those_of_the_results():
             )
 
 
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md", "docs/operations.md"])
+def test_what_is_said_of_a_large_shop_is_what_was_measured(page):
+    found = json.loads((ROOT / "benches/results/serve_large.json").read_text("utf-8"))
+    text = (ROOT / page).read_text("utf-8")
+    said = [f"{found['requests_per_s']:.0f}", f"{found['search_p50_ms']:.0f}", f"{found['cached_share_of_empty']:.2f}"]
+    if page.startswith("README"):
+        said += [f"{found['cached_per_s']:,.0f}", f"{found['item_ms']:.0f}"]
+    else:
+        said += [f"{found['p99_ms'] / 1000:.1f}"]
+    assert [one for one in said if one not in text] == []
+
+
+def test_every_results_file_that_a_page_names_is_there():
+    written = [(page, page.read_text("utf-8")) for page in PAGES]
+    named = {(page.name, name) for page, text in written for name in re.findall(r"results/([a-z\d_.-]+\.json)", text)}
+    assert len(named) > 5
+    kept = {path.name for path in (ROOT / "benches/results").glob("*.json")}
+    assert sorted((page, name) for page, name in named if name not in kept) == []
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*.toml")), ids=page_id)
 def test_every_recipe_loads_and_changes_something(path):
     settings = load_settings(path, environ={})
