@@ -1,5 +1,7 @@
 """Seconds and memory of an epoch of each kind of adaptation, beside full fine-tuning in fp32 on the same rows.
 
+    python benches/bench_adapt.py --kinds full,side,head --rows 20
+
 Each kind runs in a process of its own, so that its peak memory is its own; states that are kept are computed anew, and
 the time that takes is given apart. Seconds are the processor's, so that other work on the machine does not count. Full
 fine-tuning has epochs enough to stop by itself; `side` and `head`, whose epochs cost little, ten times as many; the
@@ -23,9 +25,9 @@ KINDS = "full,side,head,last,adapter,lora,adalora,dora,ia3,bitfit"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--kinds", default=KINDS)
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
+    parser.add_argument("--kinds", default=KINDS, help="kinds of adaptation, comma separated")
     parser.add_argument("--rows", type=int, default=20, help="training rows per label; 0 = all")
     parser.add_argument("--epochs", type=int, default=5, help="of full; side and head have 10 times as many")
     parser.add_argument("--few", type=int, default=2, help="epochs of the other kinds")

@@ -9,7 +9,6 @@ serves). Beside the lists stands search: a title finding its own text. The diffe
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -35,9 +34,11 @@ MINUTES = 30
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", help="section.key=value over the recipe; may come again"
+    )
     parser.add_argument("--cache", type=Path, help="Keeps what was done, so that an interrupted bench goes on.")
     parser.add_argument("--no-command", action="store_true", help="Leaves the timed command out.")
     asked = parser.parse_args()

@@ -1,6 +1,6 @@
 """The candidate path of large catalogues beside the whole-catalogue path, on the same releases in the same run.
 
-    python benches/bench_candidates.py --data ml-100k [--data amazon-beauty-2014]   # NDCG@10 of both, and their ratio
+    python benches/bench_candidates.py --data ml-100k [--data FOLDER]   # NDCG@10 of both, and their ratio
     python benches/bench_candidates.py --items 1000000 [--releases FOLDER]      # milliseconds of both, of changes
 
 Quality: the last event of each user is held out, a release is trained on the others, and both paths answer the users.
@@ -10,7 +10,6 @@ peer is the dense path of the same release, asked one by one.
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import tempfile
@@ -34,8 +33,10 @@ K, ASKED, DENSE_ASKED, HISTORY, NEW = 10, 240, 10, 50, 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data", action="append", default=[], help="a public data set; may come again")
+    parser = common.parser(__doc__)
+    parser.add_argument(
+        "--data", action="append", default=[], help="a set of `langrec data fetch`, or a folder of one; may come again"
+    )
     parser.add_argument("--scorers", default="", help="scorers of the trained releases, comma separated; default: all")
     parser.add_argument("--items", type=int, default=0, help="items of a drawn release")
     parser.add_argument("--releases", type=Path, help="the folder of the drawn release")
@@ -51,7 +52,7 @@ def main() -> None:
 
 def quality(data: str, scorers: str, folder: Path) -> dict[str, Any]:
     """NDCG@10 of the next event by both paths."""
-    dataset, _ = load_dataset(fetch(data))
+    dataset, _ = load_dataset(Path(data) if Path(data).is_dir() else fetch(data))
     events = dataset.events
     last = len(events) - 1 - np.unique(events.users[::-1], return_index=True)[1]
     kept = np.ones(len(events), dtype=np.bool_)
@@ -60,7 +61,9 @@ def quality(data: str, scorers: str, folder: Path) -> dict[str, Any]:
     if scorers:
         settings = replace(settings, retrieval=replace(settings.retrieval, scorers=tuple(scorers.split(","))))
     release, _ = train(
-        Dataset(dataset.users, dataset.catalogue, events.take(kept), dataset.profiles), settings, folder / data
+        Dataset(dataset.users, dataset.catalogue, events.take(kept), dataset.profiles),
+        settings,
+        folder / Path(data).name,
     )
     dense = Bundle.open(release).recommender()
     large = replace(dense, fusion=finding.near(dense.fusion, finding.build(dense.fusion, settings)[0]))
@@ -82,7 +85,7 @@ def quality(data: str, scorers: str, folder: Path) -> dict[str, Any]:
     ]
     overlap = float(np.mean([len(set(a.ids) & set(b.ids)) / K for a, b in zip(first, second, strict=True)]))
     row = {
-        "data": data,
+        "data": Path(data).name,
         "items": len(dataset.catalogue),
         "questions": len(queries),
         "dense_ndcg@10": round(ndcg[0], 4),

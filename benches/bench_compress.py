@@ -152,13 +152,13 @@ def _told(what: str, done: int, total: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=2_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--make", action="store_true")
+    parser = common.parser(__doc__)
+    parser.add_argument("--texts", type=int, default=2_000, help="texts that are read")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each, of which the best counts")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, comma separated")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of each training")
+    parser.add_argument("--out", type=Path, help="folder that keeps what was made, so that a second run only measures")
+    parser.add_argument("--make", action="store_true", help="makes the models and measures nothing")
     parser.add_argument("--child", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.out is None:

@@ -1,12 +1,13 @@
 """10 million events through read, clean, number, sort and split, against Polars' read, unique and sort of the file.
 
+    python benches/bench_data_scale.py --events 10000000
+
 Target: at most 3 times Polars' seconds and at most 3 GB of peak memory. Each side runs in a process of its own, in
 turn, several times; the ratio is between the best runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
@@ -92,11 +93,11 @@ def run_apart(side: str, path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--side", choices=("polars", "langrec"))
-    parser.add_argument("--file", type=Path)
-    parser.add_argument("--events", type=int, default=N_EVENTS)
-    parser.add_argument("--runs", type=int, default=3)
+    parser = common.parser(__doc__)
+    parser.add_argument("--side", choices=("polars", "langrec"), help="runs this side alone, in this process")
+    parser.add_argument("--file", type=Path, help="a log in place of one that is made up")
+    parser.add_argument("--events", type=int, default=N_EVENTS, help="events of the log that is made up")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each side, of which the best counts")
     args = parser.parse_args()
     if args.side:
         found = (run_polars if args.side == "polars" else run_langrec)(args.file)

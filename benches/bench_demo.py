@@ -26,6 +26,7 @@ PAUSE = 0.05
 
 
 def main() -> None:
+    common.parser(__doc__).parse_args()
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as name:
         runs = {run: demo(Path(name)) for run in ("first", "second")}

@@ -89,10 +89,10 @@ def measure(n: int, repeats: int, threads: int, names: Sequence[str] = RUNTIMES)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=2_000)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", default="1,2")
+    parser = common.parser(__doc__)
+    parser.add_argument("--texts", type=int, default=2_000, help="texts that are read")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of each, of which the best counts")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, comma separated")
     parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="only these, beside the peer and onnx-fp32")
     parser.add_argument("--child", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

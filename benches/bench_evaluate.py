@@ -51,9 +51,14 @@ LARGE = {"complete-journey-grocery": ("time",)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[1] / ".." / "shared" / "data")
+    parser = common.parser(__doc__)
+    parser.add_argument("--sets", default=",".join(SETS), help="data sets, comma separated")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(__file__).parents[1] / ".." / "shared" / "data",
+        help="folder of the sets that cannot be fetched; absent ones are skipped",
+    )
     parser.add_argument("--cache", type=Path, help="keep steps there; kept ones do not count in the seconds")
     parser.add_argument("--lists", type=Path, help="keep reports and lists there")
     parser.add_argument("--own", nargs=2, help=argparse.SUPPRESS)

@@ -1,5 +1,7 @@
 """Sudden deaths and other faults under load: what was acknowledged is there, what is served stays sound.
 
+    python benches/bench_faults.py --rounds 20
+
 Each round of `kill` starts from a running server, drives it from several clients (reads, and writes with idempotency
 keys), kills it or one of its workers with -9 at a moment drawn at random, starts it again where it is gone, and checks:
 every acknowledged event is in the store once, the store and the releases are sound, and the server answers again.
@@ -10,7 +12,6 @@ The other rounds put a broken release in place, take memory away, and jump the c
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -525,10 +526,10 @@ main()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=100, help="deaths; a tenth of it of the other faults")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2, help="processes of the server")
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn by chance")
     parser.add_argument("--releases", type=Path, help="serve this folder in place of a drawn one of 2,000 items")
     parser.add_argument("--json", type=Path, help="write here in place of benches/results/soak_faults.json")
     chosen = parser.parse_args()

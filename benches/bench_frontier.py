@@ -6,7 +6,6 @@ Usage: python benches/bench_frontier.py [--max-ms 20] [--max-mb 50] [--epochs 6]
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -16,15 +15,17 @@ DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[2] / "sha
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--max-ms", type=float, default=20)
-    parser.add_argument("--max-mb", type=float, default=50)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--questions", type=int, default=0)
-    parser.add_argument("--mix", action="store_true")
-    parser.add_argument("--cross")
-    parser.add_argument("--tuned", action="append", default=[])
-    parser.add_argument("--out", type=Path)
+    parser = common.parser(__doc__)
+    parser.add_argument("--max-ms", type=float, default=20, help="budget: milliseconds a request")
+    parser.add_argument("--max-mb", type=float, default=50, help="budget: megabytes of the encoder")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of each training")
+    parser.add_argument("--questions", type=int, default=0, help="questions that are asked; 0 = all")
+    parser.add_argument("--mix", action="store_true", help="measures the whole recommender on each rung too")
+    parser.add_argument("--cross", help="folder of a cross-encoder that looks again at the best")
+    parser.add_argument(
+        "--tuned", action="append", default=[], help="folder of a tuned model, as one more rung; may come again"
+    )
+    parser.add_argument("--out", type=Path, help="folder that keeps what was made, so that a second run only measures")
     arguments = parser.parse_args()
     if not DATA.exists():
         raise SystemExit(f"{DATA}: not there; LANGREC_TEST_DATA names the folder that holds ml-latest-small")

@@ -9,7 +9,6 @@ results/index.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import write
+import common
 
 # What is wanted, and how it is read from the figures of one size.
 EVERY = {
@@ -51,8 +50,8 @@ MILLION = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser = common.parser(__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000], help="numbers of vectors")
     parser.add_argument("--from", dest="sources", action="append", default=[], help="what the vectors are like")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="as for langrec")
     args = parser.parse_args()
@@ -67,7 +66,7 @@ def main() -> None:
     for size, found in targets.items():
         for name, (value, held) in ((name, (said["is"], said["holds"])) for name, said in found.items()):
             print(f"{size:>9}  {'holds' if held else 'MISSED'}  {name}: {value}")
-    print(write("index", {"runs": runs, "targets": targets}))
+    print(common.write("index", {"runs": runs, "targets": targets}))
 
 
 def measured(size: int, sources: list[str], overrides: list[str]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """How far labels go on banking77: accuracy against labels for each way to choose them, and what comes beside.
 
+    python benches/bench_labels.py --labels 500 --seeds 3
+
 Every way begins at the same texts, drawn evenly, and chooses a step at a time; after each step a logistic regression on
 frozen vectors is measured on the test. At the end one tuning pass on what each way chose (`--tune KIND`). Beside it:
 how many turned labels the neighbours find, and what self-training brings from few labels. The test chooses nothing.
@@ -7,7 +9,6 @@ how many turned labels the neighbours find, and what self-training brings from f
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
@@ -31,13 +32,13 @@ TURNED = 0.05
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--encoder", default="minilm")
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
+    parser.add_argument("--encoder", default="minilm", help="what reads the texts")
     parser.add_argument("--start", type=int, default=100, help="texts drawn evenly that every way begins with")
-    parser.add_argument("--step", type=int, default=100)
+    parser.add_argument("--step", type=int, default=100, help="labels that are chosen at a time")
     parser.add_argument("--labels", type=int, default=1000, help="labels in all")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds that each is repeated with")
     parser.add_argument("--tune", default="", help="kind of the tuning pass at the end; empty = none")
     parser.add_argument("--quick", action="store_true", help="a sixth of the texts, one seed, nothing written")
     asked = parser.parse_args()

@@ -10,7 +10,6 @@ processor's time: on a busy machine only the second says what the work costs. La
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -32,7 +31,7 @@ ROUNDS, ALONE, K, TARGET = 3, 150, 10, 2_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--release", type=Path, help="a release of MovieLens-100K, or a folder of releases")
     given = parser.parse_args().release
     with tempfile.TemporaryDirectory() as name:

@@ -1,5 +1,7 @@
 """What robustness gains, in four parts, each over the same runs without it.
 
+    python benches/bench_robust.py --part transfer
+
 ways: altered texts, attacks and keeping on banking77 at 10 rows per label. Gains are paired by test row, averaged over
 seeds. transfer: a model tuned on one log, measured on another without, with 1 % and with 10 % of its rows, beside the
 plain model with the same rows. reptile: a head learned over users, for users that it never met. towers: an id tower on
@@ -68,11 +70,16 @@ TOKENS = 32
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", default="ways", choices=("ways", "transfer", "reptile", "towers"))
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--kind", default="full")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = common.parser(__doc__)
+    parser.add_argument(
+        "--part",
+        default="ways",
+        choices=("ways", "transfer", "reptile", "towers"),
+        help="which of the four parts is measured",
+    )
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
+    parser.add_argument("--kind", default="full", help="kind of adaptation")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds that each is repeated with")
     parser.add_argument("--rows", type=int, default=4000, help="transfer: training rows of each log, drawn")
     parser.add_argument("--routes", default=";".join(ROUTES), help="transfer: from>to, joined by ;")
     parser.add_argument("--log", type=Path, default=None, help="towers: a log; default: ml-100k as fetched")

@@ -7,7 +7,6 @@ Ray and the workers take to come up is told apart. Without the real data sets it
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from common import RESULTS, write
+import common
 from langrec.scale.cluster import Cluster, cluster
 
 DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[1] / "../shared/data"))
@@ -161,17 +160,17 @@ PARTS = {"encode": measure_encode, "tower_epoch": measure_tower, "adapt_epoch": 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help="some of " + ", ".join(PARTS))
-    parser.add_argument("--texts", type=int, default=1000)
-    parser.add_argument("--rows", type=int, default=400)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--texts", type=int, default=1000, help="texts that are read")
+    parser.add_argument("--rows", type=int, default=400, help="rows of the adaptation")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of each training")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each, of which the best counts")
     asked = parser.parse_args()
     if not (MOVIES.is_dir() and INTENTS.is_dir()):
         print(f"{DATA}: has no ml-latest-small and banking77; set LANGREC_TEST_DATA")
         sys.exit(0)
-    file = RESULTS / "scale.json"
+    file = common.RESULTS / "scale.json"
     result: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     result.pop("machine", None)
     dataset, begun = movies(), time.perf_counter()
@@ -185,7 +184,7 @@ def main() -> None:
             # Others computed too: two workers did not have two cores to themselves, and no ratio is the machine's own.
             result[part] = {**found, "load": load, "shared_machine": load > 3.5}
             print(part, result[part], flush=True)
-            path = write("scale", result)
+            path = common.write("scale", result)
     print("written to", path)
 
 

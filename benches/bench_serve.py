@@ -1,5 +1,7 @@
 """The service against what stands below it, in one run: the bare framework, the recommender without HTTP, plain SQLite.
 
+    python benches/bench_serve.py --requests 200
+
 - import: users, items and events into a new store, against sqlite3's executemany of the same events into one table.
 - recommend: requests a second over HTTP, against a bare FastAPI route with a constant list, and against the recommender
   called in this process, one query at a time.
@@ -9,7 +11,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import socket
@@ -243,7 +244,7 @@ def free_port() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--requests", type=int, default=1000, help="requests of each measurement")
     n = parser.parse_args().requests
     with tempfile.TemporaryDirectory() as name:

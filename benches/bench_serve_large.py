@@ -8,7 +8,6 @@ five minutes. Everything is on one machine: the generator of load has its part o
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Any
 
@@ -39,13 +38,13 @@ def judged(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--users", type=int, default=100_000)
-    parser.add_argument("--events", type=int, default=10_000_000)
+    parser = common.parser(__doc__)
+    parser.add_argument("--items", type=int, default=1_000_000, help="items of the shop that is drawn")
+    parser.add_argument("--users", type=int, default=100_000, help="users of that shop")
+    parser.add_argument("--events", type=int, default=10_000_000, help="events of that shop")
     parser.add_argument("--rate", type=float, default=200.0, help="lists a second")
     parser.add_argument("--seconds", type=float, default=120.0, help="of the steady phase")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     parser.add_argument("--set", action="append", default=[], dest="settings", help="section.key=value for the server")
     asked = parser.parse_args()
     made = world(asked.items, asked.users, asked.events, told=lambda *step: print(*step, flush=True))

@@ -1,5 +1,7 @@
 """How large langrec is: the megabytes of both installs, and of a process that serves MovieLens-100K without PyTorch.
 
+    python benches/bench_sizes.py
+
 A size is no claim of speed: the two installs are each other's peer.
 """
 
@@ -27,6 +29,7 @@ SHOWN = ("torch", "onnxruntime", "polars")
 
 
 def main() -> None:
+    common.parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         installs = {extra: install(folder / extra, what) for extra, what in INSTALLS.items()}

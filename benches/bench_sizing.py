@@ -1,5 +1,7 @@
 """What an item, a user and an event take: bytes of release, store and memory, seconds to start, ms of a list.
 
+    python benches/bench_sizing.py --items 50000 --times 2
+
 Four drawn shops are served one after the other: a base, and the base with more items, more users or more events. What
 the larger one takes beyond the base, divided by what it has beyond it, is the price of one.
 `docs/sizing.md` multiplies.
@@ -7,7 +9,6 @@ the larger one takes beyond the base, divided by what it has beyond it, is the p
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import random
@@ -107,12 +108,12 @@ def _size(folder: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--items", type=int, default=50_000)
-    parser.add_argument("--users", type=int, default=20_000)
-    parser.add_argument("--events", type=int, default=500_000)
+    parser = common.parser(__doc__)
+    parser.add_argument("--items", type=int, default=50_000, help="items of the shop that is drawn")
+    parser.add_argument("--users", type=int, default=20_000, help="users of that shop")
+    parser.add_argument("--events", type=int, default=500_000, help="events of that shop")
     parser.add_argument("--times", type=int, default=4, help="how much larger the larger shops are")
-    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=100, help="lists that are asked for")
     parser.add_argument("--json", type=Path, help="write here in place of benches/results/sizing.json")
     chosen = parser.parse_args()
     base = Size(chosen.items, chosen.users, chosen.events)

@@ -9,7 +9,6 @@ above that of the middle third: the first third is when caches fill.
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import statistics
@@ -84,13 +83,13 @@ def soaked(made: World, minutes: float, rate: float, workers: int, settings: lis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser = common.parser(__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long it runs")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--items", type=int, default=20_000)
-    parser.add_argument("--users", type=int, default=5_000)
-    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
+    parser.add_argument("--items", type=int, default=20_000, help="items of the shop that is drawn")
+    parser.add_argument("--users", type=int, default=5_000, help="users of that shop")
+    parser.add_argument("--events", type=int, default=200_000, help="events of that shop")
     parser.add_argument("--set", action="append", default=[], dest="settings", help="section.key=value for the server")
     asked = parser.parse_args()
     made = world(asked.items, asked.users, asked.events)

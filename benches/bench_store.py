@@ -1,12 +1,13 @@
 """How many events a second go into the store: bulk import and filling an empty one, beside executemany and COPY.
 
+    python benches/bench_store.py --events 500000
+
 `--postgres URL` names an empty database; without it the bench starts a server of its own, as the tests do, and leaves
 PostgreSQL out where there is none. `--events N` sets the size; what 500,000 gave goes to results/store.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -32,7 +33,7 @@ _EVENTS = 500_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--events", type=int, default=_EVENTS, help="another size is shown and not written down")
     parser.add_argument("--postgres", default="", help="URL of an empty database")
     chosen = parser.parse_args()

@@ -1,12 +1,13 @@
 """Few-shot likes on the movie set of TALLRec: AUC at 16, 64 and 256 rows beside the floor and a published 7B model.
 
+    python benches/bench_tallrec.py --kinds head,side --seeds 5
+
 Every choice (ridges, epochs) is made on the validation rows; the test is measured once per seed. Intervals are by user:
 the 1,000 test rows are windows of 16 users' histories. Published numbers: TALLRec, Bao et al. 2023, Table 1.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -27,11 +28,11 @@ DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[2] / "sha
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--kinds", default="head,side")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--shots", default="16,64,256")
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
+    parser.add_argument("--kinds", default="head,side", help="kinds of adaptation, comma separated")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds that each is repeated with")
+    parser.add_argument("--shots", default="16,64,256", help="numbers of rows to learn from, comma separated")
     asked = parser.parse_args()
     suffix = next(s for s in ("jsonl.gz", "jsonl", "json") if (asked.data / f"train.{s}").exists())
     files = Files(*(asked.data / f"{part}.{suffix}" for part in ("train", "valid", "test")))

@@ -27,6 +27,7 @@ LIMIT_MS = 2.0
 
 
 def main() -> None:
+    common.parser(__doc__).parse_args()
     rng = np.random.default_rng(0)
     m = USERS * EACH
     events = Events(

@@ -8,7 +8,6 @@ Prints seconds of `fit` and of `with_logs`, their ratio, the largest difference 
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+import common
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.data.load import load_dataset
@@ -109,14 +109,14 @@ def _bytes(value: Any) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--events", type=Path, help="a log; default: one is drawn")
-    parser.add_argument("--items", type=int, default=2000)
-    parser.add_argument("--people", type=int, default=20_000)
-    parser.add_argument("--length", type=int, default=40)
+    parser.add_argument("--items", type=int, default=2000, help="items of the log that is drawn")
+    parser.add_argument("--people", type=int, default=20_000, help="users of the log that is drawn")
+    parser.add_argument("--length", type=int, default=40, help="events of each of them")
     parser.add_argument("--users", type=int, nargs="+", default=[1, 20, 200], help="users that change at once")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn by chance")
+    parser.add_argument("--json", type=Path, help="writes the figures there")
     given = parser.parse_args()
     if given.events is None:
         log, n_users, n_items = drawn(given.people, given.items, given.length, given.seed)

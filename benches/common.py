@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,6 +14,21 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
 PACKAGES = ("langrec", "numpy", "scipy", "polars", "onnxruntime", "openvino", "torch", "transformers", "fastapi")
+
+
+class _Shown(argparse.RawDescriptionHelpFormatter):
+    """Help with the lines as they are written, and the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        if text is None or action.default in (None, "", False, argparse.SUPPRESS) or action.default == []:
+            return text
+        return f"{text} (default: %(default)s)"
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """The options of a bench, to be added; `--help` shows what the bench says of itself, and runs nothing."""
+    return argparse.ArgumentParser(description=doc, formatter_class=_Shown)
 
 
 def machine() -> dict[str, Any]:

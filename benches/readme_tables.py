@@ -6,6 +6,7 @@ results/NAME.json says, and `--check` only looks. A table without its file says 
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -76,7 +77,9 @@ CHINESE = {
 
 
 def main() -> int:
-    check = "--check" in sys.argv
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="writes nothing; ends with 1 where a page is out of step")
+    check = parser.parse_args().check
     stale = []
     for name, language in PAGES.items():
         path = ROOT / name

@@ -32,12 +32,12 @@ SIZES = {"dim": 64, "layers": 1, "heads": 2, "dropout": 0.2, "batch": 128}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", default="ml-100k")
-    parser.add_argument("--threads", default="1")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser = common.parser(__doc__)
+    parser.add_argument("--sets", default="ml-100k", help="data sets, comma separated")
+    parser.add_argument("--threads", default="1", help="numbers of threads, comma separated")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of each training")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each, of which the best counts")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--sizes", help=argparse.SUPPRESS)
     args = parser.parse_args()

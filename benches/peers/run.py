@@ -47,17 +47,17 @@ COMPARED = ("ndcg@10", "ndcg_debiased@10", "recall@10")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--set", default="all", help=f"{', '.join(prepare.SETS)}, or all")
     parser.add_argument("--split", default="all", help="loo, time, own (the set's own parts), or all that the set has")
     parser.add_argument("--peers", default="all", help=f"peer or peer/model: {', '.join(PEERS)}")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="threads of each library")
     parser.add_argument("--seconds", type=float, default=NEURAL, help="of training that each model may take")
     parser.add_argument("--questions", type=int, help="ask at most so many of the test's questions, for a quick look")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the sets")
     parser.add_argument("--ours", type=Path, help="folder that `langrec evaluate --out` wrote on this set and split")
     parser.add_argument("--fresh", action="store_true", help="run the peers anew though their lists are kept")
-    parser.add_argument("--out", type=Path, default=common.RESULTS)
+    parser.add_argument("--out", type=Path, default=common.RESULTS, help="folder of the result")
     args = parser.parse_args()
     for name in list(prepare.SETS) if args.set == "all" else args.set.split(","):
         for kind in prepare.SETS.get(name, ()) if args.split == "all" else (args.split,):
