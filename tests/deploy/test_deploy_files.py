@@ -185,6 +185,10 @@ def test_every_image_is_pinned_to_a_version():
     for image in images:
         assert re.fullmatch(r"[\w/-]+:\d+\.\d+(\.\d+)?(-\w+)*", image), f"{image} may be another one tomorrow"
     assert images > OWN_IMAGES
+    text = (DEPLOY.parent / "docs/operations.md").read_text("utf-8")
+    assert [image for image in sorted(images - OWN_IMAGES) if f"`{image}`" not in text] == [], (
+        "not said to be unverified"
+    )
 
 
 def test_the_composition_is_two_servers_of_one_database_behind_nginx():
