@@ -32,6 +32,7 @@ class FitData:
         told: is told how far a long fit is.
         board: takes the scalars of a long fit's steps: the run, values by name, the step.
         growing: scorers in closed form keep what `with_logs` needs (sums over all users, in memory, never saved).
+        made: what one fit made of the events and the next may use again.
     """
 
     events: Events
@@ -44,10 +45,47 @@ class FitData:
     told: Progress | None = None
     board: Callable[[str, Mapping[str, float], int], None] | None = None
     growing: bool = False
+    made: dict[str, Any] = field(default_factory=dict)
 
     def matrix(self) -> sparse.csr_array:
         """(n_users, n_items) float32 with the greatest gain of each user and item; a gain of zero is no entry."""
         return greatest_gains(self.events, self.n_users, self.n_items)
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives from the events alone; made once. The caller reads it only."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
+
+
+def with_few_pairs(matrix: sparse.csr_array, log: Events, at_most: int) -> sparse.csr_array:
+    """The matrix with so few of the longest rows' entries that all rows together have at most so many pairs.
+
+    A row of n entries has n^2 pairs: those of a few long rows outnumber all others and say the least. Rows longer than
+    a bar, the same for all, keep the entries whose items came last in the log.
+
+    Args:
+        matrix: (n_users, n_items) of the log.
+        log: oldest first.
+    """
+    lengths = np.diff(matrix.indptr).astype(np.int64)
+    if int((lengths**2).sum()) <= at_most:
+        return matrix
+    bars = np.unique(lengths)
+    fits = [int((np.minimum(lengths, bar) ** 2).sum()) <= at_most for bar in bars]
+    low = int(bars[np.flatnonzero(fits)[-1]]) if any(fits) else 1
+    rows = np.repeat(np.arange(matrix.shape[0]), lengths)
+    key = log.users.astype(np.int64) * matrix.shape[1] + log.items
+    # Of each user and item the place of its last event.
+    last_keys, first_back = np.unique(key[::-1], return_index=True)
+    newest = len(key) - 1 - first_back
+    came = newest[np.searchsorted(last_keys, rows * np.int64(matrix.shape[1]) + matrix.indices)]
+    order = np.lexsort((-came, rows))
+    place = np.arange(len(rows)) - np.repeat(matrix.indptr[:-1], lengths)
+    kept = np.zeros(len(rows), dtype=np.bool_)
+    kept[order[place < low]] = True
+    data, columns = matrix.data[kept], matrix.indices[kept]
+    return sparse.csr_array((data, (rows[kept], columns)), shape=matrix.shape)
 
 
 def greatest_gains(log: Events | UserLogs, n_users: int, n_items: int) -> sparse.csr_array:

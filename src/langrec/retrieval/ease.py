@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from scipy import linalg, sparse
 
 from langrec.data.fitting import FitData
 from langrec.errors import SettingsError
+from langrec.protocols import Progress
 from langrec.retrieval.item_item import ItemItem, Weights, keep_largest
 from langrec.retrieval.sums import Gram, rows_of, with_columns
 from langrec.settings import RetrievalSettings
@@ -20,6 +22,8 @@ from langrec.types import FloatMatrix, IntVector, UserLogs
 DENSE_ITEMS = 5_000
 KEPT_PER_ITEM = 300
 NEIGHBOURHOOD = 100
+# Columns between two words on how far the fit is.
+TOLD = 1_000
 # A change of rank r costs 2 r n^2 and a new inverse n^3, at about the same speed: measured, even at a third of n.
 WORTH_UPDATING = 1 / 3
 
@@ -35,7 +39,13 @@ class EASE(ItemItem):
 
     @classmethod
     def fit(cls, data: FitData, settings: RetrievalSettings, reg: float = 400.0, **_: Any) -> Self:
-        gram = Gram.of(data.matrix())
+        gram = Gram.fitting(data)
+        if not data.growing and int(gram.trained.sum()) > settings.ease_dense_limit:
+            # What takes long is to gather the neighbourhoods: they are solved for every ridge of the grid at once.
+            grid = (reg,) if reg not in settings.ease_reg or data.judge is None else settings.ease_reg
+            every = np.arange(data.n_items, dtype=np.int32)
+            solved = data.keep(f"ease {grid}", lambda: _solve_neighbourhoods(gram.matrix, grid, every, data.told))
+            return cls(weights=solved[grid.index(reg)], trained=gram.trained)
         if not data.growing:
             return cls(weights=_weights(gram, reg, settings.ease_dense_limit), trained=gram.trained)
         sums = EaseSums.of(gram, reg, settings.ease_dense_limit)
@@ -129,7 +139,7 @@ class EaseSums:
 
     def columns(self, nums: IntVector) -> sparse.csr_array:
         """(n, len(nums)) columns of B, each solved on its neighbourhood."""
-        return _solve_neighbourhoods(self.gram.matrix, self.reg, nums)
+        return _solve_neighbourhoods(self.gram.matrix, (self.reg,), nums)[0]
 
 
 def keep_largest_dense(weights: FloatMatrix, k: int) -> sparse.csr_array:
@@ -145,7 +155,7 @@ def _weights(gram: Gram, reg: float, dense_limit: int) -> Weights:
     """(n, n) B of a Gram matrix."""
     n_items, nums = len(gram.users), np.flatnonzero(gram.trained)
     if len(nums) > dense_limit:
-        return _solve_neighbourhoods(gram.matrix, reg, np.arange(n_items, dtype=np.int32))
+        return _solve_neighbourhoods(gram.matrix, (reg,), np.arange(n_items, dtype=np.int32))[0]
     solved = _solve_dense(gram.matrix[nums][:, nums].astype(np.float32).toarray(), reg)
     if n_items <= DENSE_ITEMS:
         weights = np.zeros((n_items, n_items), dtype=np.float32)
@@ -197,29 +207,54 @@ def _mirror(lower: npt.NDArray[Any], step: int = 1024) -> None:
         block[:] = np.tril(block) + np.tril(block, -1).T
 
 
-def _solve_neighbourhoods(gram: sparse.csr_array, reg: float, columns: IntVector) -> sparse.csr_array:
-    """(n, len(columns)) each item's ridge regression on its most co-occurring items alone."""
+def _solve_neighbourhoods(
+    gram: sparse.csr_array, regs: Sequence[float], columns: IntVector, told: Progress | None = None
+) -> list[sparse.csr_array]:
+    """For each ridge the (n, len(columns)) regressions of items on their most co-occurring items alone."""
     diagonal = gram.diagonal()
-    rows: list[IntVector] = []
-    cols: list[IntVector] = []
-    values: list[FloatMatrix] = []
+    lengths = np.zeros(len(columns), dtype=np.int64)
+    rows: list[IntVector] = [np.zeros(0, dtype=np.int32)]
+    values: list[list[FloatMatrix]] = [[np.zeros(0, dtype=np.float32)] for _ in regs]
     for place, j in enumerate(columns):
+        if told is not None and place % TOLD == 0:
+            told("fit ease", place, len(columns))
         lo, hi = gram.indptr[j], gram.indptr[j + 1]
         near, strength = gram.indices[lo:hi], gram.data[lo:hi]
-        near, strength = near[near != j], strength[near != j]
+        if len(near) > NEIGHBOURHOOD + 1:
+            # In float32 equal strengths are equal, whatever the order in which they were summed.
+            weighed = np.where(near == j, -np.inf, strength).astype(np.float32)
+            kept = np.sort(np.argpartition(-weighed, NEIGHBOURHOOD)[:NEIGHBOURHOOD])
+        else:
+            kept = np.flatnonzero(near != j)
+        near, strength = near[kept], strength[kept]
         if not len(near):
             continue
-        if len(near) > NEIGHBOURHOOD:
-            # In float32 equal strengths are equal, whatever the order in which they were summed.
-            kept = np.argpartition(-strength.astype(np.float32), NEIGHBOURHOOD)[:NEIGHBOURHOOD]
-            near, strength = near[kept], strength[kept]
-        local = gram[near][:, near].toarray()
-        local[np.diag_indices_from(local)] = diagonal[near] + reg
-        solved = linalg.solve(local, strength, assume_a="pos", overwrite_a=True, check_finite=False)
+        lengths[place] = len(near)
         rows.append(near)
-        cols.append(np.full(len(near), place))
-        values.append(solved.astype(np.float32))
+        local = _between(gram, near)
+        for reg, found in zip(regs, values, strict=True):
+            local[np.diag_indices_from(local)] = diagonal[near] + reg
+            _, solved, failed = linalg.lapack.dposv(local, strength, lower=0)
+            if failed:
+                raise _singular(reg)
+            found.append(solved.astype(np.float32))
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    nums = np.concatenate(rows)
     shape = (gram.shape[0], len(columns))
-    if not rows:
-        return sparse.csr_array(shape, dtype=np.float32)
-    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=shape)
+    return [
+        sparse.csr_array(sparse.csc_array((np.concatenate(found), nums, indptr), shape=shape, dtype=np.float32))
+        for found in values
+    ]
+
+
+def _between(gram: sparse.csr_array, near: IntVector) -> npt.NDArray[np.float64]:
+    """The entries between rising items, above the diagonal: each row is searched, however long it is."""
+    out = np.zeros((len(near), len(near)), order="F")
+    for a in range(len(near) - 1):
+        lo, hi = gram.indptr[near[a]], gram.indptr[near[a] + 1]
+        own = gram.indices[lo:hi]
+        wanted = near[a + 1 :]
+        places = own.searchsorted(wanted)
+        np.minimum(places, len(own) - 1, out=places)
+        out[a, a + 1 :] = np.where(own[places] == wanted, gram.data[lo + places], 0.0)
+    return out

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from langrec.data.fitting import FitData, product
@@ -13,6 +15,9 @@ from langrec.retrieval.item_item import ItemItem, keep_largest, served
 from langrec.retrieval.sums import Gram, rows_of, with_columns
 from langrec.settings import RetrievalSettings
 from langrec.types import IntVector, UserLogs
+
+# Entries of the Gram matrix that are looked at together.
+STRETCH = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,10 +30,22 @@ class KnnSums:
 
     def weights(self, columns: IntVector | None = None) -> sparse.csr_array:
         """(n, n) cosines, the nearest of each column kept; of some columns (n, len(columns))."""
+        gram = self.gram.matrix
+        norms = np.sqrt(gram.diagonal())
+        if columns is not None:
+            return self._nearest(gram[columns], columns, norms)
+        # In stretches of so many entries, so that what is made on the way stays small beside the Gram matrix.
+        bounds = np.searchsorted(gram.indptr, np.arange(0, gram.nnz, STRETCH))
+        bounds = np.unique(np.concatenate([bounds, [gram.shape[0]]]))
+        parts = [
+            self._nearest(gram[start:stop], np.arange(start, stop, dtype=np.int32), norms)
+            for start, stop in pairwise(np.concatenate([[0], bounds[bounds > 0]]).tolist())
+        ]
+        return parts[0] if len(parts) == 1 else sparse.csr_array(sparse.hstack(parts, format="csr"))
+
+    def _nearest(self, near: sparse.csr_array, columns: IntVector, norms: npt.NDArray[np.float64]) -> sparse.csr_array:
         # The matrix is symmetric: its rows are its columns, and need not be turned.
-        near = self.gram.matrix if columns is None else self.gram.matrix[columns]
-        norms = np.sqrt(self.gram.matrix.diagonal())
-        of = np.repeat(np.arange(near.shape[0]) if columns is None else columns, np.diff(near.indptr))
+        of = np.repeat(columns, np.diff(near.indptr))
         cosine = near.data / (norms[of] * norms[near.indices] + self.shrink)
         cosine[of == near.indices] = 0.0
         # A copy: what follows would write into the Gram matrix's own indices.
@@ -51,7 +68,7 @@ class ItemKNN(ItemItem):
     def fit(
         cls, data: FitData, settings: RetrievalSettings, neighbours: int = 200, shrink: float = 20.0, **_: Any
     ) -> Self:
-        sums = KnnSums(Gram.of(data.matrix()), neighbours, shrink)
+        sums = KnnSums(Gram.fitting(data), neighbours, shrink)
         return cls(weights=sums.weights(), trained=sums.gram.trained, sums=sums if data.growing else None)
 
     def with_logs(self, before: UserLogs, after: UserLogs) -> Self:

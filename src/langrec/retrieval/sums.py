@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.data.fitting import greatest_gains
+from langrec.data.fitting import FitData, greatest_gains, with_few_pairs
 from langrec.types import IntVector, Mask, UserLogs
 
+# Of a log whose users' items make more pairs, the longest are shortened: the Gram matrix takes 12 bytes a pair.
+PAIRS = 150_000_000
 # What is left of an entry that was taken away entirely, as a share of what was taken: rounding, and no entry.
 ROUNDING = 1e-9
 
@@ -32,6 +34,22 @@ class Gram:
     def of(cls, gains: sparse.csr_array) -> Self:
         """The Gram matrix of (users, n) gains."""
         return cls(_squared(gains), _users(gains))
+
+    @classmethod
+    def fitting(cls, data: FitData) -> Self:
+        """The Gram matrix of a fit's log, made once for all that are fitted from it.
+
+        Of people with very many items only the newest count where all pairs would take too much memory; not where
+        changes are to be added and taken away, which need all of it.
+        """
+
+        def made() -> Gram:
+            gains = data.matrix()
+            gram = Gram.of(gains if data.growing else with_few_pairs(gains, data.events, PAIRS))
+            return Gram(gram.matrix, _users(gains))
+
+        gram: Self = data.keep("gram", made)
+        return gram
 
     @property
     def trained(self) -> Mask:

@@ -63,7 +63,7 @@ def towers_by(cluster: Cluster, storage: Path) -> Iterator[None]:
             if listener is not None:
                 listener(*values)
 
-        plain = dataclasses.replace(data, told=None, board=None)
+        plain = dataclasses.replace(data, told=None, board=None, made={})
         where = None if folder is None else folder.resolve()
         given = (kind, plain, settings, where, params)
         return together(cluster, fit_share, *given, name=kind.name, storage=storage, heard=heard)

@@ -87,8 +87,8 @@ class Network(nn.Module, ABC):  # type: ignore[misc]
         self.dropout = Dropout(settings.dropout)
 
     @abstractmethod
-    def item_vectors(self) -> Tensor:
-        """(n, d) the items as targets; `as_input` makes of them what the blocks read."""
+    def item_vectors(self, nums: Tensor | None = None) -> Tensor:
+        """(n, d) the items as targets, or (len(nums), d) some; `as_input` makes of them what the blocks read."""
 
     @abstractmethod
     def as_input(self, vectors: Tensor) -> Tensor:
@@ -141,8 +141,8 @@ class IdNetwork(Network):
         self.table = nn.Parameter(torch.randn(n_items, settings.dim) * 0.02)
         self.dropped = Dropout(settings.drop_ids)
 
-    def item_vectors(self) -> Tensor:
-        return self.table
+    def item_vectors(self, nums: Tensor | None = None) -> Tensor:
+        return self.table if nums is None else functional.embedding(nums, self.table)
 
     def as_input(self, vectors: Tensor) -> Tensor:
         # A dropped row reads as an item of which nothing is known, which a filled vector is near to.
@@ -165,8 +165,8 @@ class TextNetwork(Network):
         self.head_dropout = Dropout(settings.head_dropout)
         self.input_norm = nn.LayerNorm(settings.dim)
 
-    def item_vectors(self) -> Tensor:
-        x = self.texts
+    def item_vectors(self, nums: Tensor | None = None) -> Tensor:
+        x = self.texts if nums is None else self.texts[nums]
         for layer in self.head[:-1]:
             x = self.head_dropout(functional.gelu(layer(x), approximate="tanh"))
         vectors: Tensor = self.head[-1](x)

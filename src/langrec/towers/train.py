@@ -147,13 +147,13 @@ def batch_loss(
 ) -> tuple[Tensor, int]:
     """Mean cross-entropy over the asked positions of a batch, and how many they are; padding never meets an item."""
     items, gaps, targets = (torch.from_numpy(part.astype(np.int64)).to(candidate.device) for part in batch)
-    vectors = network.item_vectors()
     asked = targets >= 0
     rows = int(asked.sum())
-    states = network(vectors, items, gaps)[asked]
     right = place[targets[asked]]
     if draw is not None:
-        return _sampled_loss(network, states, right, vectors, candidate, draw), rows
+        return _sampled_loss(network, items, gaps, asked, right, candidate, draw), rows
+    vectors = network.item_vectors()
+    states = network(vectors, items, gaps)[asked]
     states, vectors = network.scaled(states, vectors if len(candidate) == len(vectors) else vectors[candidate])
     logits = (states @ vectors.T).float()
     if settings.mask_seen:
@@ -195,11 +195,18 @@ class _Negatives:
 
 
 def _sampled_loss(
-    network: Network, states: Tensor, right: Tensor, vectors: Tensor, candidate: Tensor, draw: _Negatives
+    network: Network, items: Tensor, gaps: Tensor, asked: Tensor, right: Tensor, candidate: Tensor, draw: _Negatives
 ) -> Tensor:
-    """Sampled softmax (Bengio & Senecal 2008): shared negatives, logits minus log Q, accidental hits out."""
+    """Sampled softmax (Bengio & Senecal 2008): shared negatives, logits minus log Q, accidental hits out.
+
+    Only the items that the batch meets become vectors: all of a large catalogue would take most of a step.
+    """
     picked = draw()
-    own, others = vectors[candidate[right]], vectors[candidate[picked]]
+    met = torch.unique(torch.cat([items[items >= 0], candidate[right], candidate[picked]]))
+    vectors = network.item_vectors(met)
+    states = network(vectors, torch.where(items >= 0, torch.searchsorted(met, items), items), gaps)[asked]
+    own = vectors[torch.searchsorted(met, candidate[right])]
+    others = vectors[torch.searchsorted(met, candidate[picked])]
     asked, targets = network.scaled(states, own)
     positive = (asked * targets).sum(-1).float() - draw.log_expected[right]
     asked, others = network.scaled(states, others)
