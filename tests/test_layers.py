@@ -48,6 +48,7 @@ FLOORS = {
     "fusing": 6,
     "choosing": 6,
     "reranking": 6,
+    "following": 6,
     "training": 6,
     "frontier": 6,
     "tuning": 6,

@@ -94,6 +94,16 @@ def test_what_is_read_is_what_training_reads(recommender, monkeypatch):
         assert trained in read and trained == question(texts[num], liked)
 
 
+def test_a_history_may_be_read_by_titles(recommender, monkeypatch):
+    past = []
+    logits = Cross.logits
+    monkeypatch.setattr(Cross, "logits", lambda self, own, texts: past.append(own) or logits(self, own, texts))
+    by_title = replace(recommender, cross=replace(recommender.cross, past="titles"))
+    grown = by_title.with_changes([Item("i5", "a new name", categories=("bread",))])
+    grown.recommend([ASKED])
+    assert past == [[DATA.catalogue.titles[1], "a new name", DATA.catalogue.titles[9]]]
+
+
 def test_a_batch_gives_what_single_queries_give_and_a_page_what_the_whole_list_holds(recommender):
     asked = [Query(history=(f"i{num}", f"i{num + 4}")) for num in range(8)]
     for query, answer in zip(asked, recommender.recommend(asked), strict=True):
@@ -310,9 +320,9 @@ def test_what_is_measured_is_what_is_served(recommender):
     asked = next_item(before, after, len(DATA.users), 40)
     texts = DATA.catalogue.texts(recommender.text_fields)
     own = Settings(ranking=RankingSettings(retrieved=60))
-    told = compare(recommender.fusion, asked, recommender.cross, texts, own, lambda *_: None)
+    told = compare(recommender.fusion, asked, recommender.cross, DATA, texts, own, lambda *_: None)
     large = finding.near(recommender.fusion, {})
-    found = compare(large, asked, recommender.cross, texts, own, lambda *_: None)
+    found = compare(large, asked, recommender.cross, DATA, texts, own, lambda *_: None)
     assert found["with"] == pytest.approx(told["with"], abs=1e-4) and found["read"] == told["read"]
     gains = []
     from datetime import UTC, datetime

@@ -114,6 +114,7 @@ _LEAST = {
     "serve.texts_mb": 0,
     "serve.max_body": 1,
     "serve.history": 1,
+    "serve.follow_seconds": 0,
     "serve.rate": 0,
     "serve.burst": 1,
     "serve.max_rows": 1,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from langrec.errors import DataError, MissingExtra
+from langrec.errors import BundleError, DataError, MissingExtra
 
 Told = Callable[[str, int, int], None]
 
@@ -189,7 +189,11 @@ def pull_release(url: str, folder: Path, stamp: str | None = None, *, progress: 
         with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as name:
             half = Path(name) / wanted
             fetch(f"{url.rstrip('/')}/{wanted}", half, progress=progress)
-            Bundle.open(half)
+            try:
+                Bundle.open(half)
+            except BundleError as error:
+                there = error.message.replace(str(half), f"{url.rstrip('/')}/{wanted}")
+                raise BundleError(f"{there.partition(';')[0]}; push it again, or another") from error
             half.rename(folder / wanted)
     Bundle.open(folder / wanted)
     point_to(folder, wanted)

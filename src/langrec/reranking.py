@@ -65,8 +65,10 @@ def open_model(settings: Settings, told: Progress) -> Cross:
     head = Head.load(folder)
     if (folder / served.CONFIG).is_file():
         encoder: Any = load_saved(folder / "encoder", threads=settings.encoder.threads)
+        told_of_it = read_json(folder / served.CONFIG)
     else:
-        longest = int(read_json(folder / CONFIG).get("max_tokens") or AdaptSettings().max_tokens)
+        told_of_it = read_json(folder / CONFIG)
+        longest = int(told_of_it.get("max_tokens") or AdaptSettings().max_tokens)
         encoder = load_encoder(replace(settings.encoder, name=str(folder), max_tokens=longest), progress=told)
     if isinstance(encoder, TransformerEncoder):
         # A question is read as it was in training: without what its model puts before an item's text.
@@ -79,7 +81,7 @@ def open_model(settings: Settings, told: Progress) -> Cross:
             "do not narrow a model that reranks",
             field="ranking.rerank.model",
         )
-    return Cross(encoder, head, own.top, 0.0)
+    return Cross(encoder, head, own.top, 0.0, str(told_of_it.get("past") or AdaptSettings().past))
 
 
 def choose_rerank(
@@ -124,7 +126,7 @@ def choose_rerank(
             return {"weight": own.weight or 1.0, "loud": 1.0, "questions": 0, "why": "validation asks no question"}
         params = {name: found for name, found in chosen.params.items() if enters_mix(name)}
         fusion = fit(dataset, split.train, reading, replace(chosen, params=params), settings, steps)
-        read = _read(finding_candidates(fusion, settings), asked, cross, reading.texts, settings.ranking, told)
+        read = _read(finding_candidates(fusion, settings), asked, cross, dataset, reading.texts, settings.ranking, told)
         return _judged(read, own.weight, settings.ranking.seed)
 
     told("judge the rerank", 0, 0)
@@ -135,14 +137,21 @@ def choose_rerank(
 
 
 def compare(
-    fusion: Fusion, asked: Targets, cross: Cross, texts: list[str], settings: Settings, told: Progress
+    fusion: Fusion,
+    asked: Targets,
+    cross: Cross,
+    dataset: Dataset,
+    texts: list[str],
+    settings: Settings,
+    told: Progress,
 ) -> dict[str, Any]:
     """What the rerank is worth on these questions: NDCG@10 with and without it, and the interval of the difference.
 
     Args:
         fusion: with indexes where the catalogue is too large to score it whole.
+        texts: of the items, by which candidates are read.
     """
-    read = _read(fusion, asked, cross, texts, settings.ranking, told)
+    read = _read(fusion, asked, cross, dataset, texts, settings.ranking, told)
     return _said(read, read.gains(cross.weight), settings.ranking.seed)
 
 
@@ -192,9 +201,16 @@ class _Read:
 
 
 def _read(
-    fusion: Fusion, asked: Targets, cross: Cross, texts: list[str], ranking: RankingSettings, told: Progress
+    fusion: Fusion,
+    asked: Targets,
+    cross: Cross,
+    dataset: Dataset,
+    texts: list[str],
+    ranking: RankingSettings,
+    told: Progress,
 ) -> _Read:
     found = _Read(asked.block.users, np.zeros(len(asked)), [], [], [], [])
+    past = dataset.catalogue.titles if cross.past == "titles" else texts
     scored = _dense(fusion, asked) if fusion.near is None else _found(fusion, asked, ranking.retrieved)
     for done, (history, right, nums, mixed, silent) in enumerate(scored):
         scores = np.where((mixed > 0) & ~np.isin(nums, history), mixed, np.nan)
@@ -206,7 +222,7 @@ def _read(
             if place[0] < len(best) and len(history) and not silent:
                 found.places.append(done)
                 found.mixed.append(scores[best])
-                found.logits.append(cross.logits([texts[n] for n in history], [texts[n] for n in nums[best]]))
+                found.logits.append(cross.logits([past[n] for n in history], [texts[n] for n in nums[best]]))
                 found.right.append(int(place[0]))
         if done % 100 == 0:
             told("read the best of lists again", done, len(asked))

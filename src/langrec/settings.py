@@ -493,6 +493,7 @@ class ServeSettings:
         stop_seconds: how long a stopping server lets requests finish.
         history: how many of a user's newest events form the history.
         popular_seconds: how often popularity counts the events that have arrived.
+        follow_seconds: how often an address that --releases names is looked at for another release; 0 = at start only.
         rate: requests a second of one key, whichever workers take them; 0 = no limit. A key may have its own.
         burst: requests that a key may make at once.
         max_rows: rows in the body of one write.
@@ -532,6 +533,7 @@ class ServeSettings:
     stop_seconds: int = 10
     history: int = 200
     popular_seconds: float = 5.0
+    follow_seconds: float = 30.0
     rate: float = 0.0
     burst: int = 100
     max_rows: int = 20_000

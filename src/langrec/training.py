@@ -113,7 +113,7 @@ def train(
         report = measure_split(dataset, split, reading, chosen, settings, progress=told, **more)
         if cross is not None:
             some = _questions(dataset, split, limit=settings.ranking.rerank.questions, seed=settings.ranking.seed)
-            on_test = reranking.compare(tested, some, cross, reading.texts, settings, told)
+            on_test = reranking.compare(tested, some, cross, dataset, reading.texts, settings, told)
             reranked = {**reranked, "test": on_test}
         del tested, more
     else:

@@ -18,12 +18,18 @@ import typer
 
 from langrec.errors import SettingsError
 from langrec.recipe import ENV_PREFIX, load_settings
+from langrec.remote import is_remote
 from langrec.settings import ServeSettings, Settings
 
 
 def serve(
     releases: Annotated[
-        Path | None, typer.Option(help="Folder of releases; its file CURRENT names the one in use.")
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="Folder of releases, whose file CURRENT names the one in use; or an address to follow, such as "
+            "s3://bucket/releases.",
+        ),
     ] = None,
     tenants: Annotated[
         Path | None, typer.Option(help="Folder of tenants, in place of --releases: see `langrec tenants`.")
@@ -48,6 +54,8 @@ def serve(
 
     Example: `langrec serve --releases releases --retrain '0 3 * * *'`
 
+    Example: `langrec serve --releases s3://shop-models/releases --set serve.follow_seconds=10`
+
     Example: `langrec serve --tenants tenants --workers 2`
 
     Example: `langrec serve --releases releases --host 0.0.0.0 --tls-cert shop.pem --tls-key shop.key`
@@ -67,8 +75,26 @@ def serve(
         raise SettingsError(
             "--retrain: with --tenants run `langrec retrain` for each tenant's releases and store", field="retrain"
         )
-    with _retraining(retrain, releases, chosen.store, settings, recipe, set_ or []):
-        run(releases or Path(chosen.tenants), dataclasses.replace(settings, serve=chosen))
+    served = dataclasses.replace(settings, serve=chosen)
+    if releases is not None and is_remote(releases):
+        if retrain is not None:
+            raise SettingsError(
+                f"--retrain: {releases} is followed, not written; retrain where its releases are made, and push them",
+                field="retrain",
+            )
+        from langrec.following import Follower, folder_of
+        from langrec.service.http import start_log
+
+        start_log()
+        follower = Follower(releases, folder_of(releases), settings.retrain.keep)
+        with _progress("fetch") as show:
+            follower.start(show)
+        with follower.following(chosen.follow_seconds):
+            run(follower.folder, served)
+        return
+    folder = None if releases is None else Path(releases)
+    with _retraining(retrain, folder, chosen.store, settings, recipe, set_ or []):
+        run(folder or Path(chosen.tenants), served)
 
 
 def _retraining(
@@ -260,8 +286,8 @@ def _shared_by_workers() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per part of the import, on standard error, gone when it is done."""
+def _progress(verb: str = "import") -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per part of an import or another work, on standard error, gone when it is done."""
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
@@ -270,7 +296,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
         def show(part: str, done: int, total: int) -> None:
             if part not in tasks:
-                tasks[part] = bar.add_task(f"import {part}", total=total)
+                tasks[part] = bar.add_task(f"{verb} {part}", total=total)
             bar.update(tasks[part], completed=done, total=total)
 
         yield show

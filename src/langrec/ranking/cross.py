@@ -36,15 +36,22 @@ class Cross:
         head: what their vectors say.
         top: items that are read.
         weight: what a unit of the model's log-odds counts in the score.
+        past: what items of the history are read by: texts or titles.
     """
 
     encoder: Any
     head: Head
     top: int
     weight: float
+    past: str = "texts"
 
     def logits(self, history: Sequence[str], candidates: Sequence[str]) -> FloatVector:
-        """(len(candidates),) log-odds that someone with these texts in the history, oldest first, likes each."""
+        """(len(candidates),) log-odds that someone with this history, oldest first, likes each.
+
+        Args:
+            history: texts or titles, as `past` says.
+            candidates: texts.
+        """
         vectors = self.encoder.encode([question(text, history[-LATEST:]) for text in candidates])
         return np.asarray(vectors @ self.head.weight[0] + self.head.bias[0], dtype=np.float32)
 
@@ -62,7 +69,8 @@ class Cross:
         self.encoder.save(folder / "encoder")
         (folder / "encoder" / TABLE).unlink(missing_ok=True)  # nobody averages tokens here, and it is large
         self.head.save(folder)
-        (folder / CONFIG).write_text(json.dumps({"top": self.top, "weight": self.weight}, indent=1) + "\n", "utf-8")
+        told = {"top": self.top, "weight": self.weight, "past": self.past}
+        (folder / CONFIG).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Self:
@@ -77,7 +85,7 @@ class Cross:
         file = folder / CONFIG
         try:
             told = json.loads(file.read_text("utf-8"))
-            return cls(encoder, Head.load(folder), int(told["top"]), float(told["weight"]))
+            return cls(encoder, Head.load(folder), int(told["top"]), float(told["weight"]), str(told["past"]))
         except UNREADABLE as error:
             raise BundleError(f"{file}: cannot be read ({error})") from error
 
@@ -134,8 +142,9 @@ def look_again(
                 skipped = not has_room
                 if has_room:
                     newest = history[-LATEST:]
-                    texts = items.texts(np.concatenate([newest, best if nums is None else nums[best]]), fields)
-                    logits = cross.logits(texts[: len(newest)], texts[len(newest) :])
+                    past = [items.title(num) for num in newest.tolist()] if cross.past == "titles" else None
+                    past = items.texts(newest, fields) if past is None else past
+                    logits = cross.logits(past, items.texts(best if nums is None else nums[best], fields))
                     part[best], lift = cross.added(logits)
                     part[own & (allowed >= scored.scores[best[-1]])] = lift
                     read = len(best)

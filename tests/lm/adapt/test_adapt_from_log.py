@@ -91,3 +91,9 @@ def test_a_hard_negative_is_what_a_simple_scorer_would_show_and_the_user_has_not
     users = log.dataset.users.numbers(rows.users[len(plain) :].tolist())
     for user, text in zip(users.tolist(), rows.candidates[len(plain) :], strict=True):
         assert (user, place[text]) not in met
+
+
+def test_a_history_is_read_by_its_titles_where_that_is_asked_for(shop):
+    log = FromLog(*shop, seed=0, past="titles")
+    rows, titles = log.choices("train"), set(log.dataset.catalogue.titles)
+    assert all(set(row) <= titles for row in rows.liked) and not set(rows.candidates) <= titles

@@ -194,3 +194,11 @@ def test_the_reading_alone_is_all_that_says_something(tiny, likes, tmp_path):
     texts = [question(*row) for row in zip(choices.candidates, choices.liked, choices.disliked, strict=True)]
     vectors = adapted.vectors(adapted.feed(texts)).cpu().numpy()
     np.testing.assert_allclose(head.probabilities(vectors)[:, 1], found["probability"], atol=1e-4)
+
+
+def test_a_long_candidate_leaves_room_for_the_history():
+    long = "word " * 200
+    asked = question(long, ["first", long])
+    assert len(asked) < 600 and asked.endswith("; first. Disliked: nothing.") and "wor?" not in asked
+    assert question("a", ()) == "a? Liked: nothing. Disliked: nothing."
+    assert question(long, ["first"], longest=None).startswith(long)

@@ -53,17 +53,19 @@ class FromLog:
         notes: what was done, for people.
     """
 
-    def __init__(self, events: Path, items: Path | None, seed: int, asks: str = "auto") -> None:
+    def __init__(self, events: Path, items: Path | None, seed: int, asks: str = "auto", past: str = "texts") -> None:
         """Reads the log.
 
         Args:
             asks: choices takes every event for a like, whatever it was rated.
+            past: what the items of a history are read by, texts or titles.
 
         Raises:
             DataError: it cannot be read, or no user has two events.
         """
         self.dataset: Dataset = load_dataset(events, items)[0]
         self.texts = self.dataset.catalogue.texts(EncoderSettings().fields)
+        self.past = self.dataset.catalogue.titles if past == "titles" else tuple(self.texts)
         log = self.dataset.events
         self.rated = bool(np.isfinite(log.values).mean() > 0.5) if len(log) else False
         self.rated = self.rated and asks != "choices"
@@ -134,7 +136,7 @@ class FromLog:
         )
 
     def _names(self, row: Asked, kept: bool) -> tuple[str, ...]:
-        return tuple(self.texts[item] for item, liked in zip(row.before, row.liked, strict=True) if liked is kept)
+        return tuple(self.past[item] for item, liked in zip(row.before, row.liked, strict=True) if liked is kept)
 
     def _negatives(self, rows: Sequence[Asked], name: str) -> list[Asked]:
         """As many rows about items that the user never met, drawn evenly from the catalogue."""

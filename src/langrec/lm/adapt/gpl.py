@@ -135,7 +135,7 @@ class _Question:
         self._head = Head.load(folder)
 
     def score(self, asked: Sequence[str], candidates: Sequence[str]) -> Singles:
-        texts = [question(b, (a,)) for a, b in zip(asked, candidates, strict=True)]
+        texts = [question(b, (a,), longest=None) for a, b in zip(asked, candidates, strict=True)]
         vectors = self._adapted.vectors(self._adapted.feed(texts)).cpu().numpy()
         return np.asarray(vectors @ self._head.weight[0] + self._head.bias[0], dtype=np.float32)
 

@@ -10,7 +10,11 @@ LATEST = 10
 QUESTION = "question"
 
 
-def question(candidate: str, liked: Sequence[str], disliked: Sequence[str] = ()) -> str:
+# Characters of a text that are read: of long candidates a model of 128 tokens would see no history at all.
+LONGEST = 240
+
+
+def question(candidate: str, liked: Sequence[str], disliked: Sequence[str] = (), longest: int | None = LONGEST) -> str:
     """The question whether someone will like the candidate, as one text.
 
     The candidate comes first, because what is too long is cut at its end; then the newest of the history.
@@ -19,7 +23,16 @@ def question(candidate: str, liked: Sequence[str], disliked: Sequence[str] = ())
         candidate: the candidate's text.
         liked: texts of the history, oldest first.
         disliked: the same of what was not liked.
+        longest: characters that are read of each text, to the last whole word; None = all.
     """
-    past = "; ".join(reversed(liked)) or "nothing"
-    away = "; ".join(reversed(disliked)) or "nothing"
-    return f"{candidate}? Liked: {past}. Disliked: {away}."
+    past = "; ".join(short(text, longest) for text in reversed(liked)) or "nothing"
+    away = "; ".join(short(text, longest) for text in reversed(disliked)) or "nothing"
+    return f"{short(candidate, longest)}? Liked: {past}. Disliked: {away}."
+
+
+def short(text: str, longest: int | None) -> str:
+    """The text's beginning, to the last whole word."""
+    if longest is None or len(text) <= longest:
+        return text
+    cut = text[:longest]
+    return cut.rpartition(" ")[0] or cut

@@ -172,6 +172,7 @@ class Recommend:
             "labels": list(LABELS),
             "loss": "sigmoid",
             "reads": self.adapted.settings.reads,
+            "past": self.adapted.settings.past,
             "max_tokens": self.adapted.tokens.max_tokens,
             "floor": self.judged and self.adapted.settings.floor and not self.alone,
             "beside": not self.alone,

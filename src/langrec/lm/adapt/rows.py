@@ -34,7 +34,7 @@ def read_rows(
     if files.events is not None:
         from langrec.lm.adapt.from_log import FromLog
 
-        log = FromLog(files.events, files.items, settings.seed, settings.asks)
+        log = FromLog(files.events, files.items, settings.seed, settings.asks, settings.past)
         train, valid, test = (logged(log, name) for name in ("train", "valid", "test"))
         job.notes += log.notes
     else:

@@ -51,6 +51,8 @@ class AdaptSettings:
             (history and candidate as one text: a cross-encoder).
         beside: recommend: named features and effects of titles stand beside the reading of the text; without them the
             model is the reading alone, which is all that a release reranks by.
+        past: recommend: what the items of a history are read by, texts or titles, which are shorter: more of them
+            are read. From a log it is made so; of a file it says what is in it. A release reranks by the same.
         asks: recommend: what is made of a log: auto asks about ratings where there are any, and else as choices does:
             every event is a like, set against items that its user never met.
         floor: recommend: the share of liked titles in a history may be used.
@@ -111,6 +113,7 @@ class AdaptSettings:
     valid_share: float = 0.1
     reads: str = "title"
     beside: bool = True
+    past: str = "texts"
     asks: str = "auto"
     floor: bool = True
     meta: str = "none"
@@ -158,6 +161,7 @@ _CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "weigh": ("uncertainty", "equal"),
     "reads": ("title", "question"),
+    "past": ("texts", "titles"),
     "asks": ("auto", "choices"),
     "meta": ("none", "reptile"),
     "objective": ("auto", "gpl"),
