@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--questions", type=int, default=1000, help="of validation and of the test")
     parser.add_argument("--top", type=int, default=30)
+    parser.add_argument("--runtime", default="auto", help="what computes: auto measures, or one by name")
     parser.add_argument("--lists", type=int, default=100, help="lists that are timed")
     parser.add_argument("--load", default="unknown", help="quiet or loaded: how busy the machine was")
     parser.add_argument("--keep", action="store_true", help="write benches/results/rerank.json")
@@ -91,6 +92,7 @@ def _trained(given: argparse.Namespace) -> Path:
     settings = Settings()
     settings = dataclasses.replace(
         settings,
+        encoder=dataclasses.replace(settings.encoder, runtime=given.runtime),
         retrieval=dataclasses.replace(settings.retrieval, scorers=SCORERS),
         ranking=dataclasses.replace(settings.ranking, rerank=own),
     )
