@@ -21,6 +21,7 @@ FLOORS = {
     "steps": 1,
     "bounded": 1,
     "budget": 1,
+    "loops": 1,
     "data": 2,
     "evaluation.metrics": 2,
     "lm": 3,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from langrec.budget import stage, was_skipped
 from langrec.data.asked import Asked, block_of, nobody, number
 from langrec.data.candidates import distinct, places_in, union
+from langrec.data.rows import Growing
 from langrec.explain.account import account
 from langrec.explain.additive import Explanation
 from langrec.ranking.cross import RERANK, look_again
@@ -26,7 +27,7 @@ from langrec.ranking.filters import allowed
 from langrec.ranking.narrow import narrowed
 from langrec.ranking.near import Found, find, searched, total_of, weigh
 from langrec.ranking.scored import Scored
-from langrec.ranking.select import diverse, top_k
+from langrec.ranking.select import diverse_rows, top_k
 from langrec.ranking.spoken import READERS, Spoken, speaks, spoken_block
 from langrec.ranking.starters import candidates_for, liking, pick_starters
 from langrec.state import State
@@ -225,7 +226,7 @@ def _list(state: State, looked: Looked) -> Recommendation:
     if amount > 0:
         with stage("diversity") as has_room:
             if has_room:
-                listed = diverse(listed, _text_vectors(state, nums[pool]), wanted, amount, depth)
+                listed = diverse_rows(listed, _text_vectors(state), nums[pool], wanted, amount, depth)
             else:
                 listed = listed.take(np.arange(min(wanted, len(listed))))
                 skipped.append("diversity")
@@ -335,9 +336,10 @@ def _in_order(state: State, nums: IntVector, at: int) -> IntVector:
     return nums[np.lexsort((nums, -scores))]
 
 
-def _text_vectors(state: State, nums: IntVector) -> Any:
+def _text_vectors(state: State) -> Growing:
+    """By number, the vectors that tell how items differ; where there are none, nothing does."""
     vectors = state.fusion.text_vectors
-    return np.zeros((len(nums), 1), np.float32) if vectors is None else vectors[nums]
+    return np.zeros((state.n_items, 1), np.float32) if vectors is None else vectors
 
 
 # ---- other questions -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from langrec.loops import compiled
 from langrec.types import Candidates, FloatVector, IntVector, Mask, Population, QueryBlock
 
 # Items of a sample: means over a catalogue are taken from so many, one of each of as many equal stretches.
@@ -46,6 +47,11 @@ def ragged(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) ->
 def union(parts: Sequence[Candidates]) -> Candidates:
     """What any of the parts holds for each query, rising, each number once; all parts are of the same q queries."""
     q = len(parts[0])
+    if (loops := compiled("sparse")) is not None:
+        nums = np.concatenate([part.nums for part in parts])
+        begins = np.cumsum([0, *(len(part.nums) for part in parts[:-1])])
+        bounds = np.concatenate([part.offsets + begin for part, begin in zip(parts, begins, strict=True)])
+        return Candidates(*loops.union(nums, bounds, q, slots(int(nums.max(initial=-1)) + 1)))
     width = np.int64(max([1, *(int(part.nums.max(initial=-1)) + 1 for part in parts)]))
     keys = once(np.concatenate([part.rows() * width + part.nums for part in parts]))
     offsets = np.searchsorted(keys, np.arange(q + 1) * width).astype(np.int64)
@@ -105,6 +111,9 @@ def had(block: QueryBlock, asked: Candidates) -> Mask:
     """(m,) which candidates their query's history holds; kept with the block."""
 
     def made() -> tuple[Candidates, Mask]:
+        if (loops := compiled("sparse")) is not None:
+            room = slots(int(max(asked.nums.max(initial=-1), block.items.max(initial=-1))) + 1)
+            return asked, loops.had(block.items, block.offsets, asked.nums, asked.offsets, room)
         parts = [within(asked[i], block.history(i)) for i in range(len(block))]
         return asked, np.concatenate([np.zeros(0, dtype=np.bool_), *parts])
 

@@ -137,3 +137,13 @@ def with_rows(rows: Growing, nums: IntVector, values: Any) -> Rows:
 def longer(rows: Growing, n: int) -> Rows:
     """The rows with rows of zeros up to n."""
     return (rows if isinstance(rows, Rows) else Rows.over(rows)).longer(n)
+
+
+def laid(rows: Growing) -> tuple[npt.NDArray[Any], IntVector, npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """The rows as loops read them: the base, numbers of the rows that lie over it, their places in the log, the log."""
+    if isinstance(rows, Rows):
+        return rows.base, rows.nums, rows.places, rows._log.rows
+    return rows, _NO_NUMS, _NO_PLACES, rows[:0]
+
+
+_NO_NUMS, _NO_PLACES = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.data.events import DAY_MS
-from langrec.data.rows import Growing
+from langrec.data.rows import Growing, laid
+from langrec.loops import compiled
 from langrec.ranking.facts import Facts
 from langrec.ranking.mix import Signals
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock, TimeVector
@@ -82,7 +83,8 @@ def candidate_features(
     """
     rows = np.repeat(np.arange(len(candidates)), [len(nums) for nums in candidates])
     items = np.concatenate([np.zeros(0, dtype=np.int32), *candidates])
-    return features_of(facts, signals, logs[:, rows, items], mix[rows, items], block, candidates, vectors)
+    found = features_of(facts, signals, logs[:, rows, items], mix[rows, items], block, candidates, vectors)
+    return np.ascontiguousarray(found)
 
 
 def features_of(
@@ -94,7 +96,7 @@ def features_of(
     candidates: Sequence[IntVector],
     vectors: Growing | None = None,
 ) -> FloatMatrix:
-    """The same from (s, m) log features and (m,) mixed scores of the candidates alone."""
+    """The same from (s, m) log features and (m,) mixed scores of the candidates alone; columns lie end to end."""
     names = feature_names(facts, signals, vectors is not None)
     asked = _Asked.of(facts, block, candidates)
     if not len(asked.items):
@@ -108,11 +110,11 @@ def features_of(
     columns.update(_field_columns(asked))
     if vectors is not None:
         columns.update(_text_columns(asked, vectors, candidates))
-    # Written column by column and turned at the end: strided writes would cost more.
+    # Column by column: strided writes would cost more, and the trees ask one column after another.
     out = np.empty((len(names), len(asked.items)), dtype=np.float32)
     for row, name in enumerate(names):
         out[row] = columns[name]
-    return np.ascontiguousarray(out.T)
+    return out.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,8 +303,15 @@ def _text_columns(asked: _Asked, vectors: Growing, candidates: Sequence[IntVecto
 
     Query by query: a product of one shape gives the same digits in every block, and the products are small.
     """
-    out = np.full((3, len(asked.items)), np.nan, dtype=np.float32)
     steps, stop = asked.block.steps_back(), 0
+    if (loops := compiled("picking")) is not None:
+        weights = np.exp(-DECAY * steps).astype(np.float32)
+        weights[steps >= DEPTH] = 0.0
+        bounds = np.concatenate([[0], np.cumsum([len(nums) for nums in candidates])])
+        history = (asked.block.items, asked.block.offsets, steps, weights, NEAR)
+        cosines = loops.text_columns(*laid(vectors), asked.items, bounds, *history)
+        return {"text_last": cosines[0], "text_mean": cosines[1], "text_max": cosines[2]}
+    out = np.full((3, len(asked.items)), np.nan, dtype=np.float32)
     for i, nums in enumerate(candidates):
         start, stop = stop, stop + len(nums)
         lo, hi = asked.block.offsets[i], asked.block.offsets[i + 1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from langrec import loops
 from langrec.budget import stage
 from langrec.data.candidates import distinct, places_in, population_of, union, within
 from langrec.protocols import Index, ItemReader, ItemScorer, Retriever
@@ -47,6 +48,7 @@ class Near:
         Args:
             common: (n',) True for items that are not rare; items past its end are.
         """
+        loops.start()
         return cls(searchers, indexes, population_of(n_items), population_of(n_items, ~common))
 
     def with_items(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from langrec.data.candidates import had
 from langrec.data.rows import Growing
+from langrec.loops import compiled
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, features_of
 from langrec.ranking.mix import Signals
@@ -85,7 +86,16 @@ class Reranker:
             mixed: (m,) their mixed scores.
             vectors: (n', d) centred text vectors, where the trees read texts.
         """
-        best, new = foremost(names, logs, mixed, block, asked, self.depth), ~had(block, asked)
+        new = ~had(block, asked)
+        if (loops := compiled("picking")) is not None:
+            told = told_by_text(names, logs)
+            bounds, chosen = loops.foremost(mixed, told, new, asked.offsets, self.depth, self.depth // 5)
+            nums = [asked.nums[chosen[lo:hi]] for lo, hi in pairwise(bounds)]
+            x = features_of(self.facts, names, logs[:, chosen], mixed[chosen], block, nums, vectors)
+            value = self.trees.predict(x)
+            added: FloatVector = loops.lifted(value, chosen, bounds, mixed, new, asked.offsets, self.depth)
+            return added
+        best = foremost(names, logs, mixed, block, asked, self.depth)
         places = np.concatenate([np.zeros(0, dtype=np.intp), *best])
         x = features_of(
             self.facts, names, logs[:, places], mixed[places], block, [asked.nums[own] for own in best], vectors
@@ -164,9 +174,7 @@ def foremost(
         mixed: (m,) their mixed scores.
         depth: as there.
     """
-    rare = [s for s, name in enumerate(names) if name.endswith("@rare")]
-    told = logs[rare].sum(axis=0) if rare else np.zeros_like(mixed)
-    new, found = ~had(block, asked), []
+    told, new, found = told_by_text(names, logs), ~had(block, asked), []
     for lo, hi in pairwise(asked.offsets):
         fresh = new[lo:hi]
         scores = np.where(fresh & (mixed[lo:hi] > 0), mixed[lo:hi], np.nan)
@@ -176,3 +184,9 @@ def foremost(
         picked = np.concatenate([best, top_k(texts, depth // 5)])
         found.append(lo + picked[np.argsort(-mixed[lo + picked], kind="stable")])
     return found
+
+
+def told_by_text(names: Sequence[str], logs: FloatMatrix) -> FloatVector:
+    """(m,) what texts say of rare candidates, from the (s, m) log features of the signals."""
+    rare = [s for s, name in enumerate(names) if name.endswith("@rare")]
+    return np.asarray(logs[rare].sum(axis=0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from langrec.data.rows import Growing, laid
+from langrec.loops import compiled
 from langrec.types import FloatMatrix, FloatVector, IntVector, ItemList
 
 
@@ -17,6 +19,17 @@ def top_k(scores: FloatVector, k: int) -> IntVector:
         valid = np.concatenate([sure, tied[: k - len(sure)]])
     order = np.lexsort((valid, -scores[valid]))
     return valid[order].astype(np.int32)
+
+
+def diverse_rows(
+    candidates: ItemList, vectors: Growing, nums: IntVector, k: int, amount: float, depth: int
+) -> ItemList:
+    """`diverse` with the vectors of items `nums`, which are read as far as they are needed."""
+    n = len(candidates)
+    if (loops := compiled("rows")) is None or amount <= 0 or n <= 1:
+        return diverse(candidates, vectors[nums], k, amount, depth)
+    picked = loops.differing(candidates.scores, *laid(vectors), nums, k, amount, depth)
+    return candidates.take(np.concatenate([picked, np.arange(min(depth, n), min(k, n), dtype=np.int32)]))
 
 
 def diverse(candidates: ItemList, vectors: FloatMatrix, k: int, amount: float, depth: int | None = None) -> ItemList:

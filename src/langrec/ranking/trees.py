@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.errors import UNREADABLE, BundleError
+from langrec.loops import compiled
 from langrec.types import FloatMatrix, FloatVector, IntVector
 
 # What stands for NaN, so that every decision is a plain comparison; real values are kept within FARTHEST.
@@ -65,6 +66,9 @@ class Trees:
         self._fits(x)
         if not len(self) or not len(x):
             return np.zeros(len(x), dtype=np.float32)
+        if (loops := compiled("picking")) is not None and self._masks is not None:
+            sums: FloatVector = loops.tree_sums(filled(x.T), *self._masks)
+            return sums
         if self._session is None:
             return self._walked(x)
         answer: FloatVector = self._session.run(None, {"x": filled(x)})[0][:, 0]
@@ -110,6 +114,37 @@ class Trees:
                 return np.where(goes_left, self.left[node], self.right[node])
 
             yield start, start + len(part), np.tile(self.roots, (len(part), 1)), follow
+
+    @cached_property
+    def _masks(self) -> tuple[Any, ...] | None:
+        """The trees as `loops.picking.tree_sums` reads them; None where one has more leaves than fit."""
+        loops = compiled("picking")
+        starts, nodes, masks = [0], list[int](), list[int]()
+        value = np.zeros(loops.SLOTS * len(self), dtype=np.float32)
+        for tree, root in enumerate(self.roots.tolist()):
+            leaves: list[int] = []
+            self._mask(root, leaves, nodes, masks)
+            if len(leaves) > loops.SLOTS:
+                return None
+            starts.append(len(nodes))
+            for place, leaf in enumerate(leaves):
+                told = ((1 << place) * int(loops.TELLS) & 0xFFFFFFFF) >> 27
+                value[loops.SLOTS * tree + told] = self.value[leaf]
+        order = np.array(nodes, dtype=np.intp)
+        mask = np.array([~one & 0xFFFFFFFF for one in masks], dtype=np.uint32)
+        return np.array(starts, dtype=np.int64), self.feature[order], self.threshold[order], mask, value
+
+    def _mask(self, node: int, leaves: list[int], nodes: list[int], masks: list[int]) -> None:
+        """Adds a node's leaves from left to right, and of each inner node the bits of the leaves to its left."""
+        left, right = int(self.left[node]), int(self.right[node])
+        if left == node:
+            leaves.append(node)
+            return
+        first = len(leaves)
+        self._mask(left, leaves, nodes, masks)
+        nodes.append(node)
+        masks.append(((1 << len(leaves)) - 1) & ~((1 << first) - 1))
+        self._mask(right, leaves, nodes, masks)
 
     @cached_property
     def _depth(self) -> int:

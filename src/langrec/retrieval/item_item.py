@@ -61,14 +61,14 @@ class ItemItem:
 
     def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
         """(m,) the same of each query's candidates."""
-        n, rows = self.n_items, asked.rows()
+        n = self.n_items
+        known = has_known_history(block, n)
+        if not isinstance(self.weights, np.ndarray):
+            return self._reaching(block).items(block, asked, known, self.trained)
         inside = asked.nums < n
         nums = np.where(inside, asked.nums, 0)
-        if isinstance(self.weights, np.ndarray):
-            scores = self._dense(block)[rows, nums]
-        else:
-            scores = self._reaching(block).items(block, asked)
-        scores[~(inside & has_known_history(block, n)[rows])] = np.nan
+        scores = self._dense(block)[asked.rows(), nums]
+        scores[~(inside & known[asked.rows()])] = np.nan
         scores[inside & ~self.trained[nums]] = np.nan
         return scores
 

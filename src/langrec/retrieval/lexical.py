@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.data.candidates import Places, best_of, distinct, ragged, zeros
+from langrec.data.candidates import Places, best_of, distinct, ragged, slots, union, zeros
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array, rows_over
 from langrec.errors import UNREADABLE, BundleError
+from langrec.loops import compiled
 from langrec.retrieval.history import history_matrix, history_weights
-from langrec.retrieval.reached import Reached, ReachedBlock, permitted
-from langrec.retrieval.terms import count_terms, padded, replaced, with_values
+from langrec.retrieval.reached import NOBODY, Laid, Reached, ReachedBlock, ReachedRows, is_narrow, permitted
+from langrec.retrieval.terms import count_terms, narrowed, padded, replaced, with_values
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
@@ -99,6 +100,7 @@ class Lexical:
             idf = np.log1p((counts.shape[0] - found + 0.5) / (found + 0.5)).astype(np.float32)
         if mean_length is None:
             mean_length = float(counts.sum() / max(counts.shape[0], 1)) or 1.0
+        counts = narrowed(counts)
         asks, gives = cls._weigh(counts, idf, mean_length, params)
         return cls(vocabulary, counts, asks, gives, idf, mean_length, decay, params)
 
@@ -170,7 +172,7 @@ class Lexical:
     def _documents(self) -> sparse.csr_array:
         """(v, n) the same by term."""
         if "documents" not in self._kept:
-            self._kept["documents"] = sparse.csr_array(self._offers.T)
+            self._kept["documents"] = narrowed(sparse.csr_array(self._offers.T))
         documents: sparse.csr_array = self._kept["documents"]
         return documents
 
@@ -196,7 +198,14 @@ class Lexical:
 
     def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
         """(m,) the same of each query's candidates."""
-        held, terms_of = self._held_by(block, asked), self._asked(block)
+        terms_of = self._asked(block)
+        if (loops := self._loops) is not None:
+            rows, room = self._rows_of("gives"), zeros(len(self.idf))
+            read = (rows.indptr, rows.indices, rows.data, rows.nums, rows.new_indptr, rows.new_indices, rows.new_data)
+            wanted = (terms_of.offsets, terms_of.terms, terms_of.weights)
+            scores: FloatVector = loops.said(*read, asked.nums, asked.offsets, *wanted, self.counts.shape[0], room)
+            return scores
+        held = self._held_by(block, asked)
         values = np.empty(len(held.terms), dtype=np.float32)
         table = zeros(len(self.idf))
         for (terms, weights), (lo, hi) in zip(terms_of, pairwise(held.bounds), strict=True):
@@ -205,16 +214,17 @@ class Lexical:
             table[terms] = 0.0
         values *= held.gives
         out = np.bincount(held.rows, values, minlength=len(asked.nums)).astype(np.float32)
-        silent = np.array([not len(terms) for terms, _ in terms_of], dtype=np.bool_)
+        silent = np.diff(terms_of.offsets) == 0
         out[held.blank | silent[asked.rows()]] = np.nan
         return out
 
     def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
         """(q,) exact."""
-        sums = self._term_sums(among)
-        return np.array(
-            [float(weights @ sums[terms]) / max(among.n, 1) for terms, weights in self._asked(block)], dtype=np.float32
-        )
+        sums, asked = self._term_sums(among), self._asked(block)
+        if (loops := self._loops) is not None:
+            means: FloatVector = loops.means(asked.offsets, asked.terms, asked.weights, sums, among.n)
+            return means
+        return np.array([float(weights @ sums[terms]) / max(among.n, 1) for terms, weights in asked], dtype=np.float32)
 
     def retrieve(self, block: QueryBlock, k: int, allowed: Mask | None = None) -> Candidates:
         """The k highest by the terms that matter most: so many that their postings stay within a limit.
@@ -222,8 +232,49 @@ class Lexical:
         Of a term that very many items hold only those are looked at to which it says most.
         """
         limits = [HISTORY_POSTINGS if text is None else POSTINGS for text in block.texts or (None,) * len(block)]
+        if self._loops is not None:
+            return self._best_by(self._asked(block), k, allowed, np.array(limits, dtype=np.int64))
         found = [self._found(*own, k, allowed, most) for own, most in zip(self._asked(block), limits, strict=True)]
         return Candidates.of(found)
+
+    @property
+    def _loops(self) -> Any:
+        """Compiled loops that read this scorer's matrices; None where there are none."""
+        return compiled("words") if is_narrow(self.counts, self._documents) else None
+
+    def _best_by(self, asked: Terms, k: int, allowed: Mask | None, most: npt.NDArray[np.int64]) -> Candidates:
+        """The k highest of each query by its foremost terms."""
+        loops, documents = self._loops, self._documents
+        bounds, picked = loops.foremost_terms(
+            asked.offsets,
+            asked.terms,
+            asked.weights,
+            self.idf,
+            documents.indptr,
+            most,
+            MOST_POSTINGS,
+            documents.shape[0],
+        )
+        terms = asked.terms[picked]
+        starts, stops = documents.indptr[terms].astype(np.int64), documents.indptr[terms + 1].astype(np.int64)
+        frequent = stops - starts > MOST_POSTINGS
+        parts = [self._foremost(int(term)) for term in terms[frequent]]
+        starts[frequent] = np.arange(len(parts)) * MOST_POSTINGS
+        stops[frequent] = starts[frequent] + MOST_POSTINGS
+        indices = np.concatenate([np.zeros(0, np.int32), *(columns for columns, _ in parts)])
+        gives = np.concatenate([np.zeros(0, np.float32), *(gives for _, gives in parts)])
+        left_out = np.zeros(0, np.int32) if self.newer is None else self.newer.nums
+        held = (documents.indices, documents.data, indices, gives)
+        told = (left_out, NOBODY if allowed is None else allowed, allowed is not None)
+        room = slots(self.n_items)
+        best = Candidates(*loops.find(bounds, starts, stops, frequent, asked.weights[picked], *held, *told, k, room))
+        if self.newer is None:
+            return best
+        own = self.newer.part._best_by(asked, len(self.newer.nums), None, most)
+        fresh = [self.newer.nums[own[i]] for i in range(len(own))]
+        if allowed is not None:
+            fresh = [nums[permitted(allowed, nums)] for nums in fresh]
+        return union([best, Candidates.of([nums[:k] for nums in fresh])])
 
     def _found(self, terms: IntVector, weights: FloatVector, k: int, allowed: Mask | None, most: int) -> IntVector:
         documents = self._documents
@@ -267,27 +318,41 @@ class Lexical:
             kept[term] = (self._documents.indices[lo:hi][best], gives[best])
         return kept[term]
 
-    def _asked(self, block: QueryBlock) -> list[tuple[IntVector, FloatVector]]:
+    def _asked(self, block: QueryBlock) -> Terms:
         """Of each query the terms that it asks for, and their weights above 0."""
-        found: list[tuple[IntVector, FloatVector]] = block.keep(
-            ("asked", id(self), self.decay), lambda: self._asking(block)
-        )
+        found: Terms = block.keep(("asked", id(self), self.decay), lambda: self._asking(block))
         return found
 
-    def _asking(self, block: QueryBlock) -> list[tuple[IntVector, FloatVector]]:
+    def _asking(self, block: QueryBlock) -> Terms:
         # What the histories ask for; items that the scorer does not know ask for nothing.
         reached = block.keep(
             ("terms", id(self.counts), id(self.newer)),
-            lambda: ReachedBlock.of(block, *self._entries(block.items, self.asks, "asks")),
+            lambda: self._reached(block),
         )
         weights = reached.sums(history_weights(block, self.n_items, self.decay, normalise=True))
-        found = [(reached.columns[lo:hi], weights[lo:hi]) for lo, hi in pairwise(reached.offsets)]
+        asked = Terms(reached.offsets, reached.columns, weights)
         spoken = [i for i, text in enumerate(block.texts) if text is not None]
         if spoken:
+            found = list(asked)
             read = self._read([block.texts[i] or "" for i in spoken])
             for i, (lo, hi) in zip(spoken, pairwise(read.indptr), strict=True):
                 found[i] = (read.indices[lo:hi], read.data[lo:hi].astype(np.float32))
-        return [(terms[sums > 0], sums[sums > 0]) for terms, sums in found]
+            asked = Terms.of(found)
+        return asked.above_zero()
+
+    def _reached(self, block: QueryBlock) -> ReachedBlock | ReachedRows:
+        """The terms that the items of histories ask for."""
+        if self._loops is not None:
+            return ReachedRows.of(block, self._rows_of("asks"), len(self.idf))
+        return ReachedBlock.of(block, *self._entries(block.items, self.asks, "asks"))
+
+    def _rows_of(self, name: str) -> Laid:
+        """What items ask or give, as the loops read it."""
+        rows = Laid.of(self.counts, getattr(self, name), self.counts.shape[0])
+        if self.newer is None:
+            return rows
+        part = self.newer.part
+        return rows.under(self.newer.nums, part.counts, getattr(part, name))
 
     def _entries(self, nums: IntVector, values: FloatVector, name: str) -> tuple[Places, IntVector, FloatVector]:
         """Entries of items: the place of each's item in `nums`, rising, its term, and its value."""
@@ -471,6 +536,35 @@ class Newer:
         counted = np.repeat(among.holds(self.nums), np.diff(self.part.counts.indptr))
         np.add.at(out, self.part.counts.indices[counted], self.part.gives[counted])
         return np.maximum(out, 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """What the queries of a block ask for, laid end to end: those of query i are terms[offsets[i]:offsets[i + 1]]."""
+
+    offsets: npt.NDArray[np.int64]
+    terms: IntVector
+    weights: FloatVector
+
+    @classmethod
+    def of(cls, queries: Sequence[tuple[IntVector, FloatVector]]) -> Self:
+        """From the terms and weights of each query."""
+        offsets = np.concatenate([[0], np.cumsum([len(terms) for terms, _ in queries])]).astype(np.int64)
+        terms = np.concatenate([np.zeros(0, np.int32), *(terms for terms, _ in queries)]).astype(np.int32, copy=False)
+        weights = np.concatenate([np.zeros(0, np.float32), *(weights for _, weights in queries)])
+        return cls(offsets, terms, weights)
+
+    def above_zero(self) -> Self:
+        """The same without terms that weigh nothing."""
+        some = self.weights > 0
+        if some.all():
+            return self
+        offsets = np.concatenate([[0], np.cumsum(some)])[self.offsets]
+        return type(self)(offsets, self.terms[some], self.weights[some])
+
+    def __iter__(self) -> Iterator[tuple[IntVector, FloatVector]]:
+        for lo, hi in pairwise(self.offsets):
+            yield self.terms[lo:hi], self.weights[lo:hi]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Self
 
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.data.candidates import Places, best_of, distinct, places_in, ragged
+from langrec.data.candidates import Places, best_of, distinct, places_in, ragged, slots
+from langrec.loops import compiled
 from langrec.types import Candidates, FloatVector, IntVector, Mask, Population, QueryBlock
 
 
@@ -84,6 +85,76 @@ class ReachedBlock:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Laid:
+    """A sparse matrix by rows, with newer rows by number laid over it, as the loops read them.
+
+    Attributes:
+        indptr, indices, data: of the matrix.
+        nums: (u,) int32 rising numbers of the newer rows.
+        new_indptr, new_indices, new_data: those rows.
+        n: rows from this on are passed over, where no newer ones lie over them.
+        step: 0 where one value stands for all; else 1.
+    """
+
+    indptr: IntVector
+    indices: IntVector
+    data: FloatVector
+    nums: IntVector
+    new_indptr: IntVector
+    new_indices: IntVector
+    new_data: FloatVector
+    n: int
+    step: int = 1
+
+    @classmethod
+    def of(cls, matrix: sparse.csr_array, data: FloatVector, n: int) -> Self:
+        """The rows of a matrix with this in place of its values."""
+        none = np.zeros(0, dtype=np.int32)
+        flat = 0 if data.strides == (0,) else 1
+        data = data if flat else data[:1]
+        return cls(matrix.indptr, matrix.indices, data, none, matrix.indptr[:1], none, data[:0], n, flat)
+
+    def under(self, nums: IntVector, newer: sparse.csr_array, data: FloatVector) -> Self:
+        """The same under newer rows."""
+        new = data if self.step else data[:1]
+        indptr, indices = newer.indptr.astype(np.int32, copy=False), newer.indices.astype(np.int32, copy=False)
+        return replace(self, nums=nums, new_indptr=indptr, new_indices=indices, new_data=new)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReachedRows:
+    """What `ReachedBlock` is, by the loops: entries are read where they lie.
+
+    Attributes:
+        offsets, columns: as of `ReachedBlock`.
+        places: (e,) int32 place in `columns` of each entry.
+        rows: the matrix.
+        items: (h,) the block's histories.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    columns: IntVector
+    places: IntVector
+    rows: Laid
+    items: IntVector
+
+    @classmethod
+    def of(cls, block: QueryBlock, rows: Laid, width: int) -> Self:
+        """What the rows of a block's histories reach in a matrix of so many columns."""
+        at = (rows.indptr, rows.indices, rows.nums, rows.new_indptr, rows.new_indices)
+        found = compiled("sparse").reach(*at, block.items, block.offsets, rows.n, slots(width))
+        offsets, columns, places = found
+        return cls(offsets, columns, places, rows, block.items)
+
+    def sums(self, weights: FloatVector) -> FloatVector:
+        """(u,) of each query's columns, with a weight for each row of the histories."""
+        rows = self.rows
+        held = (rows.indptr, rows.data, rows.nums, rows.new_indptr, rows.new_data, rows.step)
+        sums: FloatVector = compiled("sparse").sums(*held, self.items, rows.n, weights, self.places, len(self.columns))
+        return sums
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sums:
     """Sums of a block: of each query the columns it reaches and what they sum to, laid end to end.
 
@@ -105,11 +176,27 @@ class Sums:
         joined = np.concatenate([np.zeros(0, dtype=np.int32), *columns])
         return cls(offsets, joined, np.concatenate([np.zeros(0), *values]).astype(np.float32))
 
-    def items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
-        """(m,) the candidates' sums; 0 where nothing reaches them."""
+    def items(self, block: QueryBlock, asked: Candidates, known: Mask, trained: Mask) -> FloatVector:
+        """(m,) the candidates' sums: 0 where nothing reaches them, NaN where nothing can be said.
+
+        Args:
+            known: (q,) True where something can be said of a query.
+            trained: (n,) True where something can be said of an item.
+        """
+        if (loops := compiled("sparse")) is not None:
+            room = slots(int(max(asked.nums.max(initial=-1), self.columns.max(initial=-1))) + 1)
+            met = block.keep(
+                (id(self.columns), id(asked)),
+                lambda: loops.met(self.columns, self.offsets, asked.nums, asked.offsets, room),
+            )
+            found: FloatVector = loops.scores(self.values, met, asked.nums, asked.offsets, known, trained, len(trained))
+            return found
         out = np.zeros(len(asked.nums), dtype=np.float32)
         places, there = block.keep((id(self.columns), id(asked)), lambda: self._met(asked))
         out[places] = self.values[there]
+        inside = asked.nums < len(trained)
+        out[~(inside & known[asked.rows()])] = np.nan
+        out[inside & ~trained[np.where(inside, asked.nums, 0)]] = np.nan
         return out
 
     def _met(self, asked: Candidates) -> tuple[Places, Places]:
@@ -124,6 +211,10 @@ class Sums:
 
     def means(self, among: Population) -> FloatVector:
         """(q,) mean over the catalogue of what is above 0."""
+        if (loops := compiled("sparse")) is not None:
+            members = NOBODY if among.members is None else among.members
+            found: FloatVector = loops.means(self.values, self.columns, self.offsets, members, among.n)
+            return found
         positive = np.maximum(self.values, 0.0)
         if among.members is not None:
             positive = np.where(among.holds(self.columns), positive, 0.0)
@@ -138,10 +229,17 @@ class Sums:
         """
         values = self.values
         if keep is not None:
-            values = np.where(keep[self.columns], values, 0.0)
+            values = np.where(keep[self.columns], values, np.float32(0.0))
+        if (loops := compiled("sparse")) is not None:
+            told = NOBODY if allowed is None else allowed
+            return Candidates(*loops.best(values, self.columns, self.offsets, k, told, allowed is not None))
         if allowed is not None:
             values = np.where(permitted(allowed, self.columns), values, 0.0)
         return Candidates.of([best_of(self.columns[lo:hi], values[lo:hi], k) for lo, hi in pairwise(self.offsets)])
+
+
+# A mask without an item.
+NOBODY: Mask = np.zeros(0, dtype=np.bool_)
 
 
 def permitted(allowed: Mask, nums: IntVector) -> Mask:
@@ -150,10 +248,17 @@ def permitted(allowed: Mask, nums: IntVector) -> Mask:
     return np.asarray(allowed[np.where(within, nums, 0)] & within) if len(allowed) else within & False
 
 
-def reached(block: QueryBlock, n: int, matrix: sparse.csr_array) -> ReachedBlock:
+def is_narrow(*matrices: sparse.csr_array) -> bool:
+    """Whether the loops can read matrices: those of two thousand million entries have wider row pointers."""
+    return all(matrix.indptr.dtype == matrix.indices.dtype == np.int32 for matrix in matrices)
+
+
+def reached(block: QueryBlock, n: int, matrix: sparse.csr_array) -> ReachedBlock | ReachedRows:
     """What the histories reach by the rows of their items below n; kept with the block."""
 
-    def made() -> ReachedBlock:
+    def made() -> ReachedBlock | ReachedRows:
+        if compiled("sparse") is not None and is_narrow(matrix):
+            return ReachedRows.of(block, Laid.of(matrix, matrix.data, n), matrix.shape[1])
         known = np.flatnonzero(block.items < n)
         items = block.items[known]
         starts = matrix.indptr[items]
@@ -161,5 +266,5 @@ def reached(block: QueryBlock, n: int, matrix: sparse.csr_array) -> ReachedBlock
         entries = ragged(starts, lengths)
         return ReachedBlock.of(block, np.repeat(known, lengths), matrix.indices[entries], matrix.data[entries])
 
-    found: ReachedBlock = block.keep(("history", id(matrix)), made)
+    found: ReachedBlock | ReachedRows = block.keep(("history", id(matrix)), made)
     return found

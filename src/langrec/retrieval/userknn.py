@@ -63,13 +63,7 @@ class UserKNN:
 
     def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
         """(m,) the same of each query's candidates."""
-        rows = asked.rows()
-        inside = asked.nums < self.n_items
-        nums = np.where(inside, asked.nums, 0)
-        scores = self._sums(block).items(block, asked)
-        scores[~(inside & has_known_history(block, self.n_items)[rows])] = np.nan
-        scores[inside & self._untrained[nums]] = np.nan
-        return scores
+        return self._sums(block).items(block, asked, has_known_history(block, self.n_items), ~self._untrained)
 
     def mean_positive(self, block: QueryBlock, among: Population) -> FloatVector:
         """(q,) exact."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array
-from langrec.data.rows import Growing, whole, with_rows
+from langrec.data.rows import Growing, laid, whole, with_rows
 from langrec.errors import UNREADABLE, BundleError
+from langrec.loops import compiled
 from langrec.retrieval.history import has_known_history, history_weights
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Population, QueryBlock
@@ -79,11 +80,14 @@ class Vectors:
             return np.full((len(block), self.vectors.shape[1]), np.nan, dtype=np.float32)
         known = block.items < self.n_items
         weights = history_weights(block, self.n_items, self.decay, normalise=True)
-        rows = block.keep(("history", id(self.vectors)), lambda: self.vectors[np.where(known, block.items, 0)])
-        asked = np.zeros((len(block), rows.shape[1]), dtype=np.float32)
-        for i, (lo, hi) in enumerate(pairwise(block.offsets)):
-            if hi > lo:
-                asked[i] = weights[lo:hi] @ rows[lo:hi]
+        if (loops := compiled("rows")) is not None:
+            asked: FloatMatrix = loops.means(*laid(self.vectors), block.items, block.offsets, weights, self.n_items)
+        else:
+            rows = block.keep(("history", id(self.vectors)), lambda: self.vectors[np.where(known, block.items, 0)])
+            asked = np.zeros((len(block), rows.shape[1]), dtype=np.float32)
+            for i, (lo, hi) in enumerate(pairwise(block.offsets)):
+                if hi > lo:
+                    asked[i] = weights[lo:hi] @ rows[lo:hi]
         silent = ~has_known_history(block, self.n_items)
         given = block.vectors.get(self.space)
         if given is not None:
@@ -96,12 +100,15 @@ class Vectors:
 
     def index_rows(self, nums: IntVector) -> FloatMatrix:
         """(len(nums), d) what an index holds of items."""
-        rows: FloatMatrix = self.vectors[nums]
-        return rows
+        return np.asarray(self.vectors[nums])
 
     def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
         """(m,) the same of each query's candidates."""
         queries = self.index_queries(block)
+        if (loops := compiled("rows")) is not None:
+            rows, written = laid(self.vectors), laid(self.written)
+            scores: FloatVector = loops.products(*rows, *written, self.n_items, asked.nums, asked.offsets, queries)
+            return scores
         inside = asked.nums < self.n_items
         nums = asked.nums if inside.all() else np.where(inside, asked.nums, 0)
         rows, written = block.keep(

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from langrec.data.candidates import distinct, had, population_of, reduced, within
+from langrec.data.candidates import distinct, had, population_of, reduced, slots, within
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array
-from langrec.data.rows import Growing, whole
+from langrec.data.rows import Growing, laid, whole
 from langrec.errors import UNREADABLE, BundleError
+from langrec.loops import compiled
 from langrec.settings import TowerSettings
 from langrec.towers.forward import Arrays, Turns, query_vectors, ready, turns_of, unit
 from langrec.towers.sequences import gap_buckets, rows_of
@@ -30,6 +31,10 @@ PLACES = 4_000
 HIGHEST = 40.0
 # Of the items that are no candidates so many stand for all in the sum below the softmax, which few of them dominate.
 DRAWN = 2_048
+
+
+# Of candidates and a sample, as `Tower._plainly` tells it.
+_Parts: TypeAlias = tuple[FloatVector, Mask, FloatVector, FloatMatrix, npt.NDArray[Any], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +175,34 @@ class Tower(ABC):
 
     def _all_logits(self, block: QueryBlock, asked: Candidates) -> Logits:
         queries, silent = self.queries(block)
+        # What stands for the other items: a sample without the candidates and the history.
+        if compiled("rows") is not None:
+            values, scored, mine, others, levels, (n_left, n_known, n_past) = self._looped(block, asked, queries)
+        else:
+            values, scored, mine, others, levels, (n_left, n_known, n_past) = self._plainly(block, asked, queries)
+        if not len(self.trained):
+            return Logits(values, scored, np.full(len(block), np.nan), np.ones(len(block)))
+        told = ~silent & ~np.isneginf(levels)  # else the history holds every item of the training
+        levels = np.where(told, levels, np.float32(0.0)).astype(np.float32)
+        n_rest = self._n_trained - n_known - n_past
+        others -= levels[:, None]
+        rest = np.exp(others, out=others).sum(axis=1) * n_rest / np.maximum(n_left, 1)
+        sums = reduced(np.add, np.exp(mine - levels[asked.rows()]), asked.offsets, 0.0) + rest
+        return Logits(values, scored, np.where(told, levels, np.nan), np.where(told, sums, 1.0))
+
+    def _looped(self, block: QueryBlock, asked: Candidates, queries: FloatMatrix) -> _Parts:
+        drawn_rows, places = self._drawn
+        others = queries @ drawn_rows.T
+        room = slots(int(block.items.max(initial=-1)) + 1)
+        values, scored, mine, levels, counts = compiled("rows").logits(
+            *laid(self.items), *laid(self.scored), self.trained, had(block, asked), self.n_items,
+            asked.nums, asked.offsets, queries, places, block.items, block.offsets, others, room,
+        )  # fmt: skip
+        return values, scored, mine, others, levels, counts
+
+    def _plainly(self, block: QueryBlock, asked: Candidates, queries: FloatMatrix) -> _Parts:
+        """(m,) logits, which can be scored, and the logits of those of the training; (q, c) of a sample; (q,) highest
+        logits; (3, q) how many of the sample, of the candidates and of the history are of the training."""
         n, t = self.n_items, len(self.trained)
         inside, owner = asked.nums < n, asked.rows()
         nums = asked.nums if inside.all() else np.where(inside, asked.nums, 0)
@@ -177,13 +210,12 @@ class Tower(ABC):
         values = np.empty(len(nums), dtype=np.float32)
         for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
             np.matmul(rows[lo:hi], queries[i], out=values[lo:hi])
-        if not t:
-            return Logits(values, scored, np.full(len(block), np.nan), np.ones(len(block)))
-        known = scored & (asked.nums < t) & self.trained[np.minimum(nums, t - 1)]
-        mine = np.where(known, values, np.float32(-np.inf))
-        # What stands for the others: the sample without the candidates and the history.
         drawn_rows, places = self._drawn
         others = queries @ drawn_rows.T
+        if not t:
+            return values, scored, values, others, np.zeros(len(block)), np.zeros((3, len(block)), dtype=np.int64)
+        known = scored & (asked.nums < t) & self.trained[np.minimum(nums, t - 1)]
+        mine = np.where(known, values, np.float32(-np.inf))
         left = np.ones(others.shape, dtype=np.bool_)
         past, past_owner = block.items, block.rows()
         for some, of in ((asked.nums, owner), (past, past_owner)):
@@ -192,15 +224,10 @@ class Tower(ABC):
             left[of[drawn], place[drawn]] = False
         others[~left] = -np.inf
         levels = np.maximum(reduced(np.maximum, mine, asked.offsets, -np.inf), others.max(axis=1, initial=-np.inf))
-        told = ~silent & ~np.isneginf(levels)  # else the history holds every item of the training
-        levels = np.where(told, levels, np.float32(0.0))
-        n_left, n_known = left.sum(axis=1), np.bincount(owner, known, minlength=len(block))
         pasts = [distinct(block.history(i))[0] for i in range(len(block))]
-        n_past = np.array([int(self.trained[own[own < t]].sum()) for own in pasts])
-        n_rest = self._n_trained - n_known - n_past
-        rest = np.exp(others - levels[:, None]).sum(axis=1) * n_rest / np.maximum(n_left, 1)
-        sums = reduced(np.add, np.exp(mine - levels[owner]), asked.offsets, 0.0) + rest
-        return Logits(values, scored, np.where(told, levels, np.nan), np.where(told, sums, 1.0))
+        n_past = [int(self.trained[own[own < t]].sum()) for own in pasts]
+        n_known = np.bincount(owner, known, minlength=len(block))
+        return values, scored, mine, others, levels, np.stack([left.sum(axis=1), n_known, n_past])
 
     @cached_property
     def _n_trained(self) -> int:
