@@ -98,26 +98,14 @@ def recommend(
 def _print_one(release: Path, likes: tuple[str, ...], wish: str | None, k: int, as_json: bool) -> None:
     """Prints the list of someone of whom only likes and a wish are known; ids that nobody knows are named."""
     from langrec.bundle import Bundle
+    from langrec.cli.shown import print_list
 
     recommender = Bundle.open(release).recommender()
     query = Query(history=likes, text=wish or None, k=k, personal=0.5 if likes else 0.0)
     answer = recommender.recommend([query])[0]
     for name in answer.trace.unknown:
         print(f"--likes {name}: not in the catalogue; passed over", file=sys.stderr)
-    rows = [
-        {"item_id": name, "title": recommender.items.title(int(num)), "score": float(score)}
-        for name, num, score in zip(answer.ids, answer.items.nums, answer.items.scores, strict=True)
-    ]
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("item", "title", "score", title=f"by {answer.trace.reason.replace('_', ' ')}")
-    for row in rows:
-        table.add_row(str(row["item_id"]), str(row["title"]), f"{row['score']:.3f}")
-    Console().print(table)
+    print_list(recommender, answer, f"by {answer.trace.reason.replace('_', ' ')}", as_json)
 
 
 def _read_users(path: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -26,22 +25,10 @@ def search(
     Example: `langrec search "a quiet film about space" --release releases`
     """
     from langrec.bundle import Bundle
+    from langrec.cli.shown import print_list
     from langrec.types import Filters, Query
 
     recommender = Bundle.open(release).recommender()
     filters = Filters(categories=tuple(category or ()))
     answer = recommender.search([Query(text=text, k=k, meaning=meaning, filters=filters)])[0]
-    rows = [
-        {"item_id": name, "title": recommender.items.title(int(num)), "score": float(score)}
-        for name, num, score in zip(answer.ids, answer.items.nums, answer.items.scores, strict=True)
-    ]
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("item", "title", "score", title=f"{answer.trace.stages[0].n_out} matches")
-    for row in rows:
-        table.add_row(str(row["item_id"]), str(row["title"]), f"{row['score']:.3f}")
-    Console().print(table)
+    print_list(recommender, answer, f"{answer.trace.stages[0].n_out} matches", as_json)
