@@ -1,10 +1,14 @@
-"""What holds for all tests: property tests draw the same examples every run, no clock judges them, CI skips nothing."""
+"""What holds for all tests: property tests draw the same examples every run, no clock judges them, CI skips nothing.
+
+And what several rooms begin with: a command line within the process, a tiny model, no network.
+"""
 
 from __future__ import annotations
 
 import functools
 import gc
 import os
+import sys
 
 import httpx._config
 import httpx._transports.default
@@ -68,3 +72,39 @@ def judged(report):
         report.outcome = "failed"
         report.longrepr = f"LANGREC_TEST_STRICT=1 and {reason}"
     return report
+
+
+@pytest.fixture
+def langrec_(monkeypatch, capsys):
+    """Runs a command line in this process; gives its status, output and error."""
+    import typer
+
+    import langrec.cli
+
+    def run(*words):
+        monkeypatch.setattr(langrec.cli, "app", typer.Typer(name="langrec", pretty_exceptions_enable=False))
+        monkeypatch.setattr(sys, "argv", ["langrec", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            langrec.cli.main()
+        out, error = capsys.readouterr()
+        return ended.value.code, out, error.strip()
+
+    return run
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path_factory):
+    """No model comes from the network or from the machine's own cache."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path_factory.getbasetemp() / "langrec-cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Folder of a language model of two narrow layers, made once."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tiny_lm import tiny_lm
+
+    return tiny_lm(tmp_path_factory.mktemp("tiny") / "tiny")

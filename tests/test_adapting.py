@@ -21,20 +21,12 @@ from langrec.errors import SettingsError
 from langrec.settings import CompressSettings, EncoderAdaptSettings, EncoderSettings, Settings
 from langrec.training import evaluate_models, train
 from small_release import WORLD, dataset, settings
-from tiny_lm import tiny_lm
 
 SCORERS = ("popular", "popular_decayed", "vectors", "tokens")
 
 
 def quiet(*_):
     """Progress that nobody watches."""
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    return tiny_lm(tmp_path_factory.mktemp("tiny") / "tiny")
 
 
 @pytest.fixture(autouse=True)

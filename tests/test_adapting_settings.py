@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-import typer
 
-import langrec.cli
 from langrec.bundle import Bundle
 from langrec.errors import SettingsError
 from langrec.recipe import from_dict, load_settings, to_dict
@@ -91,19 +88,6 @@ def shop(tmp_path, monkeypatch):
     text = f'[files]\nevents = "{events.name}"\nitems = "{items.name}"\nout = "made"\n'
     (tmp_path / "shop.toml").write_text(text)
     return tmp_path
-
-
-@pytest.fixture
-def langrec_(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(langrec.cli, "app", typer.Typer(name="langrec", pretty_exceptions_enable=False))
-        monkeypatch.setattr(sys, "argv", ["langrec", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            langrec.cli.main()
-        out, error = capsys.readouterr()
-        return ended.value.code, out, error.strip()
-
-    return run
 
 
 @pytest.mark.slow

@@ -344,23 +344,10 @@ def test_what_is_judged_of_an_adaptation_cannot_be_tuned_and_metrics_are_named(l
 
 
 @pytest.fixture
-def langrec_(monkeypatch, capsys, tmp_path):
-    """Runs a command line in this process; gives its status, output and error."""
-    import typer
-
-    import langrec.cli
-
+def langrec_(langrec_, monkeypatch, tmp_path):
+    """A command line with a cache of its own."""
     monkeypatch.setenv("LANGREC_CACHE", str(tmp_path / "cache"))
-
-    def run(*words):
-        monkeypatch.setattr(langrec.cli, "app", typer.Typer(name="langrec", pretty_exceptions_enable=False))
-        monkeypatch.setattr(sys, "argv", ["langrec", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            langrec.cli.main()
-        out, error = capsys.readouterr()
-        return ended.value.code, out, error.strip()
-
-    return run
+    return langrec_
 
 
 def test_the_verb_tunes_a_scorer_and_names_the_recipe(langrec_, tmp_path):

@@ -1,29 +1,13 @@
-"""A tiny model and a cache, made once for the encoders' tests; no test reaches the network."""
+"""A cache for the encoders' tests; none of them reaches the network."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
-    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path_factory.getbasetemp() / "langrec-cache"))
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    from tiny_lm import tiny_lm
-
-    return tiny_lm(tmp_path_factory.mktemp("tiny") / "tiny")
+def always_offline(offline):
+    """No test reaches the network."""
 
 
 @pytest.fixture(scope="session")

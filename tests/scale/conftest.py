@@ -12,19 +12,8 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
-    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path_factory.getbasetemp() / "langrec-cache"))
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    from tiny_lm import tiny_lm
-
-    return tiny_lm(tmp_path_factory.mktemp("tiny") / "tiny")
+def always_offline(offline):
+    """No test reaches the network."""
 
 
 @pytest.fixture(scope="session")

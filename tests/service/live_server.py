@@ -34,6 +34,7 @@ TOPICS = {
 ITEMS_PER_TOPIC = 12
 USERS_PER_TOPIC = 10
 START = 1_700_000_000_000
+AT = "2024-05-01T12:00:00Z"
 # Seconds after which something hangs: a machine that is busy with other things takes its time, and no test asserts one.
 PATIENCE = 120
 
@@ -186,6 +187,35 @@ class Process:
 
         wait_until(answers)
         return self
+
+    def killed_under_load(self, n_writers: int, enough: int) -> set[tuple[str, str]]:
+        """Kills it while threads write events one by one; the user and item of those that it acknowledged."""
+        acknowledged: list[tuple[str, str]] = []
+        reached = threading.Event()
+
+        def write(thread: int) -> None:
+            with httpx.Client(base_url=self.url, timeout=PATIENCE) as client:
+                for i in range(10_000):
+                    user, item = f"t{thread}", f"i{i}"
+                    event = {"FeedbackType": "click", "UserId": user, "ItemId": item, "Timestamp": AT}
+                    try:
+                        if client.post("/api/feedback", json=[event]).status_code != 200:
+                            return
+                    except httpx.HTTPError:
+                        return
+                    acknowledged.append((user, item))
+                    if len(acknowledged) > enough:
+                        reached.set()
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(n_writers)]
+        for thread in threads:
+            thread.start()
+        assert reached.wait(PATIENCE)
+        self.kill()
+        for thread in threads:
+            thread.join()
+        assert len(acknowledged) > enough
+        return set(acknowledged)
 
     def kill(self) -> None:
         """Kills it and its workers without a warning."""

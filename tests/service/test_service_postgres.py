@@ -6,7 +6,7 @@ import threading
 
 import httpx
 import pytest
-from live_server import PATIENCE
+from live_server import AT
 
 from langrec.service.store.store import Store
 
@@ -24,7 +24,7 @@ def test_a_server_over_postgres_answers_like_one_over_sqlite(url, serve):
         "FeedbackType": "click",
         "UserId": "ann",
         "ItemId": "chess00",
-        "Timestamp": "2024-05-01T12:00:00Z",
+        "Timestamp": AT,
         "Value": 2,
     }
     item = {"ItemId": "kiln", "Comment": "porcelain kiln", "Categories": ["craft"], "Labels": {"price": 3}}
@@ -88,39 +88,15 @@ def test_workers_agree_and_sudden_death_loses_no_acknowledged_write(url, start_p
     from langrec.service.store import event_rows
 
     server = start_process("--workers", "2", store=url).wait()
-    at = "2024-05-01T12:00:00Z"
     for i in range(10):
         # Each request comes on a new connection, which either worker may take.
-        event = {"FeedbackType": "click", "UserId": f"visitor{i}", "ItemId": "chess00", "Timestamp": at}
+        event = {"FeedbackType": "click", "UserId": f"visitor{i}", "ItemId": "chess00", "Timestamp": AT}
         assert httpx.post(f"{server.url}/api/feedback", json=[event]).status_code == 200
         assert "chess00" not in httpx.get(f"{server.url}/api/recommend/visitor{i}?n=47").json()
-    acknowledged: list[tuple[str, str]] = []
-    enough = threading.Event()
-
-    def write(thread: int) -> None:
-        with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
-            for i in range(10_000):
-                user, item = f"t{thread}", f"i{i}"
-                event = {"FeedbackType": "click", "UserId": user, "ItemId": item, "Timestamp": at}
-                try:
-                    if client.post("/api/feedback", json=[event]).status_code != 200:
-                        return
-                except httpx.HTTPError:
-                    return
-                acknowledged.append((user, item))
-                if len(acknowledged) > 100:
-                    enough.set()
-
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    assert enough.wait(PATIENCE)
-    server.kill()
-    for thread in threads:
-        thread.join()
+    acknowledged = server.killed_under_load(n_writers=4, enough=100)
     store = Store(url)
     with store.read() as connection:
         kept = {(one.user, one.item) for one in event_rows.find_events(connection)}
     store.close()
-    assert set(acknowledged) <= kept
+    assert acknowledged <= kept
     assert start_process(store=url).wait().client.get("/api/user/t0/feedback").status_code == 200

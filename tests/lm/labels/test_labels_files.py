@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import polars as pl
 import pytest
-import typer
 
-import langrec.cli
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import read_texts
 from langrec.lm.labels.files import merge, read_pool, write
@@ -97,19 +95,10 @@ def test_a_file_of_another_kind_is_refused_and_lists_do_not_fit_into_csv(tmp_pat
 
 
 @pytest.fixture
-def langrec_(monkeypatch, capsys):
-    """Runs `langrec label …` in this process with the encoder that needs no weights; status, output and error."""
+def langrec_(langrec_, monkeypatch):
+    """Runs `langrec label …` with the encoder that needs no weights; gives its status, output and error."""
     monkeypatch.setenv("LANGREC_ENCODER_NAME", "hashing")
-
-    def run(*words):
-        monkeypatch.setattr(langrec.cli, "app", typer.Typer(name="langrec", pretty_exceptions_enable=False))
-        monkeypatch.setattr(sys, "argv", ["langrec", "label", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            langrec.cli.main()
-        out, error = capsys.readouterr()
-        return ended.value.code, out, error.strip()
-
-    return run
+    return partial(langrec_, "label")
 
 
 @pytest.fixture
