@@ -47,6 +47,17 @@ def test_a_wrong_key_is_no_key_and_a_bearer_token_is_one(serve):
     assert live.client.get("/").status_code in (200, 404), "the page asks for the key itself"
 
 
+def test_without_a_key_no_body_is_read(serve):
+    live = serve(keys=KEYS)
+    post = {"Content-Type": "application/json"}
+    for content in (b"{", iter([b"{", b"{"])):
+        answer = live.client.post("/api/feedback", content=content, headers=post)
+        assert answer.status_code == 401 and answer.json()["field"] == "X-API-Key", answer.text
+    known = live.client.post("/api/feedback", content=b"{", headers={**post, "X-API-Key": "writer-key"})
+    assert known.status_code == 400
+    assert live.client.request("GET", "/api/health/live", content=b"{").status_code == 200
+
+
 def test_writing_back_needs_the_role_for_writing(serve):
     live = serve(keys=KEYS)
     path = "/api/recommend/sea-u0?n=1&write-back-type=shown"

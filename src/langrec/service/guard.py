@@ -35,6 +35,7 @@ _WRONG_KEYS = (2.0, 40)
 _STATUS = {"busy": 429, "store": 503, "not_found": 404, "bad_bundle": 409, "too_large": 413}
 
 
+_NO_KEY = "this server wants an API key in the header X-API-Key"
 _COUNTED = ("/api/", "/metrics", "/rerank")
 _PROBES = ("/api/health/live", "/api/health/ready")
 
@@ -85,7 +86,11 @@ class Guard:
             try:
                 key = _key(headers)
                 state["caller"] = await self._doors.caller(key)
-                refused = _refused(self._doors, scope, headers) or self._limited(scope, state["caller"], key)
+                refused = (
+                    _refused(self._doors, scope, headers)
+                    or self._limited(scope, state["caller"], key)
+                    or _unread(scope, headers, state["caller"])
+                )
                 if refused is not None:
                     await error_response(request_id, *refused)(scope, receive, send_on)
                     return
@@ -152,7 +157,7 @@ def needs(role: str, area: str | None = None) -> Callable[[Request], Awaitable[N
     async def check(request: Request) -> None:
         caller: Caller = request.state.caller
         if not caller.role:
-            raise NotAllowed("this server wants an API key in the header X-API-Key", field="X-API-Key")
+            raise NotAllowed(_NO_KEY, field="X-API-Key")
         where = area or area_of(getattr(request.scope.get("route"), "path", ""))
         if not caller.may(role, where):
             mine = ", ".join(sorted(caller.scopes)) or caller.role
@@ -221,6 +226,15 @@ def _refused(doors: Doors, scope: Scope, headers: Headers) -> Refusal | None:
         return 413, "too_large", _too_large(limit), None, None
     why = None if doors.keys_needed else foreign(scope, headers)
     return None if why is None else (403, "not_allowed", *why, None)
+
+
+def _unread(scope: Scope, headers: Headers, caller: Caller) -> Refusal | None:
+    """Why a body is not read at all: nobody knows who sends it, and reading JSON costs more than all they could ask."""
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    path = str(scope["path"])
+    if caller.role or not has_body or not path.startswith(_COUNTED) or path.startswith(_PROBES):
+        return None
+    return 401, "not_allowed", _NO_KEY, "X-API-Key", None
 
 
 def _too_large(limit: int) -> str:
