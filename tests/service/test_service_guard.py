@@ -185,7 +185,7 @@ def test_requests_over_the_queue_are_shed_with_a_time_to_come_back(serve, monkey
     ]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(answers) == 4)  # one is in work and one waits for its turn
+    wait_until(lambda: len(answers) >= 4)  # one is in work and one waits, or none where all came in one moment
     assert {answer.status_code for answer in answers} == {429}
     gate.set()
     for thread in threads:
