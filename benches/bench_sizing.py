@@ -25,6 +25,7 @@ import httpx
 import common
 from bench_faults import Server
 from langrec.benching.release import write_large_release
+from langrec.data.once import size_of
 
 PARTS = ("items", "users", "events")
 TAKEN = ("release_bytes", "store_bytes", "memory_bytes", "import_s", "start_s", "list_ms", "search_ms")
@@ -68,7 +69,7 @@ def measured(size: Size, work: Path, requests: int) -> dict[str, float]:
         # What a sudden end left in the log belongs into the file.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return {
-        "release_bytes": _size(release),
+        "release_bytes": size_of(release),
         "store_bytes": sum(path.stat().st_size for path in work.glob("store.db*") if path.suffix != ".log"),
         "memory_bytes": memory,
         "import_s": max(0.0, first - again),
@@ -101,10 +102,6 @@ def _timed(client: httpx.Client, body: dict[str, Any]) -> float:
     started = time.perf_counter()
     client.post("/api/recommend", json=body).raise_for_status()
     return (time.perf_counter() - started) * 1000
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import pytest
 import small_release
 from langrec import finding
 from langrec.bundle import Bundle
+from langrec.data.once import link_equal
 from langrec.errors import DataError
 from langrec.settings import ExploreSettings
 from langrec.types import Condition, Filters, Item, Query
@@ -222,3 +223,6 @@ def test_a_release_above_the_limit_is_written_with_indexes_and_served_from_candi
     served = bundle.recommender()
     assert served.fusion.near is not None
     same(dense.recommend(queries()), served.recommend(queries()))
+    # As it is done where files are large: a release whose equal files are links is the same release.
+    assert link_equal(release, least=1) > 0
+    same(dense.recommend(queries()[:4]), Bundle.open(release, verify=True).recommender().recommend(queries()[:4]))

@@ -19,6 +19,7 @@ from langrec.data.catalogue import Catalogue
 from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
 from langrec.data.items import Items
+from langrec.data.once import link_equal
 from langrec.errors import BundleError, SettingsError
 from langrec.manifest import FORMAT, problem_of, read_json, read_manifest, versions, write_manifest
 from langrec.model_card import model_card
@@ -220,6 +221,7 @@ def write_release(
             **extra,
         }
         (half / "README.md").write_text(model_card(manifest), "utf-8")
+        link_equal(half)  # an index looks at its best again with the vectors that the scorer holds too
         write_manifest(half, manifest)
         for path in (half, *half.rglob("*")):
             sync(path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langrec.data.once import size_of
 from langrec.errors import BundleError
 from langrec.manifest import problem_of, read_manifest
 
@@ -54,7 +55,7 @@ def releases(folder: Path, verify: bool = False) -> list[ReleaseInfo]:
         using = ""
     found = []
     for release in sorted((path for path in folder.glob("[!.]*") if path.is_dir()), reverse=True):
-        size = sum(path.stat().st_size for path in release.rglob("*") if path.is_file())
+        size = size_of(release)
         manifest, problem = None, None
         try:
             manifest = read_manifest(release)

@@ -8,6 +8,7 @@ import pytest
 from langrec.benching.release import write_large_release
 from langrec.benching.shop import draw_shop
 from langrec.bundle import Bundle
+from langrec.data.once import link_equal, size_of
 from langrec.types import Query
 
 ITEMS, USERS, EVENTS = 3_000, 200, 6_000
@@ -58,3 +59,14 @@ def test_it_answers_histories_newcomers_and_words(bundle):
     assert not set(mine.ids) & set(history)
     found = recommender.search([Query(text=title, meaning=0.0)])[0]
     assert "p7" in found.ids
+
+
+def test_the_vectors_of_a_scorer_and_its_index_are_one_file(bundle):
+    # As it is done while a release is written, where files are large.
+    link_equal(bundle.folder, least=1)
+    held = bundle.folder / "retrieval/vectors/vectors.npy"
+    assert held.samefile(bundle.folder / "indexes/vectors/vectors.npy")
+    assert size_of(bundle.folder) + held.stat().st_size <= sum(
+        one["bytes"] for one in bundle.manifest["files"].values()
+    ) + sum((bundle.folder / name).stat().st_size for name in ("manifest.json",))
+    assert Bundle.open(bundle.folder, verify=True).recommender().recommend([Query()])[0].ids

@@ -164,6 +164,15 @@ def nearest(rows):
     return float(scores.max(axis=1).mean())
 
 
+def test_vectors_of_an_index_are_the_bytes_that_a_scorer_writes(rows, tmp_path):
+    from langrec.data.mapped import put_array
+    from langrec.retrieval.indexes.files import put_vectors
+
+    put_array(tmp_path / "scorer.npy", rows)
+    put_vectors(tmp_path / "index.npy", rows)
+    assert (tmp_path / "scorer.npy").read_bytes() == (tmp_path / "index.npy").read_bytes()
+
+
 @needs("faiss", "index")
 def test_the_rows_of_remembered_filters_keep_to_their_bytes(rows, monkeypatch):
     monkeypatch.setattr("langrec.retrieval.indexes.kept.MOST_BYTES", 10_000)

@@ -43,8 +43,9 @@ def put_vectors(path: Path, vectors: FloatMatrix) -> None:
     """Writes (n, d) rows as .npy, block by block: they may be larger than memory."""
 
     def write(file: IO[bytes]) -> None:
+        # As `np.save` writes it, so that the same vectors are the same bytes wherever a release holds them.
         header = {"descr": "<f4", "fortran_order": False, "shape": vectors.shape}
-        np.lib.format.write_array_header_2_0(file, header)
+        np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(vectors), ROWS):
             file.write(np.ascontiguousarray(vectors[start : start + ROWS], dtype=np.float32).tobytes())
 

@@ -12,6 +12,7 @@ from fastapi import Query as Param
 from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
+from langrec.data.once import size_of
 from langrec.errors import BundleError, DataError
 from langrec.service import measure, quality, shapes
 from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
@@ -151,7 +152,7 @@ def release(request: Request) -> Answered:
             **counts,
             "models": list(snapshot.recommender.scorer_names),
             "encoder": None if encoder is None else encoder.identity,
-            "size_bytes": sum(path.stat().st_size for path in snapshot.folder.rglob("*") if path.is_file()),
+            "size_bytes": size_of(snapshot.folder),
             "overlay_items": len(snapshot.overlay),
             "console_role": request.state.caller.role,
             "problem": service.releases.problem,
