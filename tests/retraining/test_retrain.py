@@ -18,7 +18,7 @@ import small_release
 from langrec.bundle import Bundle
 from langrec.cli.bundle import app
 from langrec.data.events import DAY_MS
-from langrec.errors import BundleError
+from langrec.errors import BundleError, DataError
 from langrec.releases import current, promote, prune, releases, rollback
 from langrec.retraining import guard
 from langrec.retraining.from_store import read, take
@@ -28,7 +28,7 @@ from langrec.service.served.snapshot import Releases
 from langrec.service.store import event_rows, item_rows, receipts
 from langrec.service.store.event_rows import Event
 from langrec.service.store.receipts import Outlook
-from langrec.service.store.schema import retrainings
+from langrec.service.store.schema import leases, retrainings
 from langrec.service.store.store import Store
 from langrec.settings import RetrainSettings
 from langrec.types import Item
@@ -175,6 +175,42 @@ def test_what_was_deleted_since_is_never_taken_from_an_interrupted_run(shop):
     assert again.n_events < first.n_events and again.removals > first.removals
 
 
+def test_what_an_interrupted_run_took_is_taken_anew_for_other_texts_and_after_a_day(shop, monkeypatch):
+    folder, store = shop
+    first = take(store, folder / WORK, ("plot",))
+    put(store, [Event("late", "i1", "click", NOW + DAY_MS)])
+    assert take(store, folder / WORK, ("plot",)) == first
+    assert take(store, folder / WORK, ()).n_events == first.n_events + 1
+    put(store, [Event("later", "i1", "click", NOW + DAY_MS)])
+    day = time.time() + 86_400
+    monkeypatch.setattr("langrec.retraining.from_store.time.time", lambda: day)
+    assert take(store, folder / WORK, ()).n_events == first.n_events + 2
+
+
+def test_events_that_came_after_a_refused_run_are_seen_by_the_next(shop):
+    folder, store = shop
+    put(store, later_events())
+    settings = settings_of(folder, min_events=5, fresh_days=1.0)
+    with pytest.raises(DataError, match="do events still arrive"):
+        retrain(folder, store, settings)
+    put(store, [Event("late", "i1", "click", int(time.time() * 1000))])
+    assert retrain(folder, store, settings).release in {one.stamp for one in releases(folder)}
+
+
+def test_a_retraining_that_lost_its_lease_promotes_nothing(shop):
+    folder, store = shop
+    before = current(folder).name
+    put(store, later_events())
+
+    def stolen(*_):
+        with store.write() as connection:
+            connection.execute(leases.update().where(leases.c.name == LEASE).values(holder="thief"))
+
+    with pytest.raises(Held, match="lost its lease"):
+        retrain(folder, store, settings_of(folder, min_events=5), progress=stolen, lease_seconds=0.3)
+    assert current(folder).name == before
+
+
 def test_the_store_as_a_data_set_is_without_what_is_deleted(shop, tmp_path):
     folder, store = shop
     with store.write() as connection:
@@ -291,3 +327,18 @@ def test_a_scheduled_run_is_a_process_of_its_own_with_a_log(shop):
     assert process.wait(120) == 0, (folder / LOG).read_text()
     assert "promoted: ndcg@10" in (folder / LOG).read_text()
     assert len(releases(folder)) == 2
+
+
+def test_a_run_that_cannot_be_started_does_not_end_the_schedule(shop, monkeypatch, caplog):
+    from datetime import timedelta
+
+    from langrec.retraining import schedule
+
+    folder, store = shop
+    monkeypatch.setattr(schedule.Cron, "next", lambda self, after: after + timedelta(seconds=0.05))
+    (folder / schedule.LOG).mkdir()  # a file of this name cannot be written
+    with caplog.at_level("ERROR"), schedule.retraining("0 3 * * *", folder, store.url, []):
+        end = time.monotonic() + 60
+        while caplog.text.count("could not be started") < 2:
+            assert time.monotonic() < end
+            time.sleep(0.02)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from langrec.service.store.store import Store, number
 from langrec.settings import DataSettings
 
 _CHUNK = 50_000
+# What an interrupted run had taken is good for so long: a later run is there for what has come since.
+KEPT_MS = 86_400_000
 _OWN = ("item_id", "title", "categories", "image", "at", "hidden")
 
 
@@ -33,23 +36,30 @@ class Taken:
         removals: what had been deleted up to this revision is not in it.
         n_events: events.
         newest: time of the newest event in epoch milliseconds; None without events.
+        at: when it was taken.
+        text_fields: of the items.
     """
 
     revision: int
     removals: int
     n_events: int
     newest: int | None
+    at: int = 0
+    text_fields: tuple[str, ...] = ()
 
 
 def take(store: Store, folder: Path, text_fields: tuple[str, ...]) -> Taken:
     """Writes the store's items and events to a folder, as one state of it; an interrupted run goes on from there.
 
-    A folder that holds such files already is left as it is, unless somebody deleted something since.
+    A folder that holds such files already is left as it is, unless somebody deleted something since, other texts are
+    wanted, or it is a day old.
     """
+    now = int(time.time() * 1000)
     with store.read() as connection:
         removals = number(connection, "removals")
         about = _about(folder)
-        if about is not None and about.removals == removals:
+        same = about is not None and (about.removals, about.text_fields) == (removals, text_fields)
+        if about is not None and same and 0 <= now - about.at < KEPT_MS:
             return about
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "about.json").unlink(missing_ok=True)
@@ -59,7 +69,8 @@ def take(store: Store, folder: Path, text_fields: tuple[str, ...]) -> Taken:
         log = _events(connection)
         log.write_parquet(folder / "events.parquet")
         newest = log["timestamp"].max()
-    taken = Taken(revision, removals, log.height, None if newest is None else int(newest))  # type: ignore[arg-type]
+    last = None if newest is None else int(newest)  # type: ignore[arg-type]
+    taken = Taken(revision, removals, log.height, last, now, text_fields)
     (folder / "about.json").write_text(json.dumps({name: getattr(taken, name) for name in Taken.__slots__}), "utf-8")
     return taken
 
@@ -74,7 +85,8 @@ def read(folder: Path, text_fields: tuple[str, ...], settings: DataSettings) -> 
 
 def _about(folder: Path) -> Taken | None:
     try:
-        return Taken(**json.loads((folder / "about.json").read_text("utf-8")))
+        found = Taken(**json.loads((folder / "about.json").read_text("utf-8")))
+        return replace(found, text_fields=tuple(found.text_fields))
     except (OSError, ValueError, TypeError):
         return None
 

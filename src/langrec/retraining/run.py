@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from langrec.protocols import Progress
 from langrec.releases import keep_back, promote, prune
 from langrec.retraining.from_store import Taken, read, take
 from langrec.retraining.guard import IN_USE, Serving, Verdict, fresh_split, judge, judge_by_record, last_event
-from langrec.retraining.lease import SECONDS, lease
+from langrec.retraining.lease import SECONDS, Held, lease
 from langrec.service.store import receipts
 from langrec.service.store.importing import imported_up_to
 from langrec.service.store.schema import events, retrainings
@@ -86,7 +87,7 @@ def retrain(
         BundleError: there is no release in use.
         DataError: the store holds nothing to learn from.
     """
-    with lease(store, LEASE, lease_seconds):
+    with lease(store, LEASE, lease_seconds) as lost:
         started = time.time()
         in_use = Bundle.open(releases)
         settings = settings or in_use.settings
@@ -96,7 +97,7 @@ def retrain(
         _close_those_that_died(store)
         row = _begin(store)
         try:
-            outcome = _run(releases, store, settings, in_use, force, progress)
+            outcome = _run(releases, store, settings, in_use, force, progress, lost)
         except BaseException as error:
             _end(store, row, "failed", None, {"reason": str(error)[:2000]})
             raise
@@ -107,15 +108,23 @@ def retrain(
 
 
 def _run(
-    releases: Path, store: Store, settings: Settings, in_use: Bundle, force: bool, progress: Progress | None
+    releases: Path,
+    store: Store,
+    settings: Settings,
+    in_use: Bundle,
+    force: bool,
+    progress: Progress | None,
+    lost: threading.Event,
 ) -> Outcome:
     work = releases / WORK
     fields = tuple(in_use.manifest["data"]["text_fields"])
     taken = take(store, work, fields)
-    _check_fresh(taken, settings)
-    dataset, _ = read(work, fields, settings.data)
-    if not len(dataset.events):
-        raise DataError("the store holds no event to learn from")
+    try:
+        dataset = _fit_to_learn_from(taken, work, fields, settings)
+    except DataError:
+        # The next run must not find the same again: events may have come by then.
+        shutil.rmtree(work, ignore_errors=True)
+        raise
     split = fresh_split(dataset, last_event(in_use.folder))
     rivals = {} if split is None else {IN_USE: Serving(in_use.recommender(), dataset)}
     folder, report = train(
@@ -131,6 +140,9 @@ def _run(
     if force and not verdict.promoted:
         verdict = Verdict(True, f"{verdict.reason}; promoted all the same, as --force has it", verdict.figures)
     noted, removed = 0, []
+    if lost.is_set():
+        # It stood still for so long that another may be at it, on the same work and perhaps with newer events.
+        raise Held(f"{LEASE}: this retraining lost its lease; {folder.name} stays a candidate", field=LEASE)
     if verdict.promoted:
         promote(releases, folder.name)
         with store.write() as connection:
@@ -142,6 +154,14 @@ def _run(
     shutil.rmtree(work, ignore_errors=True)
     state = "promoted" if verdict.promoted else "kept"
     return Outcome(state, verdict.reason, folder.name, verdict.figures, tuple(removed), noted)
+
+
+def _fit_to_learn_from(taken: Taken, work: Path, fields: tuple[str, ...], settings: Settings) -> Dataset:
+    _check_fresh(taken, settings)
+    dataset, _ = read(work, fields, settings.data)
+    if not len(dataset.events):
+        raise DataError("the store holds no event to learn from")
+    return dataset
 
 
 def stand_back(settings: Settings) -> None:

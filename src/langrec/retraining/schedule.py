@@ -42,7 +42,13 @@ def retraining(cron: str, releases: Path, store: str, arguments: Sequence[str], 
             _log.info("next retraining at %s", at.isoformat())
             if stopped.wait(max((at - datetime.now(UTC)).total_seconds(), 0.0)):
                 return
-            running[:] = [start(releases, store, arguments, threads)]
+            try:
+                running[:] = [start(releases, store, arguments, threads)]
+            except OSError as error:  # no room for its log, no memory for a process: the next time may be better
+                _log.error("the retraining could not be started: %s", error)
+                continue
+            if stopped.is_set():  # the block ended while it was being started, and knew nothing of it
+                running[0].terminate()
             code = running[0].wait()
             if code and not stopped.is_set():
                 _log.error("the retraining ended with %d; %s says why", code, releases / LOG)
