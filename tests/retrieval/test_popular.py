@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 import worlds
+from langrec.data.asked import nobody
 from langrec.data.events import DAY_MS
 from langrec.data.fitting import FitData
 from langrec.ranking.select import top_k
+from langrec.retrieval.gain_log import GainLog
 from langrec.retrieval.popular import Popular, PopularDecayed
 from langrec.settings import RetrievalSettings
+from langrec.types import Candidates
 
 
 def day(number):
@@ -186,3 +189,21 @@ def test_while_something_happens_every_day_the_training_ages_as_time_passes():
     busy = later(fitted, *((3, 30 + number, 1) for number in range(10)))
     np.testing.assert_allclose(busy.score_block(at(39.5))[0], [0, 0, 0, 7], atol=2e-3)
     np.testing.assert_allclose(busy.score_block(at(39.5, 1.5)), [[0, 0, 0, 7], [2, 0, 0, 0]], atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["all", "days", "fading", "later"])
+def test_a_moment_that_is_kept_ends_where_anything_changes(kind):
+    rng = np.random.default_rng(2)
+    at = np.sort(rng.integers(0, 6 * DAY_MS, 40)) + 100 * DAY_MS
+    items, gains = rng.integers(0, 9, 40).astype(np.int32), np.ones(40, dtype=np.float32)
+    made = {"days": {"days": 2.0}, "fading": {"efold_days": 1.5}}.get(kind, {})
+    scorer = Popular((GainLog(items, at, gains),), 9, **made)
+    if kind == "later":
+        scorer = scorer.with_events(items[:5], at[-1] + np.arange(1, 6) * DAY_MS // 2, gains[:5])
+    nums = np.arange(9, dtype=np.int32)
+    steps = [-1, 0, 1, 2 * DAY_MS - 1, 2 * DAY_MS, 2 * DAY_MS + 1]
+    asked = [int(then) + by for then in (*at[::3], at[-1], at[-1] + 3 * DAY_MS) for by in steps]
+    for now in [*sorted(asked), *asked[::-1]]:  # forwards a kept moment would serve too long, backwards too early
+        block = replace(nobody(now), kept={})
+        found = scorer.score_items(block, Candidates.of([nums]))
+        np.testing.assert_allclose(found, scorer.score_block(nobody(now))[0], rtol=1e-5, err_msg=str(now))

@@ -69,7 +69,7 @@ def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:
     counted = known
     if seen_types and query.history_types:
         counted = known & np.array([not kind or kind in seen_types for kind in query.history_types], dtype=np.bool_)
-    unknown = tuple(name for name, ok in zip(query.history, known, strict=True) if not ok)
+    unknown = () if known.all() else tuple(name for name, ok in zip(query.history, known, strict=True) if not ok)
     return Asked(nums[kept], times[kept], nums[counted], at, unknown)
 
 

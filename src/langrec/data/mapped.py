@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from scipy import sparse
 
+# Linux's MADV_POPULATE_READ (5.14), which Python has no name for before 3.13.
+_POPULATE = 22
+# Files larger than this share of the memory that is free are not read ahead of requests.
+SHARE_OF_MEMORY = 0.3
+_AT_ONCE: ContextVar[bool] = ContextVar("_AT_ONCE", default=False)
 # Smaller arrays are read: a mapped file costs an open file for as long as it is used.
 MAPPED_FROM = 1_000_000
 
@@ -27,7 +36,33 @@ def array_at(path: Path) -> npt.NDArray[Any]:
     if path.stat().st_size < MAPPED_FROM:
         found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
         return found
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    return np.asarray(map_array(path))
+
+
+def map_array(path: Path) -> Any:
+    """The array of a .npy file as a read-only `np.memmap`.
+
+    Raises:
+        OSError, ValueError, EOFError: it cannot be read as an array.
+    """
+    mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    if _AT_ONCE.get() and mapped.nbytes < SHARE_OF_MEMORY * psutil.virtual_memory().available:
+        with contextlib.suppress(OSError, AttributeError):  # an older kernel, or another system
+            mapped._mmap.madvise(_POPULATE)
+    return mapped
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Has what is mapped in this time read and entered into the process's pages now, and not by the first requests.
+
+    A server that has just started would else spend its first seconds on page faults, while requests pile up.
+    """
+    token = _AT_ONCE.set(True)
+    try:
+        yield
+    finally:
+        _AT_ONCE.reset(token)
 
 
 def rows_over(

@@ -197,6 +197,9 @@ class Popular:
 
     def _all_moments(self, block: QueryBlock) -> list[tuple[npt.NDArray[np.intp], Moment | None]]:
         q = len(block)
+        kept = self._last.get("moment")
+        if kept is not None and q and kept[0] < block.at.min() and block.at.max() <= kept[1]:
+            return [(np.arange(q), kept[2])]
         if not self.timed:
             stops = np.repeat([[len(log)] for log in self.logs], q, axis=1)
             starts, idle = np.zeros_like(stops), np.zeros(q, dtype=np.int64)
@@ -211,12 +214,34 @@ class Popular:
             distinct, which = keys[:, :1], np.zeros(q, dtype=np.intp)
         else:
             distinct, which = np.unique(keys, axis=1, return_inverse=True)
+        if distinct.shape[1] == 1 and q:
+            first, last = distinct[: len(self.logs), 0], distinct[len(self.logs) : -1, 0]
+            moment = self._moment(first, last, int(distinct[-1, 0]))
+            self._last["moment"] = (*self._lasting(first, last, block.at), moment)
+            return [(np.arange(q), moment)]
         moments = []
         for place, key in enumerate(distinct.T):
             first, last = key[: len(self.logs)], key[len(self.logs) : -1]
             queries = np.flatnonzero(which.ravel() == place)
             moments.append((queries, self._moment(first, last, int(key[-1]))))
         return moments
+
+    def _lasting(self, first: TimeVector, last: TimeVector, at: TimeVector) -> tuple[float, float]:
+        """From after when until when queries see the rows that queries at these times see."""
+        if not self.timed:
+            return -np.inf, np.inf
+        day = int(at[0]) // DAY_MS * DAY_MS
+        idle, since, until = int(self._idle(at[:1])[0]), float(day - 1), float(day + DAY_MS - 1)
+        for log, start, stop, by in zip(self.logs, first, last, [idle, *[0] * (len(self.logs) - 1)], strict=True):
+            bounds = [(int(stop), by)]
+            if self.days is not None:
+                bounds.append((int(start), by + int(self.days * DAY_MS)))
+            for row, later in bounds:
+                if row > 0:
+                    since = max(since, float(log.at[row - 1] + later))
+                if row < len(log):
+                    until = min(until, float(log.at[row] + later))
+        return since, until
 
     def _moment(self, first: TimeVector, last: TimeVector, idle: int) -> Moment | None:
         whole = all(int(stop) == len(log) for log, stop in zip(self.logs, last, strict=True))

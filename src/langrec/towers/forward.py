@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,19 @@ def query_vectors(
         x += inputs
     if "position" in arrays:
         x = x + arrays["position"][:length]
-    layers = 1 + max(int(name.split(".")[1]) for name in arrays if name.startswith("blocks."))
+    layers = sum(name.endswith("qkv.weight") for name in arrays)
     last = lengths.astype(np.intp) - 1
-    causal = np.asarray(np.triu(np.full((length, length), -np.inf), 1), dtype=np.float32)
+    causal = _causal(1 << (length - 1).bit_length())[:length, :length]
     for layer in range(layers - 1):
         x = _block(arrays, f"blocks.{layer}.", x, causal, heads, turns)
     x = _last(arrays, f"blocks.{layers - 1}.", x, last, heads, turns)
     return layer_norm(x, arrays["norm.weight"], arrays["norm.bias"])
+
+
+@lru_cache(maxsize=16)
+def _causal(length: int) -> Tensor:
+    """(length, length) what is added to scores, so that nothing looks ahead."""
+    return np.asarray(np.triu(np.full((length, length), -np.inf), 1), dtype=np.float32)
 
 
 def ready(arrays: Arrays, heads: int, turned: bool) -> Arrays:

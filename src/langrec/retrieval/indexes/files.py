@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from langrec.data.mapped import map_array
 from langrec.types import FloatMatrix
 
 # Rows that are copied at once from one mapped file to another.
@@ -58,7 +59,7 @@ def map_vectors(path: Path) -> FloatMatrix:
     Raises:
         ValueError: not float32 rows.
     """
-    vectors: FloatMatrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    vectors: FloatMatrix = map_array(path)
     if vectors.ndim != 2 or vectors.dtype != np.float32:
         raise ValueError(f"{path.name} holds {vectors.dtype} of shape {vectors.shape}, not rows of float32")
     return vectors

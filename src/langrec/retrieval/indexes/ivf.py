@@ -174,7 +174,8 @@ class IVFIndex:
         scores = lists.products(queries, self.base.vectors, rows)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         nums[~there] = NONE
-        return np.take_along_axis(nums, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        own = np.arange(len(nums))[:, None]
+        return nums[own, order], scores[own, order]
 
     def _gathered(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:
         """(q, k) exactly, from the rows that are allowed."""

@@ -52,7 +52,10 @@ class Lists:
             selector = faiss.IDSelectorBitmap(alive)
             params.sel = selector
         faiss.omp_set_num_threads(1)  # of this thread alone: a few queries are not worth waking others
-        found: LongMatrix = self.lists.search(queries, k, params=params)[1]
+        found, scores = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k), dtype=np.float32)
+        # Past the wrapper in Python, which takes as long as a look into a few lists.
+        pointer, read = faiss.swig_ptr, np.ascontiguousarray(queries, dtype=np.float32)
+        self.lists.search_c(len(read), pointer(read), k, pointer(scores), pointer(found), params)
         return found
 
     def with_changes(self, changes: Changes) -> Self:

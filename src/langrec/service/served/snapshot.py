@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from langrec.data.items import Masks
+from langrec.data.mapped import at_once
 from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
 from langrec.service.served.counting import Weights, count_all, count_new, without_forgotten
@@ -246,7 +247,8 @@ class Releases:
         from langrec.bundle import Bundle
 
         bundle = Bundle.open(self.folder / stamp, verify=True)
-        recommender = _remembering(bundle.recommender(), self._texts, self._masks)
+        with at_once():
+            recommender = _remembering(bundle.recommender(), self._texts, self._masks)
         import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue, progress=self._progress)
         changes, revision = changes_from(self._store, bundle.stamp, recommender.catalogue)
         with self._store.read() as connection:

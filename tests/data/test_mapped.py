@@ -1,0 +1,28 @@
+"""Arrays on disk are what they were, whether they are read at once or when they are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from langrec.data import mapped
+from langrec.data.mapped import array_at, at_once, put_array
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_what_is_mapped_at_once_is_the_same(tmp_path, monkeypatch, share):
+    monkeypatch.setattr(mapped, "SHARE_OF_MEMORY", share)
+    values = np.random.default_rng(0).normal(size=(600, 500)).astype(np.float32)
+    assert values.nbytes > mapped.MAPPED_FROM
+    put_array(tmp_path / "values.npy", values)
+    with at_once():
+        found = array_at(tmp_path / "values.npy")
+    np.testing.assert_array_equal(found, values)
+    assert isinstance(found.base, np.memmap) and not found.flags.writeable
+
+
+def test_a_system_that_cannot_read_ahead_maps_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped, "_POPULATE", 9_999)
+    put_array(tmp_path / "values.npy", np.arange(500_000, dtype=np.int64))
+    with at_once():
+        assert int(array_at(tmp_path / "values.npy")[-1]) == 499_999
