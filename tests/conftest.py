@@ -15,6 +15,8 @@ import httpx._transports.default
 import pytest
 from hypothesis import HealthCheck, settings
 
+from long_files import LONG
+
 settings.register_profile(
     "langrec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
@@ -25,12 +27,6 @@ for wait in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, wait, 120.0)
 # Each of its thousands of clients would read all certificates of the machine anew, to talk to loopback.
 httpx._transports.default.create_ssl_context = functools.cache(httpx._config.create_ssl_context)
-
-# Files of minutes come first, the longest before the others: no worker is left with one of them at the end of a run.
-LONG = (
-    "test_notebook.py",
-    "test_frontier.py",
-)
 
 
 def pytest_collection_modifyitems(items):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from long_files import LONG
+
 ABSENT = "import pytest\npytest.importorskip('a_package_that_is_absent')\n"
 TESTS = """
 import pytest
@@ -31,10 +33,16 @@ def test_sound(): ...
 """
 
 
+def test_the_long_files_are_there():
+    there = {path.name for path in Path(__file__).parent.rglob("test_*.py")}
+    assert set(LONG) <= there, "a file that was renamed begins a run no more"
+
+
 @pytest.fixture
 def run(tmp_path):
     """Runs both files in a pytest of their own, with one worker or two; gives its status and output."""
-    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
+    for name in ("conftest.py", "long_files.py"):
+        shutil.copy(Path(__file__).with_name(name), tmp_path)
     (tmp_path / "test_absent.py").write_text(ABSENT)
     (tmp_path / "test_some.py").write_text(TESTS)
 

@@ -1,0 +1,24 @@
+"""Files whose tests take longest, the longest first: they begin a run, so that none is left to one worker at its end."""
+
+LONG = (
+    "test_console_walk.py",
+    "test_notebook.py",
+    "test_scale_ray.py",
+    "test_service_faults.py",
+    "test_deploy_local.py",
+    "test_service_processes.py",
+    "test_compress_chain.py",
+    "test_adapt_classify.py",
+    "test_frontier.py",
+    "test_adapting.py",
+    "test_quick_starts.py",
+    "test_bench_serve.py",
+    "test_service_fuzz.py",
+    "test_encoders.py",
+    "test_service_tenants.py",
+    "test_service_hostile.py",
+    "test_tuning.py",
+    "test_install.py",
+    "test_cli_verbs.py",
+    "test_retrain.py",
+)
