@@ -1,4 +1,4 @@
-"""Files whose tests take longest, the longest first: they begin a run, so that none is left to one worker at its end."""
+"""Files whose tests take longest, the longest first: they begin a run, so that it ends with short ones."""
 
 LONG = (
     "test_console_walk.py",

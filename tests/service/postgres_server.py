@@ -20,6 +20,7 @@ SETTINGS = {
     "fsync": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
+    "max_wal_size": "96MB",
     "listen_addresses": "127.0.0.1",
     "timezone": "UTC",
 }
@@ -34,6 +35,12 @@ def binaries() -> Path | None:
     return max(found, key=lambda folder: [int(part) for part in folder.parts if part.isdigit()], default=None)
 
 
+def _in_memory() -> str | None:
+    """Where files lie in memory, if there is room for all of the server's; None = where temporary files lie."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > 2e9 else None
+
+
 class PostgresServer:
     """A running server; `new_database` gives the URL of an empty one."""
 
@@ -44,9 +51,10 @@ class PostgresServer:
         pytest.importorskip("psycopg", reason="the extra postgres is not installed")
         self._bin = folder
         self._n = 0
+        self._made: list[tuple[str, str]] = []  # databases, each with the test that it was made in
         self.port = free_port()
         # Not below pytest's folder, which is closed to others: PostgreSQL does not run as root.
-        self.folder = Path(tempfile.mkdtemp(prefix="langrec-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="langrec-postgres-", dir=_in_memory()))
         self._who: dict[str, str | int] = {}
         if os.geteuid() == 0:
             names = {entry.pw_name for entry in pwd.getpwall()}
@@ -72,9 +80,14 @@ class PostgresServer:
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
 
     def new_database(self) -> str:
-        """Makes an empty database; its URL."""
+        """Makes an empty database; its URL. Those of tests that are over go: each is hundreds of files."""
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+        for name, made_in in [one for one in self._made if one[1] != test]:
+            self.psql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+            self._made.remove((name, made_in))
         self._n += 1
         name = f"store{self._n}"
+        self._made.append((name, test))
         self.psql("postgres", f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://{SUPERUSER}@127.0.0.1:{self.port}/{name}"
 
