@@ -92,6 +92,14 @@ def test_refused_and_broken_answers_are_told_apart(answering, tmp_path):
     assert found["errors"] == pytest.approx(found["sent"] / 5, abs=3)
 
 
+def test_each_request_that_finds_no_server_is_one_error(answering, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    found = run(tmp_path, port, kind="open", rate=100, seconds=1, seed=3)
+    there = run(tmp_path, answering(lambda n: (200, 0.0)), kind="open", rate=100, seconds=1, seed=3)
+    assert found["sent"] == found["answered"] == 0 and found["errors"] == there["sent"] > 50
+
+
 def test_closed_connections_ask_as_soon_as_they_are_answered(answering, tmp_path):
     port = answering(lambda n: (200, 0.01))
     found = run(tmp_path, port, kind="closed", seconds=1, connections=4)

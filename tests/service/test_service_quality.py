@@ -91,6 +91,18 @@ def test_old_reports_are_forgotten_and_the_history_is_in_order(live):
     assert kept == [found["at"] - 30 * day, found["at"] - day, found["at"]]
 
 
+def test_of_many_reports_only_those_that_are_shown_are_read(live, monkeypatch):
+    found = Quality(live.service, SETTINGS).look()
+    with live.service.store.write() as connection:
+        for minutes in range(40):
+            quality.keep(connection, {**found, "at": found["at"] - minutes * 60_000})
+        parsed = []
+        monkeypatch.setattr(connection.dialect, "_json_deserializer", lambda text: parsed.append(1) or json.loads(text))
+        kept = [one["at"] for one in quality.history(connection, most=10)]
+    assert kept == [found["at"] - minutes * 60_000 for minutes in range(36, -1, -4)]
+    assert len(parsed) == 10
+
+
 def test_the_command_says_the_same(live):
     worked_out = Quality(live.service, SETTINGS).look()
     arguments = ["report", "--releases", str(live.releases), "--store", live.settings.store]

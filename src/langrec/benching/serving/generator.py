@@ -106,7 +106,8 @@ class Load:
         try:
             await asyncio.wait_for(self._all_done(), wait)
         except TimeoutError:
-            self._counts[_ERROR] += self._sent - self._done
+            # What should have left and found no connection was not answered either.
+            self._counts[_ERROR] += self._sent - self._done + len(self._late)
         seconds = self._seconds if not self._is_open else stopped - started
         times = sorted(self._times)
         return {
@@ -177,13 +178,16 @@ class Load:
         try:
             _, made = await loop.create_connection(lambda: Connection(self), "127.0.0.1", self._port)
         except OSError:
-            self._counts[_ERROR] += 1
+            # In an open loop the request that wanted it waits for another, and is an error if none comes.
+            self._counts[_ERROR] += not self._is_open
             return
         self._n_connections += 1
         self._idle.append(made)
 
     async def _all_done(self) -> None:
         while self._done < self._sent or self._late or (not self._is_open and time.perf_counter() < self._end):
+            if self._late and not self._n_connections and self._done >= self._sent:
+                raise TimeoutError  # nobody is left who could send them
             self._finished.clear()
             try:
                 await asyncio.wait_for(self._finished.wait(), 0.5)
