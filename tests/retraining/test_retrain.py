@@ -25,7 +25,7 @@ from langrec.retraining.from_store import read, take
 from langrec.retraining.lease import Held, lease
 from langrec.retraining.run import LEASE, WORK, retrain
 from langrec.service.served.snapshot import Releases
-from langrec.service.store import event_rows, item_rows, receipts
+from langrec.service.store import audit, event_rows, item_rows, receipts
 from langrec.service.store.event_rows import Event
 from langrec.service.store.receipts import Outlook
 from langrec.service.store.schema import leases, retrainings
@@ -94,7 +94,11 @@ def test_new_events_are_learned_and_the_release_is_promoted(shop):
     assert not (folder / WORK).exists()
     with store.read() as connection:
         row = connection.execute(sa.select(retrainings)).mappings().one()
+        act = audit.page(connection, 1)[0]
+        assert audit.verify(connection).problem is None
     assert (row["state"], row["release"]) == ("promoted", outcome.release) and row["finished_at"] >= row["started_at"]
+    assert (act.actor, act.action, act.target) == (audit.cli_actor(), "promote release", outcome.release)
+    assert act.detail == {"reason": outcome.reason, "in use before": before, "removed": []}
     assert rollback(folder) == before  # one command back
     assert Releases(folder, store).snapshot.stamp == before
 
@@ -107,6 +111,9 @@ def test_a_candidate_that_might_be_worse_is_kept_with_the_reason(shop):
     outcome = retrain(folder, store, settings_of(folder, min_events=5, max_loss=-0.5))
     assert outcome.state == "kept" and "cannot be ruled out" in outcome.reason
     assert current(folder).name == before
+    with store.read() as connection:
+        act = audit.page(connection, 1)[0]
+    assert (act.action, act.target, act.detail["reason"]) == ("keep release back", outcome.release, outcome.reason)
     kept = {one.stamp: one.kept for one in releases(folder)}
     assert kept == {outcome.release: outcome.reason, before: None}
     shown = CliRunner().invoke(app, ["list", str(folder), "--json"])
@@ -127,6 +134,8 @@ def test_too_few_new_events_train_nothing(shop):
     put(store, later_events()[:3])
     outcome = retrain(folder, store, settings_of(folder, min_events=100))
     assert (outcome.state, outcome.release) == ("nothing to do", None) and "3 events beyond" in outcome.reason
+    with store.read() as connection:
+        assert audit.page(connection, 1) == [], "nothing was done to a release"
     assert len(releases(folder)) == 1
 
 
@@ -337,7 +346,7 @@ def test_a_run_that_cannot_be_started_does_not_end_the_schedule(shop, monkeypatc
     folder, store = shop
     monkeypatch.setattr(schedule.Cron, "next", lambda self, after: after + timedelta(seconds=0.05))
     (folder / schedule.LOG).mkdir()  # a file of this name cannot be written
-    with caplog.at_level("ERROR"), schedule.retraining("0 3 * * *", folder, store.url, []):
+    with caplog.at_level("ERROR"), schedule.retraining("0 3 * * *", lambda: [schedule.Place(folder, store.url)], []):
         end = time.monotonic() + 60
         while caplog.text.count("could not be started") < 2:
             assert time.monotonic() < end

@@ -13,7 +13,7 @@ from live_server import PATIENCE, wait_until
 
 from langrec.service.access import keys_rows
 from langrec.service.store.store import Store
-from langrec.settings import ServeSettings
+from langrec.settings import FeedbackSettings, ServeSettings
 from ports import free_port
 
 
@@ -50,7 +50,7 @@ def make_key(control: str, tenant: str, role: str = "admin", **values: Any) -> s
 class Shops:
     """A server of tenants in a thread of this process, with a client for each."""
 
-    def __init__(self, folder: Path, control: str, **settings: Any) -> None:
+    def __init__(self, folder: Path, control: str, feedback: FeedbackSettings | None = None, **settings: Any) -> None:
         import uvicorn
 
         from langrec.service.http import create_app
@@ -60,7 +60,7 @@ class Shops:
         self.url = f"http://127.0.0.1:{port}"
         values = {"popular_seconds": 3600.0, **settings}
         self.settings = ServeSettings(port=port, store=control, tenants=str(folder), **values)
-        self.app = create_app(folder, self.settings)
+        self.app = create_app(folder, self.settings, feedback=feedback or FeedbackSettings(seconds=0))
         self.tenants = self.app.state.tenants
         config = uvicorn.Config(self.app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
         self._server = uvicorn.Server(config)

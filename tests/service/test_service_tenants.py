@@ -21,7 +21,7 @@ from langrec.errors import SettingsError
 from langrec.service.routes import openapi
 from langrec.service.store import event_rows
 from langrec.service.tenants import check_tenant, tenant_settings, tenants_in
-from langrec.settings import ServeSettings
+from langrec.settings import FeedbackSettings, ServeSettings
 
 SECRET = "zanzibar xylophone"
 
@@ -119,6 +119,7 @@ class Statements:
         own = (
             "counters",
             "impressions",
+            "users.user_id IN",  # who of the shown lists' people was deleted meanwhile
             "INTO stats",
             "FROM stats",
             "SAVEPOINT",
@@ -339,3 +340,19 @@ def test_tenants_are_kept_and_served_by_several_workers_from_the_command_line(tw
         assert count in text
     finally:
         server.close()
+
+
+def test_quality_is_worked_out_for_each_tenant_from_its_own_log(open_shops):
+    shops = open_shops({"acme": "old", "bloom": "new"}, feedback=FeedbackSettings(seconds=0.2))
+    acme, bloom = shops.shop("acme"), shops.shop("bloom")
+    for n in range(3):
+        assert acme.post("/api/recommend", json={"user": f"sea-u{n}", "k": 3}).status_code == 200
+    assert bloom.get("/api/items").status_code == 200
+
+    def lists(shop: httpx.Client) -> int | None:
+        report = shop.get("/api/quality").json()["report"]
+        return None if report is None else report["lists"]
+
+    wait_until(lambda: lists(acme) == 3 and lists(bloom) == 0)
+    told = acme.get("/metrics").text
+    assert 'tenant="acme"' in told and "langrec_quality" in told and 'tenant="bloom"' not in told

@@ -18,6 +18,12 @@ def retrain(
         "releases"
     ),
     store: StoreUrl = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="Name of a tenant, in place of --releases and --store.")
+    ] = None,
+    tenants: Annotated[
+        Path, typer.Option("--tenants", help="Folder of all tenants, as `langrec serve --tenants` takes it.")
+    ] = Path("tenants"),
     recipe: Recipe = None,
     overrides: Overrides = None,
     force: Annotated[
@@ -35,6 +41,8 @@ def retrain(
 
     Example: `langrec retrain --releases releases --store sqlite:///shop.db --set retrain.max_loss=0.02`
 
+    Example: `langrec retrain --tenant acme --tenants tenants`
+
     It exits with 0 where it promoted, kept, had nothing to do, or found another retraining at work.
     """
     from langrec.bundle import Bundle
@@ -44,7 +52,13 @@ def retrain(
     from langrec.retraining.run import retrain as run
     from langrec.service.store.store import Store
 
-    url = store or load_settings(recipe, overrides or []).serve.store
+    server = load_settings(recipe, overrides or []).serve
+    if tenant is not None:
+        from langrec.retraining.schedule import place_of
+
+        place = place_of(tenants, tenant, server)
+        releases, store = place.releases, place.store
+    url = store or server.store
     base = None if recipe is not None else Bundle.open(releases, verify=False).settings
     own = load_settings(recipe, overrides or [], base=base)
     stand_back(own)

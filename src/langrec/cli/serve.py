@@ -56,7 +56,7 @@ def serve(
 
     Example: `langrec serve --releases s3://shop-models/releases --set serve.follow_seconds=10`
 
-    Example: `langrec serve --tenants tenants --workers 2`
+    Example: `langrec serve --tenants tenants --workers 2 --retrain '0 3 * * *'`
 
     Example: `langrec serve --releases releases --host 0.0.0.0 --tls-cert shop.pem --tls-key shop.key`
     """
@@ -71,10 +71,6 @@ def serve(
         chosen = dataclasses.replace(chosen, tenants=str(tenants), store=kept)
     if (releases is None) == (not chosen.tenants):
         raise SettingsError("--releases: name a folder of releases, or with --tenants one of tenants", field="releases")
-    if retrain is not None and chosen.tenants:
-        raise SettingsError(
-            "--retrain: with --tenants run `langrec retrain` for each tenant's releases and store", field="retrain"
-        )
     served = dataclasses.replace(settings, serve=chosen)
     if releases is not None and is_remote(releases):
         if retrain is not None:
@@ -93,27 +89,35 @@ def serve(
             run(follower.folder, served)
         return
     folder = None if releases is None else Path(releases)
-    with _retraining(retrain, folder, chosen.store, settings, recipe, set_ or []):
+    with _retraining(retrain, folder, served, recipe, set_ or []):
         run(folder or Path(chosen.tenants), served)
 
 
 def _retraining(
     cron: str | None,
     releases: Path | None,
-    store: str,
     settings: Settings,
     recipe: Path | None,
     overrides: Sequence[str],
 ) -> contextlib.AbstractContextManager[None]:
-    """Retrains at the times of the expression for as long as the server runs; the recipe and settings are its too."""
-    if cron is None or releases is None:
+    """Retrains at the times of the expression for as long as the server runs; the recipe and settings are its too.
+
+    Args:
+        releases: the folder of releases; None = those of every tenant, one after the other.
+    """
+    if cron is None:
         return contextlib.nullcontext()
-    from langrec.retraining.schedule import retraining
+    from langrec.retraining.schedule import Place, places_of, retraining
+
+    own, server = releases, settings.serve
+    places = [Place(own, server.store)] if own is not None else None
 
     arguments = [] if recipe is None else ["--recipe", str(recipe)]
     # What serves says nothing to a training; everything else does.
     arguments += [part for one in overrides if not one.startswith("serve.") for part in ("--set", one)]
-    return retraining(cron, releases, store, arguments, settings.retrain.threads)
+    return retraining(
+        cron, lambda: places or places_of(Path(server.tenants), server), arguments, settings.retrain.threads
+    )
 
 
 def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> None:

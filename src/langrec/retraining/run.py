@@ -28,7 +28,7 @@ from langrec.releases import keep_back, promote, prune
 from langrec.retraining.from_store import Taken, read, take
 from langrec.retraining.guard import IN_USE, Serving, Verdict, fresh_split, judge, judge_by_record, last_event
 from langrec.retraining.lease import SECONDS, Held, lease
-from langrec.service.store import receipts
+from langrec.service.store import audit, receipts
 from langrec.service.store.importing import imported_up_to
 from langrec.service.store.schema import events, retrainings
 from langrec.service.store.store import Store
@@ -36,6 +36,8 @@ from langrec.settings import Settings
 from langrec.training import train
 
 LEASE = "retrain"
+# What the audit calls what became of a release.
+ACTS = {"promoted": "promote release", "kept": "keep release back"}
 # In the folder of the releases; what an interrupted run had taken from the store, and its steps.
 WORK = ".retrain"
 
@@ -71,6 +73,7 @@ def retrain(
     force: bool = False,
     progress: Progress | None = None,
     lease_seconds: float = SECONDS,
+    actor: str | None = None,
 ) -> Outcome:
     """Trains on the store's events, and promotes the new release if it is no worse than the one in use.
 
@@ -81,6 +84,7 @@ def retrain(
         force: train with few new events too, and promote whatever the comparison says.
         progress: is told each step.
         lease_seconds: after which a retraining that is not heard of is taken for dead.
+        actor: who it is by in the audit; None = whoever runs this process.
 
     Raises:
         Held: another retraining runs.
@@ -103,7 +107,8 @@ def retrain(
             raise
         outcome = dataclasses.replace(outcome, seconds=round(time.time() - started, 1))
         detail = {name: getattr(outcome, name) for name in ("reason", "figures", "receipts", "seconds")}
-        _end(store, row, outcome.state, outcome.release, {**detail, "removed": list(outcome.removed)})
+        act = outcome.state, in_use.stamp, actor or audit.cli_actor()
+        _end(store, row, outcome.state, outcome.release, {**detail, "removed": list(outcome.removed)}, act)
         return outcome
 
 
@@ -212,8 +217,23 @@ def _begin(store: Store) -> int:
         return int(made.scalar_one())
 
 
-def _end(store: Store, row: int, state: str, release: str | None, detail: dict[str, Any]) -> None:
+def _end(
+    store: Store,
+    row: int,
+    state: str,
+    release: str | None,
+    detail: dict[str, Any],
+    act: tuple[str, str, str] | None = None,
+) -> None:
+    """Writes down what became of a run, and in the audit what became of its release.
+
+    Args:
+        act: the state, the release that was in use, and who did it.
+    """
     with store.write() as connection:
+        if act is not None and act[0] in ACTS:
+            said = {"reason": detail["reason"], "in use before": act[1], "removed": detail["removed"]}
+            audit.note(connection, act[2], ACTS[act[0]], release or "", said)
         values = {"finished_at": int(time.time() * 1000), "state": state, "release": release, "detail": detail}
         connection.execute(retrainings.update().where(retrainings.c.seq == row).values(**values))
 

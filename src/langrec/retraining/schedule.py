@@ -8,26 +8,71 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from langrec.errors import LangrecError, SettingsError
+from langrec.releases import current
 from langrec.retraining.cron import Cron
+from langrec.service.tenants import check_tenant, tenant_settings, tenants_in
+from langrec.settings import ServeSettings
 
 _log = logging.getLogger("langrec.retraining")
 LOG = "retrain.log"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a retraining is at work: a folder of releases, and the URL of its store."""
+
+    releases: Path
+    store: str
+
+
+def places_of(tenants: Path, server: ServeSettings) -> list[Place]:
+    """Those of the tenants that have a release in use, in the order of their names.
+
+    A tenant whose settings cannot be read is passed over and named in the log: the others are retrained.
+
+    Raises:
+        SettingsError: there is no such folder.
+    """
+    found = []
+    for name in tenants_in(tenants):
+        try:
+            found.append(place_of(tenants, name, server))
+        except LangrecError as error:
+            _log.error("tenant %s is not retrained: %s", name, error.message)
+    return found
+
+
+def place_of(tenants: Path, name: str, server: ServeSettings) -> Place:
+    """That of one tenant.
+
+    Raises:
+        SettingsError: there is no such tenant, or its settings cannot be read.
+        BundleError: it has no release in use.
+    """
+    folder = tenants / check_tenant(name)
+    if not folder.is_dir():
+        raise SettingsError(f"tenant {name}: {tenants} holds no such tenant", field="tenant")
+    current(folder / "releases")
+    return Place(folder / "releases", tenant_settings(folder, server).store)
+
+
 @contextlib.contextmanager
-def retraining(cron: str, releases: Path, store: str, arguments: Sequence[str], threads: int = 1) -> Iterator[None]:
-    """Retrains at the times of a cron expression (UTC) for as long as the block runs.
+def retraining(
+    cron: str, places: Callable[[], Sequence[Place]], arguments: Sequence[str], threads: int = 1
+) -> Iterator[None]:
+    """Retrains at the times of a cron expression (UTC) for as long as the block runs, one place after the other.
 
     Args:
         cron: such as `0 3 * * *`.
-        releases: the folder of releases; the log is `retrain.log` in it.
-        store: URL, which reaches the process by its environment: it may hold a password.
+        places: asked when it is time; a run's log is `retrain.log` in its folder of releases.
         arguments: more of the command line, such as `--recipe FILE`.
-        threads: of the process.
+        threads: of a process.
 
     Raises:
         SettingsError: the expression is wrong.
@@ -42,16 +87,7 @@ def retraining(cron: str, releases: Path, store: str, arguments: Sequence[str], 
             _log.info("next retraining at %s", at.isoformat())
             if stopped.wait(max((at - datetime.now(UTC)).total_seconds(), 0.0)):
                 return
-            try:
-                running[:] = [start(releases, store, arguments, threads)]
-            except OSError as error:  # no room for its log, no memory for a process: the next time may be better
-                _log.error("the retraining could not be started: %s", error)
-                continue
-            if stopped.is_set():  # the block ended while it was being started, and knew nothing of it
-                running[0].terminate()
-            code = running[0].wait()
-            if code and not stopped.is_set():
-                _log.error("the retraining ended with %d; %s says why", code, releases / LOG)
+            retrain_all(places, arguments, threads, stopped, running)
 
     thread = threading.Thread(target=run, name="langrec-retraining", daemon=True)
     thread.start()
@@ -65,8 +101,45 @@ def retraining(cron: str, releases: Path, store: str, arguments: Sequence[str], 
         thread.join(timeout=10)
 
 
+def retrain_all(
+    places: Callable[[], Sequence[Place]],
+    arguments: Sequence[str],
+    threads: int,
+    stopped: threading.Event,
+    running: list[subprocess.Popen[bytes]],
+) -> None:
+    """Retrains one place after the other; what fails in one is said, and the next has its turn.
+
+    Args:
+        stopped: nothing more is begun once it is set.
+        running: holds the process that is at work.
+    """
+    try:
+        found = places()
+    except LangrecError as error:
+        _log.error("nothing is retrained: %s", error.message)
+        return
+    for place in found:
+        if stopped.is_set():
+            return
+        try:
+            running[:] = [start(place.releases, place.store, arguments, threads)]
+        except OSError as error:  # no room for its log, no memory for a process: the next time may be better
+            _log.error("%s: the retraining could not be started: %s", place.releases, error)
+            continue
+        if stopped.is_set():  # the block ended while it was being started, and knew nothing of it
+            running[0].terminate()
+        code = running[0].wait()
+        if code and not stopped.is_set():
+            _log.error("the retraining ended with %d; %s says why", code, place.releases / LOG)
+
+
 def start(releases: Path, store: str, arguments: Sequence[str] = (), threads: int = 1) -> subprocess.Popen[bytes]:
-    """Starts one retraining as a process of its own."""
+    """Starts one retraining as a process of its own.
+
+    Args:
+        store: URL, which reaches the process by its environment: it may hold a password.
+    """
     limits = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), str(threads)
     )

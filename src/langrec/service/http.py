@@ -81,7 +81,7 @@ def create_app(
         SettingsError: others can reach the address and there are no keys.
     """
     if settings.tenants:
-        return _app_of_tenants(settings, keeping)
+        return _app_of_tenants(settings, keeping, feedback)
     service = Service(Path(releases), settings, progress=progress)
     keeper = Keeper(service, keeping)
 
@@ -103,9 +103,9 @@ def create_app(
     return _guarded(app, OneDoor(lambda: service))
 
 
-def _app_of_tenants(settings: ServeSettings, keeping: StoreSettings) -> FastAPI:
+def _app_of_tenants(settings: ServeSettings, keeping: StoreSettings, feedback: FeedbackSettings) -> FastAPI:
     """The application over a folder of tenants; each is opened when it is first asked."""
-    tenants = Tenants(Path(settings.tenants), settings, keeping)
+    tenants = Tenants(Path(settings.tenants), settings, keeping, feedback)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

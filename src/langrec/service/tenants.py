@@ -34,9 +34,10 @@ from langrec.service.keeping import Keeper
 from langrec.service.monitoring.gathered import gathered, shared_folder
 from langrec.service.monitoring.labels import together
 from langrec.service.monitoring.stats import Stats
+from langrec.service.quality import Quality
 from langrec.service.service import Service
 from langrec.service.store.store import Store
-from langrec.settings import ServeSettings, StoreSettings
+from langrec.settings import FeedbackSettings, ServeSettings, StoreSettings
 
 _log = logging.getLogger("langrec.service")
 
@@ -141,15 +142,19 @@ class Tenants:
         folder: of all tenants.
         settings: of the server; `store` is the control store.
         keeping: how long the stores keep what.
+        feedback: how often each open tenant's quality and drift are worked out, and what is beyond the usual.
 
     Raises:
         SettingsError: there is no such folder, or a key of the settings is malformed.
         StoreError: the control store cannot be opened.
     """
 
-    def __init__(self, folder: Path, settings: ServeSettings, keeping: StoreSettings) -> None:
+    def __init__(
+        self, folder: Path, settings: ServeSettings, keeping: StoreSettings, feedback: FeedbackSettings
+    ) -> None:
         tenants_in(folder)
         self._keeping = keeping
+        self._feedback = feedback
         self.folder = folder
         self.settings = settings
         self.store = Store(settings.store)
@@ -253,7 +258,8 @@ class Tenants:
                 _log.error("tenant %s cannot be opened: %s", tenant.name, done.exception())
             return
         loop, service = asyncio.get_running_loop(), done.result()
-        beside = (service.run(), service.warm_up(), Keeper(service, self._keeping).run())
+        own = (Keeper(service, self._keeping).run(), Quality(service, self._feedback).run())
+        beside = (service.run(), service.warm_up(), *own)
         tenant.tasks += [loop.create_task(one) for one in beside]
 
     async def _opened(self, name: str, settings: ServeSettings) -> Service:
