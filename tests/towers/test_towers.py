@@ -123,14 +123,34 @@ def test_a_tower_learns_from_sampled_negatives_too():
     assert np.array_equal(best_new(tower, block), (np.arange(12) + 2) % 12)
 
 
+def test_a_step_over_sampled_negatives_makes_vectors_of_the_items_it_meets_alone(monkeypatch):
+    """Sixty more items that nobody chose, and that no batch meets."""
+    real, made = TextNetwork.item_vectors, []
+
+    def counted(self, nums=None):
+        vectors = real(self, nums)
+        made.append((len(vectors), len(self.texts)))
+        return vectors
+
+    monkeypatch.setattr(TextNetwork, "item_vectors", counted)
+    data = data_of(CYCLE)
+    more = dataclasses.replace(
+        data, n_items=data.n_items + 60, vectors={"vectors": np.concatenate([data.vectors["vectors"]] * 6)}
+    )
+    TextTower.fit(more, dataclasses.replace(TEXTS, epochs=1, full_below=5, negatives=6))
+    assert made
+    assert all(some <= 12 < every for some, every in made)
+
+
 def test_the_same_seed_gives_the_same_tower():
     towers = [IdTower.fit(data_of(CYCLE), dataclasses.replace(IDS, epochs=2)) for _ in range(2)]
     assert np.array_equal(towers[0].items, towers[1].items)
 
 
+@pytest.mark.parametrize("full_below", [50_000, 5])
 @pytest.mark.parametrize("kind", [IdTower, TextTower])
-def test_an_interrupted_training_goes_on_to_the_same_tower(tmp_path, kind):
-    wanted = dataclasses.replace(IDS if kind is IdTower else TEXTS, epochs=4)
+def test_an_interrupted_training_goes_on_to_the_same_tower(tmp_path, kind, full_below):
+    wanted = dataclasses.replace(IDS if kind is IdTower else TEXTS, epochs=4, full_below=full_below, negatives=6)
     judged = iter([0.1, 0.3, 0.2, 0.25, 0.2, 0.25])
     through = fit_tower(kind, data_of(CYCLE, judge=lambda *_: next(judged)), wanted, None)
     judged = iter([0.1, 0.3, 0.2, 0.25])

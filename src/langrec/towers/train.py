@@ -77,8 +77,13 @@ def train(
     place = torch.full((int(trained.max(initial=0)) + 1,), -1, dtype=torch.long, device=device)
     place[candidate] = torch.arange(len(trained), device=device)
     draw = negatives(counts, settings)
+    # One pass over a large table instead of several: a tenth of the time, and other last digits.
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+        network.parameters(),
+        lr=settings.rate,
+        betas=(0.9, 0.98),
+        weight_decay=settings.weight_decay,
+        fused=draw is not None,
     )
     per_epoch = len(sequences.batches(settings.length, settings.tokens, np.random.default_rng(settings.seed)))
     schedule = Schedule(settings.rate, settings.warmup, per_epoch * settings.epochs)
