@@ -15,10 +15,14 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 import small_release
+from langrec import finding
 from langrec.bundle import Bundle
 from langrec.cli.bundle import app
 from langrec.data.events import DAY_MS
 from langrec.errors import BundleError, DataError
+from langrec.evaluation.found import asked_about, found_lists
+from langrec.evaluation.lists import top_lists
+from langrec.evaluation.protocol import next_item
 from langrec.releases import current, promote, prune, releases, rollback
 from langrec.retraining import guard
 from langrec.retraining.from_store import read, take
@@ -250,8 +254,6 @@ def test_the_release_in_use_is_asked_in_the_new_numbers(shop, tmp_path):
     dataset, _ = read(tmp_path / "work", (), Bundle.open(folder).settings.data)
     recommender = Bundle.open(folder).recommender()
     serving = guard.Serving(recommender, dataset)
-    from langrec.evaluation.protocol import next_item
-
     split = guard.fresh_split(dataset, int(dataset.events.at[int(len(dataset.events) * 0.7)]))
     block = next_item(split.train, split.valid, len(dataset.users)).block.slice(0, 5)
     scores = serving.score_block(block)
@@ -268,6 +270,27 @@ def test_the_release_in_use_is_asked_in_the_new_numbers(shop, tmp_path):
         np.testing.assert_allclose(
             scores[:, ids.number(name)], wanted[:, recommender.items.ids.number(name)], rtol=1e-5
         )
+
+
+def test_a_release_of_a_large_catalogue_is_asked_for_candidates_in_the_new_numbers(shop, tmp_path):
+    folder, store = shop
+    with store.write() as connection:
+        item_rows.delete_item(connection, "i0")
+    take(store, tmp_path / "work", ())
+    bundle = Bundle.open(folder)
+    dataset, _ = read(tmp_path / "work", (), bundle.settings.data)
+    recommender = bundle.recommender()
+    indexes, _ = finding.build(recommender.fusion, bundle.settings)
+    large = dataclasses.replace(recommender, fusion=finding.near(recommender.fusion, indexes))
+    assert type(guard.serving(recommender, dataset)) is guard.Serving
+    split = guard.fresh_split(dataset, int(dataset.events.at[int(len(dataset.events) * 0.7)]))
+    asked = next_item(split.train, split.valid, len(dataset.users)).slice(0, 8)
+    n = len(dataset.catalogue)
+    whole = top_lists(guard.serving(recommender, dataset).score_block(asked.block), asked, 5, n)
+    answered = guard.serving(large, dataset).answer(asked.block, 5, asked_about(asked, n))
+    found = found_lists(answered, asked, 5, n)
+    assert (found.nums == whole.nums).mean() > 0.9
+    assert found.found.any()
 
 
 def test_old_releases_go_and_the_one_in_use_and_the_one_before_stay(made, tmp_path):

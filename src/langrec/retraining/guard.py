@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from langrec.evaluation.compare import compare
 from langrec.evaluation.report import Report
 from langrec.evaluation.slices import slices
 from langrec.evaluation.suite import of_slice
+from langrec.ranking.alone import Answered, Mixed
 from langrec.recommender import Recommender
 from langrec.service.store.importing import catalogue_items
 from langrec.settings import EvaluateSettings, RetrainSettings
-from langrec.types import FloatMatrix, QueryBlock
+from langrec.types import Candidates, FloatMatrix, QueryBlock
 
 IN_USE = "in_use"
 CANDIDATE = "mix"
@@ -49,6 +51,35 @@ class Serving:
         known = self._own[block.items]
         asked = replace(block, users=np.full_like(block.users, -1), items=known.astype(np.int32), kept=None)
         return self._recommender.fusion.score_block(asked)[:, self._own]
+
+
+class ServingFound(Serving):
+    """The same over a catalogue that is too large to score whole: it answers from candidates, as it serves."""
+
+    def answer(self, block: QueryBlock, k: int, also: Candidates) -> Answered:
+        """As `Answering.answer`, in the numbers of the new data; what that data no longer holds is left out."""
+        own, n_there = self._own, self._recommender.fusion.n_items
+        here = np.full(n_there, -1, dtype=np.int32)
+        here[own] = np.arange(len(own), dtype=np.int32)
+        asked = replace(block, users=np.full_like(block.users, -1), items=own[block.items].astype(np.int32), kept=None)
+        more = Candidates.of([np.sort(own[also[i]]).astype(np.int32) for i in range(len(also))])
+        mixed = Mixed(self._recommender.fusion, self._recommender.ranking.retrieved)
+        answered = mixed.answer(asked, k, more)
+        rows, scores, found = [], [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.bool_)]
+        for lo, hi in pairwise(answered.asked.offsets):
+            nums = here[answered.asked.nums[lo:hi]]
+            order = np.argsort(nums, kind="stable")
+            order = order[nums[order] >= 0]
+            rows.append(nums[order])
+            scores.append(answered.scores[lo:hi][order])
+            found.append(answered.found[lo:hi][order])
+        return Answered(Candidates.of(rows), np.concatenate(scores), np.concatenate(found))
+
+
+def serving(recommender: Recommender, dataset: Dataset) -> Serving:
+    """The release in use as what is measured beside a candidate."""
+    kind = Serving if recommender.fusion.near is None else ServingFound
+    return kind(recommender, dataset)
 
 
 def fresh_split(dataset: Dataset, after: int, most: float = 0.5) -> Split | None:

@@ -26,7 +26,7 @@ from langrec.errors import DataError
 from langrec.protocols import Progress
 from langrec.releases import keep_back, promote, prune
 from langrec.retraining.from_store import Taken, read, take
-from langrec.retraining.guard import IN_USE, Serving, Verdict, fresh_split, judge, judge_by_record, last_event
+from langrec.retraining.guard import IN_USE, Verdict, fresh_split, judge, judge_by_record, last_event, serving
 from langrec.retraining.lease import SECONDS, Held, lease
 from langrec.service.store import audit, receipts
 from langrec.service.store.importing import imported_up_to
@@ -131,7 +131,7 @@ def _run(
         shutil.rmtree(work, ignore_errors=True)
         raise
     split = fresh_split(dataset, last_event(in_use.folder))
-    rivals = {} if split is None else {IN_USE: Serving(in_use.recommender(), dataset)}
+    rivals = {} if split is None else {IN_USE: serving(in_use.recommender(), dataset)}
     folder, report = train(
         dataset, settings, releases, progress=progress, steps=work / "steps", split=split, rivals=rivals, use=False
     )
