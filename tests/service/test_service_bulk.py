@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -287,6 +288,19 @@ def test_over_http_lines_come_in_and_out(live):
     assert send("trees", ["{}"]).status_code == 404
     few = live.client.post("/api/bulk/users", content="{}\n" * 20_001, headers={"Content-Type": "application/x-ndjson"})
     assert few.status_code == 400 and "serve.max_rows" in few.json()["message"]
+
+
+def test_a_file_that_was_mended_in_place_is_imported_again(store, tmp_path):
+    path = tmp_path / "users.jsonl"
+    lines = [json.dumps({"UserId": f"u{i}", "Comment": "x" * 2000}) for i in range(600)]
+    path.write_text("\n".join(lines), "utf-8")
+    assert import_file(store, path, "users").again and not import_file(store, path, "users").again
+    at = path.stat().st_mtime_ns + 1_000_000
+    path.write_text("\n".join([*lines[:-1], lines[-1].replace("x", "y")]), "utf-8")
+    os.utime(path, ns=(at, at))
+    assert import_file(store, path, "users").again
+    with store.read() as connection:
+        assert event_rows.get_user(connection, "u599").comment == "y" * 2000
 
 
 def test_slow_readers_of_exports_leave_room_for_others(live, monkeypatch):

@@ -242,7 +242,9 @@ def _source(path: Path, kind: str) -> tuple[str, _JsonLines | _Parquet]:
     known = hashlib.blake2b(digest_size=8)
     with path.open("rb") as file:
         known.update(file.read(1 << 20))
-    known.update(str(path.stat().st_size).encode())
+    found = path.stat()
+    # A line that was mended in place leaves the size as it was.
+    known.update(f"{found.st_size} {found.st_mtime_ns}".encode())
     reader = _Parquet(path) if path.suffix == ".parquet" else _JsonLines(path)
     return f"{path.resolve()}:{known.hexdigest()}", reader
 
