@@ -76,7 +76,8 @@ class ReachedBlock:
             places[lo:hi] += offsets[i]
             offsets[i + 1] = offsets[i] + len(own)
             parts.append(own)
-        return cls(offsets, np.concatenate(parts), places, rows, values)
+        # Rows of a matrix whose pointers are wide have wide columns; numbers of items are narrow everywhere.
+        return cls(offsets, np.concatenate(parts).astype(np.int32, copy=False), places, rows, values)
 
     def sums(self, weights: FloatVector) -> FloatVector:
         """(u,) of each query's columns, with a weight for each row of the histories."""
@@ -173,7 +174,7 @@ class Sums:
         """From the columns and sums of each query."""
         offsets = np.zeros(len(columns) + 1, dtype=np.int64)
         np.cumsum([len(own) for own in columns], out=offsets[1:])
-        joined = np.concatenate([np.zeros(0, dtype=np.int32), *columns])
+        joined = np.concatenate([np.zeros(0, dtype=np.int32), *columns]).astype(np.int32, copy=False)
         return cls(offsets, joined, np.concatenate([np.zeros(0), *values]).astype(np.float32))
 
     def items(self, block: QueryBlock, asked: Candidates, known: Mask, trained: Mask) -> FloatVector:
