@@ -145,8 +145,17 @@ def test_vectors_say_the_same(rng, changed):
     if changed:
         scorer = scorer.with_items(np.array([3, N + 5], np.int32), ["", ""], rng.normal(size=(2, D)).astype(np.float32))
     of, asked = block(rng), candidates(rng)
-    close(both(lambda: scorer.index_queries(fresh(of))))
-    close(both(lambda: scorer.score_items(fresh(of), asked)))
+    everyone = Population(scorer.n_items, N, np.arange(N, dtype=np.int32))
+    # The states at several decays answer of what one of them read.
+    states = [scorer, scorer.with_params(decay=1.0), scorer.with_params(decay=0.0)]
+    for road in (lambda s, b: s.index_queries(b), lambda s, b: s.score_items(b, asked)):
+        for state in states:
+            close(both(lambda road=road, state=state: road(state, fresh(of))))
+    shared = fresh(of)
+    for state in states:
+        np.testing.assert_array_equal(state.score_items(shared, asked), state.score_items(fresh(of), asked))
+        scores = np.nan_to_num(np.maximum(state.score_block(of), 0.0))[:, :N]
+        close((state.mean_positive(shared, everyone), scores.sum(axis=1) / scorer.n_items))
 
 
 @pytest.mark.parametrize("amount", [0.05, 0.3, 0.9, 1.0])

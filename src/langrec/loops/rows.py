@@ -94,16 +94,22 @@ def products(
     flags: Any, flag_nums: Any, flag_places: Any, flag_log: Any,
     n: Any, asked: Any, offsets: Any, queries: Any,
 ) -> Any:  # fmt: skip
-    """(m,) each candidate's row times its query's; NaN from n on and where it has no flag."""
-    out = np.empty(len(asked), np.float32)
-    for one in range(len(offsets) - 1):
+    """(c, m) each candidate's row times c vectors of its query; NaN from n on and where it has no flag.
+
+    Args:
+        queries: (c * q, d) one vector of each query, then another of each. A row is read from memory once for all.
+    """
+    q = len(offsets) - 1
+    out = np.empty((len(queries) // max(q, 1), len(asked)), np.float32)
+    for one in range(q):
         for at in range(offsets[one], offsets[one + 1]):
             num = asked[at]
             _ahead(base, flags, asked, at, offsets[one + 1])
             if num < n and _flag(flags, flag_nums, flag_places, flag_log, num):
-                out[at] = _product(base, nums, places, log, num, queries, one)
+                for c in range(len(out)):
+                    out[c, at] = _product(base, nums, places, log, num, queries, c * q + one)
             else:
-                out[at] = np.nan
+                out[:, at] = np.nan
     return out
 
 

@@ -56,6 +56,8 @@ class Vectors:
     def __post_init__(self) -> None:
         if self.written is None:
             object.__setattr__(self, "written", np.asarray(whole(self.vectors).any(axis=1)))
+        # States of one scorer at several decays share this: what one reads for a block answers for all.
+        self._kept.setdefault("decays", {})[self.decay] = None
 
     @property
     def n_items(self) -> int:
@@ -72,14 +74,22 @@ class Vectors:
 
     def index_queries(self, block: QueryBlock) -> FloatMatrix:
         """(q, d) what the rows are multiplied by; NaN for queries without a vector."""
-        queries: FloatMatrix = block.keep((id(self.vectors), self.decay), lambda: self._queries(block))
+        return self._asked(block, self.decay)
+
+    def _asked(self, block: QueryBlock, decay: float) -> FloatMatrix:
+        queries: FloatMatrix = block.keep((id(self.vectors), decay), lambda: self._queries(block, decay))
         return queries
 
-    def _queries(self, block: QueryBlock) -> FloatMatrix:
+    def _at_all_decays(self, block: QueryBlock) -> tuple[list[float], FloatMatrix]:
+        """The decays at which this scorer is asked, and (c * q, d) the queries at each of them, end to end."""
+        decays = list(self._kept["decays"])
+        return decays, np.concatenate([self._asked(block, decay) for decay in decays])
+
+    def _queries(self, block: QueryBlock, decay: float) -> FloatMatrix:
         if not self.n_items:
             return np.full((len(block), self.vectors.shape[1]), np.nan, dtype=np.float32)
         known = block.items < self.n_items
-        weights = history_weights(block, self.n_items, self.decay, normalise=True)
+        weights = history_weights(block, self.n_items, decay, normalise=True)
         if (loops := compiled("rows")) is not None:
             asked: FloatMatrix = loops.means(*laid(self.vectors), block.items, block.offsets, weights, self.n_items)
         else:
@@ -104,11 +114,12 @@ class Vectors:
 
     def score_items(self, block: QueryBlock, asked: Candidates) -> FloatVector:
         """(m,) the same of each query's candidates."""
+        if compiled("rows") is not None:
+            made: dict[float, FloatVector] = block.keep(
+                ("products", id(self.vectors), id(asked)), lambda: self._products(block, asked)
+            )
+            return made[self.decay]
         queries = self.index_queries(block)
-        if (loops := compiled("rows")) is not None:
-            rows, written = laid(self.vectors), laid(self.written)
-            scores: FloatVector = loops.products(*rows, *written, self.n_items, asked.nums, asked.offsets, queries)
-            return scores
         inside = asked.nums < self.n_items
         nums = asked.nums if inside.all() else np.where(inside, asked.nums, 0)
         rows, written = block.keep(
@@ -127,7 +138,23 @@ class Vectors:
             # What the key names stays alive, so that no other object gets its name.
             nums = among.sample[among.sample < self.n_items]
             self._kept[key] = (among.sample, self.vectors[nums] * self.written[nums][:, None])
-        return among.mean(np.nan_to_num(self.index_queries(block)) @ self._kept[key][1].T)
+        means: dict[float, FloatVector] = block.keep(
+            ("means", id(self.vectors), key), lambda: self._means(block, among, self._kept[key][1])
+        )
+        return means[self.decay]
+
+    def _products(self, block: QueryBlock, asked: Candidates) -> dict[float, FloatVector]:
+        """By decay, (m,) what it says of candidates."""
+        decays, queries = self._at_all_decays(block)
+        rows, written = laid(self.vectors), laid(self.written)
+        found = compiled("rows").products(*rows, *written, self.n_items, asked.nums, asked.offsets, queries)
+        return dict(zip(decays, found, strict=True))
+
+    def _means(self, block: QueryBlock, among: Population, sample: FloatMatrix) -> dict[float, FloatVector]:
+        """By decay, (q,) means over the rows of a sample."""
+        decays, queries = self._at_all_decays(block)
+        means = among.mean(np.nan_to_num(queries) @ sample.T)
+        return dict(zip(decays, means.reshape(len(decays), -1), strict=True))
 
     def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:
         """(h, len(nums)) what each history row adds to the scores of the items; zeros where a query vector asked."""
