@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -20,8 +20,9 @@ from langrec.data.mapped import array_at, put_array, rows_over
 from langrec.errors import UNREADABLE, BundleError
 from langrec.loops import compiled
 from langrec.retrieval.history import history_matrix, history_weights
+from langrec.retrieval.newer import Newer
 from langrec.retrieval.reached import NOBODY, Laid, Reached, ReachedBlock, ReachedRows, is_narrow, permitted
-from langrec.retrieval.terms import count_terms, narrowed, padded, replaced, with_values
+from langrec.retrieval.terms import Terms, count_terms, narrowed, padded, replaced, with_values
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
@@ -398,7 +399,7 @@ class Lexical:
             # What the key names stays alive, so that no other object gets its name.
             self._kept[key] = (among.members, np.bincount(self.counts.indices, told, minlength=self.counts.shape[1]))
         sums: npt.NDArray[np.float64] = self._kept[key][1]
-        return sums if self.newer is None else self.newer.sums(self, sums, among)
+        return sums if self.newer is None else self.newer.sums(self.counts, self.gives, sums, among)
 
     # ---- changes and accounts --------------------------------------------------------------------------------------
 
@@ -504,67 +505,6 @@ class Lexical:
     def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
         """What the entries ask for, from what they give."""
         raise TypeError(f"{cls.__name__} does not say what items ask for")
-
-
-@dataclass(frozen=True, eq=False)
-class Newer:
-    """Items that came or changed after the fit.
-
-    Attributes:
-        nums: (u,) int32 their numbers, rising.
-        part: a scorer of their texts alone, in this order.
-    """
-
-    nums: IntVector
-    part: Any
-
-    def holds(self, nums: IntVector) -> Mask:
-        """(len(nums),) which of the numbers are among them."""
-        places = np.minimum(np.searchsorted(self.nums, nums), len(self.nums) - 1)
-        found: Mask = self.nums[places] == nums
-        return found
-
-    def sums(self, base: Lexical, sums: npt.NDArray[np.float64], among: Population) -> npt.NDArray[np.float64]:
-        """(v,) what all items offer to each term: the base's sums, less what was replaced, and the newer items' own."""
-        old = self.nums[(self.nums < base.counts.shape[0])]
-        old = old[among.holds(old)]
-        starts = base.counts.indptr[old]
-        entries = ragged(starts, base.counts.indptr[old + 1] - starts)
-        out = np.zeros(len(base.idf), dtype=np.float64)
-        out[: len(sums)] = sums
-        np.subtract.at(out, base.counts.indices[entries], base.gives[entries])
-        counted = np.repeat(among.holds(self.nums), np.diff(self.part.counts.indptr))
-        np.add.at(out, self.part.counts.indices[counted], self.part.gives[counted])
-        return np.maximum(out, 0.0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Terms:
-    """What the queries of a block ask for, laid end to end: those of query i are terms[offsets[i]:offsets[i + 1]]."""
-
-    offsets: npt.NDArray[np.int64]
-    terms: IntVector
-    weights: FloatVector
-
-    @classmethod
-    def of(cls, queries: Sequence[tuple[IntVector, FloatVector]]) -> Self:
-        """From the terms and weights of each query."""
-        offsets = np.concatenate([[0], np.cumsum([len(terms) for terms, _ in queries])]).astype(np.int64)
-        terms = np.concatenate([np.zeros(0, np.int32), *(terms for terms, _ in queries)]).astype(np.int32, copy=False)
-        weights = np.concatenate([np.zeros(0, np.float32), *(weights for _, weights in queries)])
-        return cls(offsets, terms, weights)
-
-    def above_zero(self) -> Self:
-        """The same without terms that weigh nothing."""
-        some = self.weights > 0
-        if some.all():
-            return self
-        offsets = np.concatenate([[0], np.cumsum(some)])[self.offsets]
-        return type(self)(offsets, self.terms[some], self.weights[some])
-
-    def __iter__(self) -> Iterator[tuple[IntVector, FloatVector]]:
-        for lo, hi in pairwise(self.offsets):
-            yield self.terms[lo:hi], self.weights[lo:hi]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,9 +1,11 @@
-"""Term counts: texts as sparse rows over a vocabulary, and such rows put together."""
+"""Terms: what queries ask for, and texts as sparse rows of counts over a vocabulary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,36 @@ from scipy import sparse
 
 from langrec.data.mapped import rows_over
 from langrec.retrieval.words import words
-from langrec.types import IntVector
+from langrec.types import FloatVector, IntVector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """What the queries of a block ask for, laid end to end: those of query i are terms[offsets[i]:offsets[i + 1]]."""
+
+    offsets: npt.NDArray[np.int64]
+    terms: IntVector
+    weights: FloatVector
+
+    @classmethod
+    def of(cls, queries: Sequence[tuple[IntVector, FloatVector]]) -> Self:
+        """From the terms and weights of each query."""
+        offsets = np.concatenate([[0], np.cumsum([len(terms) for terms, _ in queries])]).astype(np.int64)
+        terms = np.concatenate([np.zeros(0, np.int32), *(terms for terms, _ in queries)]).astype(np.int32, copy=False)
+        weights = np.concatenate([np.zeros(0, np.float32), *(weights for _, weights in queries)])
+        return cls(offsets, terms, weights)
+
+    def above_zero(self) -> Self:
+        """The same without terms that weigh nothing."""
+        some = self.weights > 0
+        if some.all():
+            return self
+        offsets = np.concatenate([[0], np.cumsum(some)])[self.offsets]
+        return type(self)(offsets, self.terms[some], self.weights[some])
+
+    def __iter__(self) -> Iterator[tuple[IntVector, FloatVector]]:
+        for lo, hi in pairwise(self.offsets):
+            yield self.terms[lo:hi], self.weights[lo:hi]
 
 
 def count_terms(
