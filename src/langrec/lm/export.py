@@ -15,6 +15,7 @@ from langrec.errors import MissingExtra, SettingsError
 from langrec.lm import exported, slim
 from langrec.lm.exported import Exported
 from langrec.lm.model import TextModel, read_json
+from langrec.lm.pooling import pool
 from langrec.lm.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -108,20 +109,6 @@ def pooled(core: Any, model: TextModel) -> Any:
             return torch.nn.functional.normalize(self.dense(vectors), p=2.0, dim=1)
 
     return Pooled().eval()
-
-
-def pool(states: Any, attention_mask: Any, pooling: str) -> Any:
-    """Token states (b, t, d) to vectors (b, d) by one of the poolings, padding left out."""
-    mask = attention_mask.unsqueeze(-1).to(states.dtype)
-    if pooling == "cls":
-        return states[:, 0]
-    if pooling == "max":
-        return (states + (mask - 1) * 1e9).amax(1)
-    if pooling == "lasttoken":
-        # Padding stands on the right: the last token is where the running count reaches its end.
-        last = (mask.cumsum(1) == mask.sum(1, keepdim=True)) * mask
-        return (states * last).sum(1)
-    return (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
 
 
 def _dense(folder: Path) -> Any:

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from langrec.errors import DataError
 from langrec.service import bulk_shapes
+from langrec.service.bulk_shapes import Refused
 from langrec.service.store import event_rows, item_rows
 from langrec.service.store.bulk_rows import put_many_events
 from langrec.service.store.schema import events, items, refused_rows, users
@@ -47,15 +48,6 @@ class Imported:
     refused: int
     source: str
     again: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A row that was not taken: its number in the source from 1 on, why, and the row."""
-
-    row: int
-    reason: str
-    data: str
 
 
 def import_file(

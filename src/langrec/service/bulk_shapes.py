@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,9 +17,6 @@ from langrec.service import shapes
 from langrec.service.bodies import GorseFeedback, GorseItem, GorseUser, now_ms, show_time
 from langrec.service.store.event_rows import Event, StoredUser
 from langrec.service.store.item_rows import StoredItem
-
-if TYPE_CHECKING:
-    from langrec.service.bulk import Refused
 
 # The columns of langrec's own files beside the names of the bodies, compared as `data/aliases.py` does.
 _NAMES = {
@@ -58,6 +56,15 @@ def parse_line(line: bytes) -> tuple[Any, str]:
         return ValueError(f"is not JSON ({str(error)[:100]})"), line.decode("utf-8", "replace").strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that was not taken: its number in the source from 1 on, why, and the row."""
+
+    row: int
+    reason: str
+    data: str
+
+
 def parse(
     kind: str, rows: Sequence[tuple[Any, str]], number: int, text_fields: Sequence[str] = ()
 ) -> tuple[list[Any], list[Refused]]:
@@ -69,8 +76,6 @@ def parse(
         number: of the first row.
         text_fields: labels of items that are read as text.
     """
-    from langrec.service.bulk import Refused
-
     make = _makers(text_fields)[kind]
     now = now_ms()
     taken, refused = [], []

@@ -261,3 +261,13 @@ def titles(value: Any) -> tuple[str, ...]:
         return ()
     parts = value if not isinstance(value, str) else value.split("|")
     return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+def hold_out_choices(train: Choices, share: float, seed: int) -> tuple[Any, Any]:
+    """Whole users where they are known and several, because a user's rows resemble one another; else rows by label."""
+    users = np.unique(train.users) if train.users is not None else np.array([])
+    if len(users) < 5 or train.users is None:
+        return hold_out([int(label >= 0.5) for label in train.labels], share, seed)
+    held = np.random.default_rng((seed, 1)).permutation(users)[: max(1, round(share * len(users)))]
+    away = np.isin(train.users, held)
+    return np.flatnonzero(~away), np.flatnonzero(away)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from langrec.errors import SettingsError
 from langrec.lm.adapt.classify import Classify
-from langrec.lm.adapt.examples import hold_out, read_choices, read_texts
+from langrec.lm.adapt.examples import hold_out, hold_out_choices, read_choices, read_texts
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.pairs import PairsTask, hold_out_pairs, read_pairs
 from langrec.lm.adapt.pretrain import build
-from langrec.lm.adapt.recommend import Recommend, hold_out_choices
+from langrec.lm.adapt.recommend import Recommend
 
 # A task of n batches is drawn with probability by n ** POWER: large ones less than by their size.
 POWER = 0.5

@@ -12,10 +12,9 @@ import polars as pl
 from torch import nn
 
 from langrec.errors import DataError, SettingsError
-from langrec.lm.adapt.examples import Choices, read_choices
+from langrec.lm.adapt.examples import Choices, hold_out_choices, read_choices
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
-from langrec.lm.adapt.recommend import hold_out_choices
 from langrec.lm.adapt.rows import read_rows
 from langrec.lm.robust.reptile import Meta, Start, Unit, average, best, compare, reptile
 

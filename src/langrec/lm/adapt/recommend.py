@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from langrec.lm.adapt.examples import Choices, hold_out, read_choices
+from langrec.lm.adapt.examples import Choices, hold_out_choices, read_choices
 from langrec.lm.adapt.head import CONFIG, FILE
 from langrec.lm.adapt.heads import LinearHead
 from langrec.lm.adapt.job import Job, Result
@@ -223,13 +223,3 @@ def run(job: Job) -> tuple[Result, Any]:
     rows_by = {name: len(part) for name, part in task.parts.items()}
     predictions = frames.get("test", frames["valid"])
     return Result(measured["valid"], measured.get("test", {}), predictions, None, rows_by), task
-
-
-def hold_out_choices(train: Choices, share: float, seed: int) -> tuple[Any, Any]:
-    """Whole users where they are known and several, because a user's rows resemble one another; else rows by label."""
-    users = np.unique(train.users) if train.users is not None else np.array([])
-    if len(users) < 5 or train.users is None:
-        return hold_out([int(label >= 0.5) for label in train.labels], share, seed)
-    held = np.random.default_rng((seed, 1)).permutation(users)[: max(1, round(share * len(users)))]
-    away = np.isin(train.users, held)
-    return np.flatnonzero(~away), np.flatnonzero(away)

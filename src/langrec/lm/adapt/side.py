@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from langrec.lm.export import pool
+from langrec.lm.pooling import pool
 
 FILE = "side.safetensors"
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langrec.lm.adapt.adapters import layers_of
-from langrec.lm.export import pool
+from langrec.lm.pooling import pool
 
 
 class Upper(nn.Module):  # type: ignore[misc]

@@ -166,7 +166,7 @@ def measure(model: str, domain: Domain, settings: AdaptSettings) -> tuple[float,
 def _measured(model: str, domain: Domain, settings: AdaptSettings) -> tuple[dict[str, Any], pl.DataFrame, Any]:
     """The numbers of a model on the test of a domain, a line for each row of it, and the rows' users."""
     from langrec.lm.adapt import classify, pairs, recommend
-    from langrec.lm.adapt.examples import hold_out, read_choices, read_texts
+    from langrec.lm.adapt.examples import hold_out, hold_out_choices, read_choices, read_texts
     from langrec.lm.adapt.kinds import Adapted
     from langrec.lm.model import find_model
 
@@ -183,7 +183,7 @@ def _measured(model: str, domain: Domain, settings: AdaptSettings) -> tuple[dict
         return *classify.measure(one, read_texts(test_file, files.text, files.label)), None
     if domain.task == "recommend":
         rows = read_choices(train_file)
-        kept, held = recommend.hold_out_choices(rows, share, seed)
+        kept, held = hold_out_choices(rows, share, seed)
         test = read_choices(test_file)
         task = recommend.Recommend(adapted, rows.take(kept), rows.take(held), test, settings.floor)
         return *task.measure("test"), test.users

@@ -115,7 +115,7 @@ async def _put(request: Request, kind: str, key: str) -> Answered:
     return Answered({"RowAffected": len(taken), "RowRefused": len(refused), "Refused": shown})
 
 
-def _parsed(kind: str, lines: list[bytes], text_fields: Any) -> tuple[list[Any], list[bulk.Refused]]:
+def _parsed(kind: str, lines: list[bytes], text_fields: Any) -> tuple[list[Any], list[bulk_shapes.Refused]]:
     return bulk_shapes.parse(kind, [bulk_shapes.parse_line(line) for line in lines], 1, text_fields)
 
 
