@@ -237,6 +237,7 @@ def test_every_scorer_has_its_section_with_formula_settings_strength_and_source(
     assert named - known == set()
 
 
+@pytest.mark.slow
 def test_every_verb_has_an_example_that_parses():
     for path, command in commands():
         examples = re.findall(r"Example: `(langrec [^`]+)`", command.help or "")

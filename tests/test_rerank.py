@@ -24,6 +24,8 @@ from langrec.settings import BudgetSettings, RankingSettings, RerankSettings, Se
 from langrec.training import train
 from langrec.types import Filters, Item, Query
 
+pytestmark = pytest.mark.slow
+
 DATA = small_release.dataset()
 TOP = 8
 
@@ -371,7 +373,6 @@ def test_a_narrowed_model_is_refused(model, tmp_path):
         open_model(settings(tmp_path, folder), lambda *_: None)
 
 
-@pytest.mark.slow
 def test_what_compress_made_of_a_model_reranks_as_long_as_its_head_fits(model, tmp_path):
     from langrec.encoders import load_saved
     from langrec.lm.compress.chain import compress

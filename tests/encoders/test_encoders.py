@@ -15,6 +15,8 @@ from langrec.lm.runtimes import RUNTIMES, installed
 from langrec.protocols import Encoder
 from langrec.settings import EncoderSettings
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     "the cat sits on the mat",
     "",
@@ -160,7 +162,6 @@ def test_an_unknown_model_is_a_settings_error_that_names_it(cache):
         load_encoder(EncoderSettings(name="no-such-model", cache=str(cache)))
 
 
-@pytest.mark.slow
 def test_minilm_puts_like_next_to_like_and_equals_sentence_transformers(tmp_path):
     pytest.importorskip("sentence_transformers")
     from sentence_transformers import SentenceTransformer

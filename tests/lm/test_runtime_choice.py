@@ -48,6 +48,7 @@ def measured(tiny, tmp_path_factory):
         yield load_encoder(settings), settings, calls
 
 
+@pytest.mark.slow
 def test_the_choice_is_measured_once(measured):
     encoder, settings, calls = measured
     assert calls == [1]
@@ -55,6 +56,7 @@ def test_the_choice_is_measured_once(measured):
     assert calls == [1]
 
 
+@pytest.mark.slow
 def test_a_setting_overrules_the_measurement(measured):
     _, settings, _ = measured
     for name in ("onnx-fp32", "torch-fp32"):
@@ -62,6 +64,7 @@ def test_a_setting_overrules_the_measurement(measured):
         assert load_encoder(overruled).runtime.name == name
 
 
+@pytest.mark.slow
 def test_a_choice_of_other_libraries_or_threads_is_not_used(measured):
     from pathlib import Path
 
@@ -72,6 +75,7 @@ def test_a_choice_of_other_libraries_or_threads_is_not_used(measured):
     assert known_choice(Path(settings.cache), encoder.exported, 7) is None
 
 
+@pytest.mark.slow
 def test_doctor_shows_the_measured_table(measured, monkeypatch):
     import typer
 

@@ -24,6 +24,8 @@ from langrec.retrieval.vectors import Vectors
 from langrec.types import Candidates, Filters, Item, ItemList, Population, Query, QueryBlock
 from small_release import NOW, WORLD
 
+pytestmark = pytest.mark.slow
+
 N, V, D = 400, 60, 24
 AT = datetime.fromtimestamp(NOW / 1000, UTC)
 WORDS = [f"w{i}" for i in range(V)]

@@ -116,6 +116,7 @@ def test_a_model_with_adapters_beside_it_is_not_adapted_again(tiny, tmp_path):
     assert np.allclose(head.vectors(head.feed(TEXTS)).numpy(), vectors(tiny), atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adapter", "side"])
 def test_what_stands_beside_the_weights_is_part_of_the_exported_graph(tiny, kind, tmp_path):
     from langrec.lm.export import export

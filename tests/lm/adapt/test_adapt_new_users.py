@@ -14,6 +14,8 @@ from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.lm.robust.reptile import Start
 
+pytestmark = pytest.mark.slow
+
 HEAD = AdaptSettings(task="recommend", kind="head", meta="reptile", meta_rows=6, precision="fp32")
 THINGS = ["cat", "dog", "bird", "fish", "film", "music", "piano", "train", "robot", "river", "city", "house"]
 

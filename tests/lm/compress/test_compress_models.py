@@ -92,6 +92,7 @@ def test_a_family_whose_layers_are_unknown_is_refused(work, tmp_path, monkeypatc
         prune.run(work.teacher, Step("prune", "0.5"), tmp_path / "model", work)
 
 
+@pytest.mark.slow
 def test_training_brings_a_cut_model_nearer_to_its_teacher(work, tmp_path):
     cut, _ = drop.run(work.teacher, Step("drop", "2"), tmp_path / "cut", work)
     held = work.corpus.held_out()
