@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import time
 from pathlib import Path
@@ -40,12 +41,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--questions", type=int, default=1000, help="of validation and of the test")
     parser.add_argument("--top", type=int, default=30)
+    parser.add_argument("--learn", type=int, default=8000, help="validation questions that scorers and mix learn from")
+    parser.add_argument("--scorers", default=",".join(SCORERS))
+    parser.add_argument("--judge", type=Path, help="the output of an earlier tuning, instead of tuning")
     parser.add_argument("--runtime", default="auto", help="what computes: auto measures, or one by name")
     parser.add_argument("--lists", type=int, default=100, help="lists that are timed")
     parser.add_argument("--load", default="unknown", help="quiet or loaded: how busy the machine was")
     parser.add_argument("--keep", action="store_true", help="write benches/results/rerank.json")
     given = parser.parse_args()
-    tuned = _tuned(given)
+    tuned = (
+        _tuned(given) if given.judge is None else _told(json.loads((given.judge / "metrics.json").read_text("utf-8")))
+    )
     result = {"load": given.load, "load_average": os.getloadavg(), "data": given.data.name, "tuned": tuned}
     bundle = Bundle.open(_trained(given))
     told = bundle.manifest["rerank"]
@@ -80,6 +86,10 @@ def _tuned(given: argparse.Namespace) -> dict[str, Any]:
         task="recommend", kind="last", reads="question", past="titles", beside=False, epochs=given.epochs
     )
     told = adapt("minilm", own, Files(*files), given.work / "judge", told=lambda *said: print(*said, flush=True))
+    return _told(told)
+
+
+def _told(told: dict[str, Any]) -> dict[str, Any]:
     return {name: told[name] for name in ("seconds", "rows", "kind", "precision")} | {"auc": told["valid"]["auc"]}
 
 
@@ -88,13 +98,15 @@ def _some(n: int, wanted: int) -> list[int]:
 
 
 def _trained(given: argparse.Namespace) -> Path:
-    own = RerankSettings(str(given.work / "judge"), "always", given.top, questions=given.questions)
+    own = RerankSettings(str(given.judge or given.work / "judge"), "always", given.top, questions=given.questions)
     settings = Settings()
     settings = dataclasses.replace(
         settings,
         encoder=dataclasses.replace(settings.encoder, runtime=given.runtime),
-        retrieval=dataclasses.replace(settings.retrieval, scorers=SCORERS),
-        ranking=dataclasses.replace(settings.ranking, rerank=own),
+        retrieval=dataclasses.replace(settings.retrieval, scorers=tuple(given.scorers.split(","))),
+        ranking=dataclasses.replace(
+            settings.ranking, rerank=own, questions=given.learn, tune_questions=min(given.learn, 4000)
+        ),
     )
     dataset = load_dataset(given.data, None)[0]
     told = lambda *said: print(*said, flush=True)  # noqa: E731
