@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import worlds
 from langrec import choosing
@@ -64,6 +65,16 @@ def test_a_scorer_is_judged_alike_from_its_own_best(parts, name):
     scorer, questions = parts[4].scorers[name], parts[5]
     whole, found = ndcg_at_10(scorer.score_block, questions), ndcg_found([scorer], questions)[0]
     assert found == pytest.approx(whole, abs=0.005), name
+
+
+@pytest.mark.parametrize("name", ["transitions", "itemknn", "userknn", "bm25", "vectors", "als"])
+def test_states_that_share_what_they_read_are_judged_as_each_alone(parts, name, monkeypatch):
+    monkeypatch.setattr("langrec.retrieval.item_item.SMALL", 0)
+    scorer, questions = parts[4].scorers[name], parts[5]
+    if hasattr(scorer, "weights"):
+        scorer = scorer.with_params(weights=sparse.csr_array(scorer.weights))
+    states = [scorer.with_params(decay=decay) for decay in (0.0, 0.01, 0.03, 0.1, 0.15, 0.2, 0.3, 1.0)]
+    assert ndcg_found(states, questions) == [ndcg_found([state], questions)[0] for state in states]
 
 
 def test_the_nearest_rows_are_those_of_the_highest_products(parts, monkeypatch):

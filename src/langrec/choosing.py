@@ -448,8 +448,10 @@ def ndcg_found(states: Sequence[Any], questions: Targets) -> list[float]:
     sizes = (MANY, MANY_ROWS) if isinstance(states[0], Searched) else ()
     for part in few(questions, *sizes):
         block = replace(part.block, kept={})  # what one state reads of the histories, the next need not read again
+        alive = []  # what is kept is named by the candidates it is of: none may get the name of one that is gone
         for state, found in zip(states, gains, strict=True):
             asked = best_alone(state, block, RANKED)
+            alive.append(asked)
             scores = pointwise(state).score_items(block, asked)
             found.append(gain(asking.ranks_of(np.where(np.isnan(scores), -np.inf, scores), asked, part)))
     return [float(np.concatenate(found).mean()) for found in gains]
