@@ -144,7 +144,7 @@ def synchronous_client():
         (r"\bAsync(Iterator|Client)\b", r"\1"),
         (r"\b__a(enter|exit)__", r"__\1__"),
         (r"\baclose\b", "close"),
-        (r"\ba(read|iter_lines)\b", r"\1"),
+        (r"\ba(read|iter_bytes)\b", r"\1"),
         (r"for one in (self\._\w+\(.*\)):\n +yield one", r"yield from \1"),
         (r"for one in (\w+\.\w+):\n +yield one", r"yield from \1"),
     ):

@@ -199,6 +199,14 @@ def test_many_rows_are_written_and_read_in_bulk_and_bad_ones_are_named(live, cli
         client.bulk_write([User("ann"), items[0]])
 
 
+def test_texts_with_line_ends_of_unicode_come_back_in_bulk(client):
+    title = "one\u2028two\u2029three\x85four\x0bfive"
+    client.bulk_write([Item("lines", title), Item("plain", "after it")])
+    found = {one.id: one.comment for one in client.bulk_items()}
+    assert (found["lines"], found["plain"]) == (client.item("lines").comment, "after it")
+    assert "\u2028" in found["lines"] and "\x85" in found["lines"]
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "ü 東京", "100%", "a?b#c", "a%2Fb", "+ &="])
 def test_ids_of_any_letters_come_back_as_they_were(client, name):
     client.write_items([Item(name, "odd")])

@@ -117,7 +117,7 @@ def blocks(rows: Iterable[T], size: int, key: str | None) -> Iterator[tuple[list
         number += 1
 
 
-def row_of(kind: Any, line: str, where: str, request_id: str) -> Any:
+def row_of(kind: Any, line: bytes, where: str, request_id: str) -> Any:
     """A row of JSON lines.
 
     Raises:
