@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino,tune,wandb,mlflow,scale,index,milvus,postgres,remote,client,otel,test,check]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm,openvino,tune,wandb,mlflow,scale,index,fast,milvus,postgres,remote,client,otel,test,check]'
 	touch $@
 
 demo: $(VENV)/.ready          ## install, fetch MovieLens-100K, train, measure, serve (ARGS=--no-serve ends after the table)
