@@ -72,11 +72,12 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("npm or node is absent")
     folder = tmp_path_factory.mktemp("gorsejs")
     # gorsejs needs tslib without saying so.
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "gorsejs@0.4.8", "tslib@2"]
+    command = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=5", "--prefix", str(folder)]
+    command += ["gorsejs@0.4.8", "tslib@2"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired:
-        pytest.skip("the package gorsejs could not be had in two minutes")
+        pytest.skip("the package gorsejs could not be had in five minutes")
     if done.returncode:
         pytest.skip("the package gorsejs cannot be had here: npm install failed")
     return folder
