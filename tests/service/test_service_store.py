@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import polars as pl
@@ -18,6 +19,7 @@ from langrec.service.store.importing import import_release
 from langrec.service.store.item_rows import StoredItem
 from langrec.service.store.store import Store, number, set_meta
 from langrec.service.store.writer import Writer
+from langrec.settings import ServeSettings
 from langrec.types import Item
 
 
@@ -218,6 +220,25 @@ def test_a_closed_writer_has_finished_and_takes_no_more(store):
     assert all(future.done() and future.exception() is None for future in futures)
     with pytest.raises(StoreError, match="stopping"):
         writer.submit(lambda connection: None)
+
+
+def test_a_crowd_of_readers_leaves_a_connection_to_the_scorer(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    read = threading.Event()
+
+    def score() -> None:
+        with store.read() as connection:
+            assert number(connection, "revision") == 0
+        read.set()
+
+    with contextlib.ExitStack() as crowd:
+        for _ in range(ServeSettings().tenant_share):
+            number(crowd.enter_context(store.read()), "revision")
+        scorer = threading.Thread(target=score)
+        scorer.start()
+        assert read.wait(10), "it waits until one of the crowd is done"
+    scorer.join()
+    store.close()
 
 
 def test_a_store_that_cannot_be_opened_says_which(tmp_path):

@@ -73,7 +73,10 @@ class Store:
             # PostgreSQL would show every statement the newest state; a SQLite transaction sees one in any case.
             one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
             kept = {} if self.is_sqlite else _kept_alive(parsed)
-            self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=32, **one_state, **kept)
+            # One for each request that may be worked on at once (40, or a tenant's 64) and for those who work beside
+            # them, so that no crowd of slow listings keeps the scorer waiting; PostgreSQL counts connections.
+            more = 64 if self.is_sqlite else 32
+            self._reader = sa.create_engine(parsed, pool_size=8, max_overflow=more, **one_state, **kept)
             self._writer = sa.create_engine(parsed, pool_size=1, max_overflow=2, **kept)
             # The driver's own too: what goes past SQLAlchemy, as many rows at once do, raises these.
             self.errors: tuple[type[Exception], ...] = (SQLAlchemyError, self._writer.dialect.loaded_dbapi.Error)
