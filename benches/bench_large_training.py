@@ -35,9 +35,9 @@ METRIC = "ndcg@10"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--data", action="append", default=[], help="a public data set, or a folder; may come again")
-    parser.add_argument("--split", default="", choices=["", "time", "loo"], help="default: by time where it is known")
+    parser.add_argument("--split", default="", choices=["", "time", "loo"], help="empty: by time where it is known")
     parser.add_argument("--items", type=int, default=0, help="items of a drawn shop")
     parser.add_argument("--users", type=int, default=0, help="its users; default a third of its items")
     parser.add_argument("--events", type=int, default=0, help="its events; default ten an item")

@@ -34,15 +34,15 @@ SCORERS = ("popular", "popular_7d", "popular_decayed", "itemknn", "ease", "trans
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder with events and items")
     parser.add_argument("--work", type=Path, default=Path("rerank-bench"), help="for rows, models and releases")
     parser.add_argument("--rows", type=int, default=3000, help="likes that are learned from; with two negatives each")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3, help="of the tuning")
     parser.add_argument("--questions", type=int, default=1000, help="of validation and of the test")
-    parser.add_argument("--top", type=int, default=30)
+    parser.add_argument("--top", type=int, default=30, help="items that are looked at again")
     parser.add_argument("--learn", type=int, default=8000, help="validation questions that scorers and mix learn from")
-    parser.add_argument("--scorers", default=",".join(SCORERS))
+    parser.add_argument("--scorers", default=",".join(SCORERS), help="of the release, comma separated")
     parser.add_argument("--judge", type=Path, help="the output of an earlier tuning, instead of tuning")
     parser.add_argument("--runtime", default="auto", help="what computes: auto measures, or one by name")
     parser.add_argument("--lists", type=int, default=100, help="lists that are timed")
