@@ -72,9 +72,9 @@ def fit_tower(
             run = kind.name if folder is None else folder.name
             data.board(run, {"loss": epoch.loss, "ndcg@10": epoch.ndcg, "rate": epoch.rate}, epoch.epoch)
         if data.told is not None:
-            data.told(
-                f"train {kind.name}: loss {epoch.loss:.3f}, NDCG@10 {epoch.ndcg:.4f}", epoch.epoch, settings.epochs
-            )
+            # The last fit, on everything, keeps nothing back to be judged on.
+            judged = "" if math.isnan(epoch.ndcg) else f", NDCG@10 {epoch.ndcg:.4f}"
+            data.told(f"train {kind.name}: loss {epoch.loss:.3f}{judged}", epoch.epoch, settings.epochs)
 
     stopping = judge if data.judge is not None and epochs is None else None
     history = train(
