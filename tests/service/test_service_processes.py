@@ -135,6 +135,8 @@ def test_a_worker_that_dies_while_it_owes_an_answer_is_replaced_at_once(pair):
     time.sleep(2)
     os.kill(dead, signal.SIGKILL)
     wait_until(lambda: not psutil.pid_exists(dead), 50)  # sooner than that minute is over
+    now = both_workers(pair.url)
+    assert len(now) == 2 and dead not in {int(name.split("-")[0]) for name in now}
 
 
 @pytest.mark.slow
