@@ -210,6 +210,24 @@ def test_lines_that_are_not_json_are_set_aside(tmp_path):
     assert report.count("unreadable") == 2
 
 
+def test_a_line_of_json_of_absurd_length_is_set_aside(tmp_path):
+    line = '{"user_id": "%s", "item_id": "i1", "timestamp": 1600000000}'
+    dataset, report = load_dataset(write(tmp_path, "\n".join([line % "u1", line % ("u" * 2_000_000)]), "events.jsonl"))
+    assert len(dataset.events) == 1
+    assert report.steps[0].places == ("events.jsonl row 1 (line 2: over 1,000,000 bytes)",)
+
+
+def test_mixed_encodings_of_json_lines_are_counted(tmp_path):
+    line = '{"user_id": "%s", "item_id": "i1", "timestamp": 1600000000}\n'
+    data = (line % "zoë").encode() + (line % "jürgen").encode("cp1252")
+    dataset, report = load_dataset(write(tmp_path, data, "events.jsonl"))
+    assert tuple(dataset.users) == ("zoë", "jürgen")
+    assert report.count("reading") == 1
+    dataset, report = load_dataset(write(tmp_path, (line % "zoë").encode("utf-16"), "wide.jsonl"))
+    assert tuple(dataset.users) == ("zoë",)
+    assert report.count("reading") == 1
+
+
 def test_no_data_at_all_is_an_error():
     with pytest.raises(DataError, match="no data"):
         load_dataset(None, None)

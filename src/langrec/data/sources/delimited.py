@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 
 from langrec.data.aliases import EVENT_ROLES, ITEM_ROLES, key
+from langrec.data.sources.lines import LONGEST_LINE, has_long_line, to_utf8
 from langrec.data.sources.opening import read_bytes
 from langrec.data.sources.table import Refused, Table
 from langrec.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|", "::")
-LONGEST_LINE = 1_000_000
 _KNOWN = {key(name) for roles in (EVENT_ROLES, ITEM_ROLES) for names in roles.values() for name in names}
 
 
@@ -32,7 +32,7 @@ def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = N
     if not data.strip():
         raise DataError(f"{path}: the file is empty; a table starts with a header such as user_id,item_id,timestamp")
     notes: list[str] = []
-    data = _to_utf8(data, notes)
+    data = to_utf8(data, notes)
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")  # line ends of old Macs
     data = data.lstrip(b"\r\n")
@@ -89,42 +89,6 @@ def _fields(header: str, mark: str, quotes: bool) -> list[str]:
     return header.split(mark)
 
 
-def _to_utf8(data: bytes, notes: list[str]) -> bytes:
-    """The bytes as UTF-8 without a byte order mark; what is not UTF-8 is read as Windows-1252, line by line."""
-    if data.startswith(b"\xef\xbb\xbf"):
-        return _to_utf8(data[3:], notes)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        notes.append("the file is UTF-16; it was read as such; save it as UTF-8")
-        return data.decode("utf-16", "replace").encode("utf-8")
-    if _is_utf8(data):
-        return data
-    lines = data.split(b"\n")
-    wrong = []
-    for i, line in enumerate(lines):
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError:
-            # Windows-1252 leaves five bytes undefined; Latin-1 has a place for every byte.
-            try:
-                lines[i] = line.decode("cp1252").encode("utf-8")
-            except UnicodeDecodeError:
-                lines[i] = line.decode("latin-1").encode("utf-8")
-            wrong.append(i + 1)
-    places = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-    notes.append(f"{len(wrong)} lines are not UTF-8 and were read as Windows-1252 (lines {places}); save it as UTF-8")
-    return b"\n".join(lines)
-
-
-def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _distinct(names: Sequence[str], notes: list[str]) -> tuple[list[str], list[int]]:
     """Column names once each, with their places; nameless columns are kept as column_<place>."""
     columns: list[str] = []
@@ -147,7 +111,7 @@ def _parse(data: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFra
     if not body.strip():
         return pl.DataFrame(schema=schema), []
     # Polars makes a row of nulls of a blank line; the patient parser passes over it, as blank lines are no data rows.
-    if b"\n\n" in body or b"\n\r\n" in body or _has_long_line(body):
+    if b"\n\n" in body or b"\n\r\n" in body or has_long_line(body):
         return _parse_slowly(body, mark, width, quotes)
     try:
         frame = pl.read_csv(
@@ -166,17 +130,6 @@ def _parse(data: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFra
         if refused or slow.height != frame.height:
             return slow, refused
     return frame, []
-
-
-def _has_long_line(body: bytes) -> bool:
-    """Looks backwards for a line end in every stretch of the longest allowed line: a few bytes a stretch are read."""
-    start = 0
-    while start + LONGEST_LINE < len(body):
-        end = body.rfind(b"\n", start, start + LONGEST_LINE)
-        if end < 0:
-            return True
-        start = end + 1
-    return False
 
 
 def _parse_slowly(body: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFrame, list[Refused]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from langrec.data.sources.lines import LONGEST_LINE, has_long_line, to_utf8
 from langrec.data.sources.opening import read_bytes
 from langrec.data.sources.table import Refused, Table
 from langrec.errors import DataError
@@ -25,26 +26,26 @@ def read_jsonl(path: Path) -> Table:
 
     Scalars keep their type where all rows agree, else they become strings. A list, nested or not, becomes one flat list
     of strings; an inner object becomes its JSON text. The quote style of old Amazon files (Python literals instead of
-    JSON) is understood.
+    JSON) is understood. Lines that are not UTF-8 are read as Windows-1252, and the table's notes say so; a line over a
+    megabyte is refused.
 
     Raises:
         DataError: the file is empty or holds no object at all.
     """
-    data = read_bytes(path)
-    if data.startswith(b"\xef\xbb\xbf"):
-        data = data[3:]
+    notes: list[str] = []
+    data = to_utf8(read_bytes(path), notes)
     if not data.strip():
         raise DataError(f"{path}: the file is empty; JSON lines hold one object a line")
     if data.lstrip()[:1] != b"[":
-        frame = _read_quickly(data)
+        frame = None if has_long_line(data) else _read_quickly(data)
         if frame is not None:
-            return Table(path, frame, "jsonl")
+            return Table(path, frame, "jsonl", notes=tuple(notes))
         rows, places, refused = _read_lines(data)
     else:
         rows, places, refused = _read_array(data, path)
     if not rows:
         raise DataError(f"{path}: no line is a JSON object; {refused[0].detail if refused else 'write one a line'}")
-    return Table(path, _frame(rows), "jsonl", pl.Series("row", places, dtype=pl.Int64), refused)
+    return Table(path, _frame(rows), "jsonl", pl.Series("row", places, dtype=pl.Int64), refused, tuple(notes))
 
 
 def _read_quickly(data: bytes) -> pl.DataFrame | None:
@@ -87,10 +88,10 @@ def _read_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int], list[Refu
         if not line:
             continue
         row += 1
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError:
-            text = line.decode("cp1252", "replace")
+        if len(line) > LONGEST_LINE:
+            refused.append(Refused(row, "unreadable row", f"line {number}: over {LONGEST_LINE:,} bytes"))
+            continue
+        text = line.decode("utf-8", "replace")
         try:
             value = json.loads(text)
             if "\\u" in text:
@@ -110,7 +111,7 @@ def _read_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int], list[Refu
 
 
 def _python_literal(text: str) -> Any:
-    if not text.startswith("{'") or len(text) > 1_000_000:
+    if not text.startswith("{'"):
         return None
     try:
         return ast.literal_eval(text)
