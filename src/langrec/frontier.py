@@ -29,7 +29,7 @@ from langrec.evaluation.protocol import Targets, next_item
 from langrec.evaluation.run import evaluate
 from langrec.lm.compress.chain import compress
 from langrec.lm.compress.corpus import Corpus
-from langrec.lm.compress.cross import CrossEncoder, Reranked
+from langrec.lm.compress.cross import Cross, Reranked, load_cross, seconds
 from langrec.lm.compress.exports import saved
 from langrec.lm.compress.light import Gap, Items, LightReranked, teach
 from langrec.lm.compress.page import Point, document, scatter, table
@@ -145,7 +145,7 @@ def frontier(
         max_ms: most milliseconds a request.
         max_mb: most megabytes loaded.
         tuned: further model folders, such as `langrec adapt` writes.
-        cross: a sequence classifier's folder: it looks again at the best of the whole model.
+        cross: a cross-encoder's folder (`load_cross`): it looks again at the best of the whole model.
         mix: NDCG@10 of the recommender that reads with a saved encoder; None leaves the column out.
         healing: how the pruned rung is trained.
         questions: measure on at most so many questions, drawn at random; 0 = all.
@@ -173,7 +173,7 @@ def frontier(
         scorers[name] = _scorer(_opened(settings)(folder).encode(texts), dataset, split, texts)
     gap = None
     if cross:
-        encoder = CrossEncoder.load(Path(cross), settings.encoder.max_tokens)
+        encoder = load_cross(Path(cross), settings.encoder.max_tokens)
         base, titles = scorers[REFERENCE], dataset.catalogue.titles
         scorers[CROSS] = Reranked(base, encoder, titles, texts, RERANKED)
         measured[CROSS] = _with_cross(measured[REFERENCE], encoder, CROSS, texts)
@@ -329,15 +329,14 @@ def _scorer(vectors: FloatMatrix, dataset: Dataset, split: Split, texts: Sequenc
     )
 
 
-def _with_cross(base: Measured, encoder: CrossEncoder, name: str, texts: Sequence[str]) -> Measured:
+def _with_cross(base: Measured, encoder: Cross, name: str, texts: Sequence[str]) -> Measured:
     """The costs of looking again: reading the query as before, and RERANKED pairs."""
     some = [text for text in texts if text][:RERANKED] or [""]
-    seconds = encoder.seconds(some)
     return replace(
         base,
         name=name,
         megabytes=round(base.megabytes + encoder.megabytes, 2),
-        texts_per_second=round(len(some) / seconds, 1),
+        texts_per_second=round(len(some) / seconds(encoder, some), 1),
         ms=round(base.ms, 3),
         note="",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from plain_topics import sentences
@@ -115,7 +117,7 @@ def test_what_lacks_for_pseudo_labels_is_named(tiny, texts, tmp_path):
     with pytest.raises(SettingsError, match=r"--set gpl\.cross=FOLDER"):
         adapt(str(tiny), settings, Files(texts), tmp_path / "a")
     with pytest.raises(SettingsError, match="holds no sequence classifier"):
-        gpl.teacher_of(tmp_path / "nowhere", 64)
+        adapt(str(tiny), dataclasses.replace(settings, gpl_cross=str(tmp_path)), Files(texts), tmp_path / "b")
     with pytest.raises(SettingsError, match="no encoder-decoder"):
         gpl.made_queries(str(tiny), ["a cat"], 0)
 

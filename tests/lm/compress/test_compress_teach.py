@@ -9,11 +9,13 @@ import pytest
 
 from langrec.errors import SettingsError
 from langrec.lm.compress import teach
-from langrec.lm.compress.cross import CrossEncoder
+from langrec.lm.compress.cross import CrossEncoder, load_cross
 from langrec.lm.compress.light import Items, LightReranked, LightStudent
 from langrec.lm.compress.light import teach as teach_light
+from langrec.lm.compress.read import read_torch
 from langrec.lm.compress.steps import Step
 from tiny_cross import tiny_cross
+from tiny_question import tiny_question
 from worlds import queries
 
 
@@ -29,9 +31,30 @@ def test_a_cross_encoder_gives_one_score_per_pair(cross):
     assert encoder.score([], []).shape == (0,) and encoder.megabytes > 0
 
 
-def test_a_folder_without_a_classifier_is_refused(tmp_path):
+def test_a_folder_without_a_classifier_is_refused(four_layers, tmp_path):
     with pytest.raises(SettingsError, match="holds no sequence classifier"):
-        CrossEncoder.load(tmp_path)
+        load_cross(tmp_path)
+    # Transformers reads an encoder alone as a classifier, with a head that it draws at random.
+    with pytest.raises(SettingsError, match=r"holds no sequence classifier \(it lacks classifier"):
+        load_cross(four_layers)
+
+
+def test_the_model_of_recommend_that_reads_questions_is_a_cross_encoder(tmp_path):
+    from langrec.lm.adapt.head import Head
+    from langrec.lm.export import load_torch
+    from langrec.lm.model import find_model
+
+    folder = tiny_question(tmp_path / "judge")
+    cross, model, head = load_cross(folder, 64), find_model(str(folder), 64), Head.load(folder)
+    texts = ["red bird? Liked: a cat. Disliked: nothing.", "blue fish? Liked: a cat. Disliked: nothing."]
+    wanted = read_torch(load_torch(model), model, texts) @ head.weight[0] + head.bias[0]
+    np.testing.assert_allclose(cross.score(["a cat"] * 2, ["red bird", "blue fish"]), wanted, atol=1e-4)
+    assert cross.megabytes > 0 and cross.score([], []).shape == (0,)
+
+
+def test_a_model_that_reads_the_candidate_alone_is_no_cross_encoder(tmp_path):
+    with pytest.raises(SettingsError, match="reads=question"):
+        load_cross(tiny_question(tmp_path / "title", reads="title"))
 
 
 def test_both_losses_are_least_at_the_teachers_own_order():

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langrec.errors import UNREADABLE, MissingExtra, SettingsError
-from langrec.lm.adapt.head import CONFIG, Head
+from langrec.lm.adapt.head import CONFIG
 from langrec.lm.adapt.job import Job
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
-from langrec.lm.adapt.question import QUESTION, question
-from langrec.lm.compress.cross import CrossEncoder
-from langrec.lm.model import find_model, read_json
+from langrec.lm.compress.cross import Cross, CrossEncoder, Question
 from langrec.lm.robust.translate import plain
 
 Places = npt.NDArray[np.int64]
@@ -38,12 +36,6 @@ SHORTEST, LONGEST = 2, 16
 # A query made by an encoder-decoder: longest in tokens, drawn among the likeliest so many words.
 TOKENS, LIKELIEST, BATCH = 24, 25, 16
 _END = re.compile(r"(?<=[.!?。!?])\s+|[\n|;]|\s[-–—]\s|:\s")
-
-
-class Teacher(Protocol):
-    """Says how well a passage answers a query: a logit, higher is better."""
-
-    def score(self, asked: Sequence[str], candidates: Sequence[str]) -> Singles: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,38 +98,6 @@ def made_queries(folder: str, passages: Sequence[str], seed: int) -> list[str]:
             said = [plain(text) for text in tokenizer.batch_decode(out, skip_special_tokens=True)]
             found += [text or query_of(passage) for text, passage in zip(said, some, strict=True)]
     return found
-
-
-def teacher_of(folder: Path, max_tokens: int) -> Teacher:
-    """A cross-encoder: a sequence classifier, or what `--task recommend --set reads=question` wrote.
-
-    Raises:
-        SettingsError: the folder holds neither.
-    """
-    if (folder / CONFIG).is_file():
-        return _Question(folder, max_tokens)
-    return CrossEncoder.load(folder, max_tokens)
-
-
-class _Question:
-    """The model of the task recommend, which reads candidate and history as one text: the query is the history."""
-
-    def __init__(self, folder: Path, max_tokens: int) -> None:
-        from langrec.lm.adapt.settings import AdaptSettings
-
-        if read_json(folder / CONFIG).get("reads") != QUESTION:
-            raise SettingsError(
-                f"gpl.cross {folder}: reads the candidate alone; adapt it with --task recommend --set reads=question",
-                field="adapt.gpl_cross",
-            )
-        frozen = AdaptSettings(task="recommend", kind="head", max_tokens=max_tokens, cached=False)
-        self._adapted = Adapted(find_model(str(folder), max_tokens), frozen)
-        self._head = Head.load(folder)
-
-    def score(self, asked: Sequence[str], candidates: Sequence[str]) -> Singles:
-        texts = [question(b, (a,), longest=None) for a, b in zip(asked, candidates, strict=True)]
-        vectors = self._adapted.vectors(self._adapted.feed(texts)).cpu().numpy()
-        return np.asarray(vectors @ self._head.weight[0] + self._head.bias[0], dtype=np.float32)
 
 
 class Gpl:
@@ -204,7 +164,7 @@ class Gpl:
 
 
 def judged(
-    adapted: Adapted, passages: Sequence[str], queries: Sequence[str], teacher: Teacher, seed: int, kept: Path | None
+    adapted: Adapted, passages: Sequence[str], queries: Sequence[str], teacher: Cross, seed: int, kept: Path | None
 ) -> Judged:
     """The teacher's margins for each query between its own passage and some that the model finds near.
 
@@ -239,7 +199,7 @@ def _near(asked: Singles, passages: Singles, own: Places) -> Places:
     return found
 
 
-def _scored(teacher: Teacher, pairs: Sequence[tuple[str, str]], kept: Path | None) -> Singles:
+def _scored(teacher: Cross, pairs: Sequence[tuple[str, str]], kept: Path | None) -> Singles:
     digest = hashlib.sha256("\0".join(f"{a}\0{b}" for a, b in pairs).encode()).hexdigest()
     if kept is not None and kept.is_file():
         try:
@@ -269,7 +229,9 @@ def build(job: Job, train: Sequence[str], valid: Sequence[str]) -> Gpl:
         raise SettingsError(
             "objective gpl: needs a cross-encoder; give its folder with --set gpl.cross=FOLDER", field="adapt.gpl_cross"
         )
-    teacher = teacher_of(Path(settings.gpl_cross), max(256, settings.max_tokens))
+    folder, tokens = Path(settings.gpl_cross), max(256, settings.max_tokens)
+    asks = (folder / CONFIG).is_file()
+    teacher: Cross = Question(folder, tokens, longest=None) if asks else CrossEncoder.load(folder, tokens)
     if len(train) > MOST:
         order = np.random.default_rng((settings.seed, 12)).permutation(len(train))[:MOST]
         job.notes.append(f"{MOST} of {len(train)} texts were drawn for queries.")

@@ -11,11 +11,38 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from langrec.errors import MissingExtra, SettingsError
+from langrec.lm.adapt.head import CONFIG, Head
+from langrec.lm.adapt.question import LONGEST, QUESTION, question, short
+from langrec.lm.model import find_model, read_json
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
 
 # History items that are read, newest first: what is further back would be cut anyway.
 RECENT = 5
 BATCH = 32
+
+
+class Cross(Protocol):
+    """What reads two texts together, whichever way it was made.
+
+    Attributes:
+        megabytes: of its weights (10^6 bytes).
+    """
+
+    megabytes: float
+
+    def score(self, asked: Sequence[str], candidates: Sequence[str]) -> FloatVector:
+        """(n,) how well text i of both fit, higher is better."""
+        ...
+
+
+def load_cross(folder: Path, max_tokens: int = 256) -> Cross:
+    """A cross-encoder: a sequence classifier, or what `langrec adapt --task recommend --set reads=question` wrote.
+
+    Raises:
+        SettingsError: the folder holds neither.
+        MissingExtra: torch or transformers is not installed.
+    """
+    return Question(folder, max_tokens) if (folder / CONFIG).is_file() else CrossEncoder.load(folder, max_tokens)
 
 
 @dataclass(slots=True, eq=False)
@@ -48,15 +75,20 @@ class CrossEncoder:
         except ImportError as error:
             raise MissingExtra("lm", f"the cross-encoder {folder}") from error
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype=torch.float32).eval()
+            model, told = AutoModelForSequenceClassification.from_pretrained(
+                str(folder), dtype=torch.float32, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise SettingsError(f"{folder}: holds no sequence classifier ({reason})", field="cross") from error
+        if told["missing_keys"]:  # transformers would draw the head at random
+            lacks = sorted(told["missing_keys"])[0]
+            raise SettingsError(f"{folder}: holds no sequence classifier (it lacks {lacks})", field="cross")
         if model.config.num_labels not in (1, 2):
             raise SettingsError(f"{folder}: has {model.config.num_labels} labels; 1 or 2 are needed", field="cross")
         size = sum(one.numel() * one.element_size() for one in model.parameters()) / 1e6
-        return cls(model, tokenizer, max_tokens, round(size, 2))
+        return cls(model.eval(), tokenizer, max_tokens, round(size, 2))
 
     def score(self, asked: Sequence[str], candidates: Sequence[str]) -> FloatVector:
         """(n,) how well text i of both fit: the logit of the one label, or that of "yes" over that of "no"."""
@@ -77,12 +109,44 @@ class CrossEncoder:
                 parts.append(logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0])
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
-    def seconds(self, texts: Sequence[str]) -> float:
-        """Seconds to score these candidates for one short text."""
-        self.score(texts[:2], texts[:2])
-        begun = time.perf_counter()
-        self.score([texts[0][:80]] * len(texts), texts)
-        return time.perf_counter() - begun
+
+class Question:
+    """The model of the task recommend, which reads candidate and history as one text: the query is the history.
+
+    Args:
+        longest: characters that are read of a candidate, as in its training; None = all.
+    """
+
+    def __init__(self, folder: Path, max_tokens: int, longest: int | None = LONGEST) -> None:
+        told = read_json(folder / CONFIG)
+        if told.get("reads") != QUESTION:
+            raise SettingsError(
+                f"{folder}: reads the candidate alone; adapt it with --task recommend --set reads=question",
+                field="cross",
+            )
+        from langrec.lm.adapt.kinds import Adapted
+        from langrec.lm.adapt.settings import AdaptSettings
+
+        frozen = AdaptSettings(task="recommend", kind="head", max_tokens=max_tokens, cached=False)
+        self._adapted = Adapted(find_model(str(folder), max_tokens), frozen)
+        self._head, self._longest = Head.load(folder), longest
+        size = sum(one.numel() * one.element_size() for one in self._adapted.module.parameters()) / 1e6
+        self.megabytes = round(size, 2)
+
+    def score(self, asked: Sequence[str], candidates: Sequence[str]) -> FloatVector:
+        """(n,) the log-odds of a like."""
+        pairs = zip(asked, candidates, strict=True)
+        texts = [question(short(b, self._longest), (a,), longest=None) for a, b in pairs]
+        vectors = self._adapted.vectors(self._adapted.feed(texts)).cpu().numpy()
+        return np.asarray(vectors @ self._head.weight[0] + self._head.bias[0], dtype=np.float32)
+
+
+def seconds(cross: Cross, texts: Sequence[str]) -> float:
+    """Seconds to score these candidates for one short text."""
+    cross.score(texts[:2], texts[:2])
+    begun = time.perf_counter()
+    cross.score([texts[0][:80]] * len(texts), texts)
+    return time.perf_counter() - begun
 
 
 class _Base(Protocol):
@@ -102,7 +166,7 @@ class Reranked:
     """
 
     base: _Base
-    encoder: CrossEncoder
+    encoder: Cross
     titles: Sequence[str]
     texts: Sequence[str]
     best: int

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from langrec.lm.compress.cross import RECENT, CrossEncoder
+from langrec.lm.compress.cross import RECENT, Cross
 from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
 FEATURES = ("score", "nearest", "latest", "words")
@@ -133,7 +133,7 @@ class Gap:
     lists: int
 
 
-def teach(base: Any, teacher: CrossEncoder, items: Items, block: QueryBlock, best: int) -> tuple[LightStudent, Gap]:
+def teach(base: Any, teacher: Cross, items: Items, block: QueryBlock, best: int) -> tuple[LightStudent, Gap]:
     """A student of the teacher's order among the `best` of each question; one list in five is held out for the gap."""
     scores = np.array(base.score_block(block), dtype=np.float32)
     lists, told, spent = [], 0, 0.0

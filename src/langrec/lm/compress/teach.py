@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from langrec.errors import SettingsError
 from langrec.lm.batches import pad
-from langrec.lm.compress.cross import CrossEncoder
+from langrec.lm.compress.cross import load_cross
 from langrec.lm.compress.folder import write_model
 from langrec.lm.compress.read import pad_id, read_torch
 from langrec.lm.compress.steps import Step
@@ -46,7 +46,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
         raise SettingsError(f"--steps {step}: {way} is not one of {', '.join(WAYS)}", field="steps")
     if work.cross is None:
         raise SettingsError(f"--steps {step}: needs a cross-encoder; give its folder with --cross", field="cross")
-    teacher = CrossEncoder.load(work.cross, model.max_tokens)
+    teacher = load_cross(work.cross, model.max_tokens)
     torch.set_num_threads(work.threads or cores())
     module = load_torch(model)
     asked, lists, held = _lists(module, model, work)
