@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -44,6 +45,7 @@ def measured(tiny, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("langrec.encoders.prepare.choose_runtime", counted)
         patch.setattr(measure, "PAIRS", 12)
+        patch.setattr(measure, "JUDGED", 24)
         settings = EncoderSettings(name=str(tiny), cache=str(tmp_path_factory.mktemp("measured")), threads=1)
         yield load_encoder(settings), settings, calls
 
@@ -57,6 +59,18 @@ def test_the_choice_is_measured_once(measured):
 
 
 @pytest.mark.slow
+def test_the_quality_is_judged_on_more_pairs_than_the_speed(measured, monkeypatch, tmp_path):
+    """Of 64 pairs one that changes its place moves NDCG@10 by the percent that a runtime may lose."""
+    assert measure.JUDGED > measure.PAIRS
+    encoder, settings, _ = measured
+    real, judged = measure.similarity_quality, []
+    monkeypatch.setattr(measure, "similarity_quality", lambda a, b: judged.append(len(a)) or real(a, b))
+    folder = next(Path(settings.cache).glob("models/*"))
+    choice = measure.choose_runtime(tmp_path, folder, encoder.exported, None, 1)
+    assert judged == [2 * measure.JUDGED] * sum(row.cosine > 0 for row in choice.rows)
+
+
+@pytest.mark.slow
 def test_a_setting_overrules_the_measurement(measured):
     _, settings, _ = measured
     for name in ("onnx-fp32", "torch-fp32"):
@@ -66,8 +80,6 @@ def test_a_setting_overrules_the_measurement(measured):
 
 @pytest.mark.slow
 def test_a_choice_of_other_libraries_or_threads_is_not_used(measured):
-    from pathlib import Path
-
     from langrec.lm.measure import known_choice
 
     encoder, settings, _ = measured
