@@ -108,9 +108,10 @@ def texts(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["lora", "side"])
 def test_a_sentence_encoder_learns_to_know_texts_again(tiny, texts, tmp_path, kind):
-    told = run(tiny, "pretrain", Files(texts), tmp_path, kind=kind)
+    told = run(tiny, "pretrain", Files(texts, texts, texts), tmp_path, kind=kind)
     assert min(row["valid_loss"] for row in told["epochs"][1:]) < told["epochs"][0]["valid_loss"]
     assert any("contrast" in note for note in told["notes"])
+    assert told["test"]["loss"] == told["valid"]["valid_loss"] and told["rows"]["test"] == told["rows"]["valid"]
     assert (tmp_path / "model" / "config.json").exists()
 
 
@@ -156,6 +157,26 @@ def test_several_tasks_share_one_encoder(tiny, topics, next_films, texts, tmp_pa
     assert {"classify.again.accuracy", "pairs.mrr", "pretrain.valid_loss"} <= set(told["valid"])
     assert any("Weights learned" in note for note in told["notes"]) == (weigh == "uncertainty")
     assert (tmp_path / "report.html").exists()
+    lines = pl.read_parquet(tmp_path / "predictions.parquet")
+    assert lines.columns == ["task", "row", "label", "predicted", "probability"]
+    own = lines.filter(pl.col("task") == "classify")
+    assert (own["label"] == own["predicted"]).mean() == told["valid"]["classify.accuracy"]
+    whole = pl.read_csv(topics / "train.csv").height
+    assert told["rows"]["classify"] + own.height == whole and set(lines["task"]) == {
+        "classify",
+        "classify.again",
+        "pairs",
+    }
+
+
+@pytest.mark.parametrize("name", ["train", "valid", "test"])
+def test_joint_refuses_files_that_it_would_pass_over(tiny, topics, texts, tmp_path, name):
+    more = {"classify": topics / "train.csv", "pretrain": texts}
+    files = {"train": None, "more": more, name: topics / "test.csv"}
+    with pytest.raises(SettingsError, match=f"takes no --{name}"):
+        run(tiny, "joint", Files(**files), tmp_path)
+    with pytest.raises(SettingsError, match="takes no --shots"):
+        run(tiny, "joint", Files(None, more=more), tmp_path, shots=3)
 
 
 def test_joint_needs_two_tasks(tiny, topics, tmp_path):

@@ -106,12 +106,12 @@ class Gpl:
     The model's cosines are stretched so that its margins spread as the teacher's do before training.
     """
 
-    def __init__(self, adapted: Adapted, train: Judged, valid: Judged) -> None:
+    def __init__(self, adapted: Adapted, train: Judged, valid: Judged, test: Judged | None = None) -> None:
         self.adapted = adapted
-        self.parts = {"train": train, "valid": valid}
+        self.parts = {"train": train, "valid": valid, **({"test": test} if test else {})}
         self.feeds = {
-            "train": adapted.feed_to_train([*train.queries, *train.passages]),
-            "valid": adapted.feed([*valid.queries, *valid.passages]),
+            name: (adapted.feed_to_train if name == "train" else adapted.feed)([*part.queries, *part.passages])
+            for name, part in self.parts.items()
         }
         self.heads = nn.ModuleDict()
         self.scale = 1.0
@@ -137,11 +137,11 @@ class Gpl:
         wanted = torch.from_numpy(part.margins[rows, at]).to(found.device)
         return functional.mse_loss(found, wanted) / self._spread("train")
 
-    def judge(self, precision: str) -> tuple[float, dict[str, float]]:
+    def judge(self, precision: str, name: str = "valid") -> tuple[float, dict[str, float]]:
         """Less the loss on held-out queries, and how often the two agree on which passage is better."""
-        part = self.parts["valid"]
-        found = self.scale * self._margins("valid", precision)
-        loss = float(((found - part.margins) ** 2).mean()) / self._spread("valid")
+        part = self.parts[name]
+        found = self.scale * self._margins(name, precision)
+        loss = float(((found - part.margins) ** 2).mean()) / self._spread(name)
         agree = float(np.mean(np.sign(found) == np.sign(part.margins)))
         return -loss, {"valid_loss": loss, "agreement": agree}
 
@@ -218,7 +218,7 @@ def _scored(teacher: Cross, pairs: Sequence[tuple[str, str]], kept: Path | None)
     return scores
 
 
-def build(job: Job, train: Sequence[str], valid: Sequence[str]) -> Gpl:
+def build(job: Job, train: Sequence[str], valid: Sequence[str], test: Sequence[str] = ()) -> Gpl:
     """Makes queries, asks the teacher, and says both in the job's notes.
 
     Raises:
@@ -237,7 +237,7 @@ def build(job: Job, train: Sequence[str], valid: Sequence[str]) -> Gpl:
         job.notes.append(f"{MOST} of {len(train)} texts were drawn for queries.")
         train = [train[i] for i in np.sort(order)]
     parts = {}
-    for name, texts in {"train": train, "valid": valid}.items():
+    for name, texts in {"train": train, "valid": valid, **({"test": test} if test else {})}.items():
         job.told(f"make queries for {name}", 0, 0)
         given = settings.gpl_generator
         queries = made_queries(given, texts, settings.seed) if given else [query_of(text) for text in texts]
@@ -251,4 +251,4 @@ def build(job: Job, train: Sequence[str], valid: Sequence[str]) -> Gpl:
         f"Queries were made by {way}; the cross-encoder judged {rows} pairs of passages, "
         f"{better:.0%} of them for the query's own passage."
     )
-    return Gpl(job.adapted, parts["train"], parts["valid"])
+    return Gpl(job.adapted, parts["train"], parts["valid"], parts.get("test"))

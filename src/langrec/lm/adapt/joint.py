@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from langrec.errors import SettingsError
-from langrec.lm.adapt.classify import Classify
+from langrec.lm.adapt.classify import Classify, measure
 from langrec.lm.adapt.examples import hold_out, hold_out_choices, read_choices, read_texts
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.pairs import PairsTask, hold_out_pairs, read_pairs
 from langrec.lm.adapt.pretrain import build
 from langrec.lm.adapt.recommend import Recommend
 
+# What other tasks take and this one does not.
+UNUSED = ("valid", "test", "events")
 # A task of n batches is drawn with probability by n ** POWER: large ones less than by their size.
 POWER = 0.5
 
@@ -79,11 +81,15 @@ def run(job: Job) -> tuple[Result, Joint]:
     Raises:
         SettingsError: fewer than two tasks, or one that joint does not know.
     """
-    files = {name: path for name, path in job.files.named().items() if name not in ("valid", "test", "train")}
+    files = dict(job.files.more)
     if len(files) < 2:
         raise SettingsError("--task joint: needs two or more --also task=file", field="also")
+    given = {"shots": job.settings.shots, **{name: name in job.files.named() for name in ("train", *UNUSED)}}
+    for name in (name for name, there in given.items() if there):
+        raise SettingsError(f"--task joint: takes no --{name}; each task holds out rows of its --also file", field=name)
     job.told("read the texts", 0, 0)
-    tasks = {name: _task(job, name, path) for name, path in files.items()}
+    made = {name: _task(job, name, path) for name, path in files.items()}
+    tasks = {name: task for name, (task, _, _) in made.items()}
     joint = Joint(tasks, job.settings.weigh, job.settings.replay)
     job.fit_encoder(joint)
     measured = {name: _measure(task, job.precision) for name, task in tasks.items()}
@@ -91,31 +97,33 @@ def run(job: Job) -> tuple[Result, Joint]:
     doubts = {name: float(torch.exp(-value.detach())) for name, value in joint.doubt.items()}
     if job.settings.weigh == "uncertainty":
         job.notes.append("Weights learned: " + ", ".join(f"{name} {value:.3f}" for name, value in doubts.items()) + ".")
-    rows = {name: len(task.batches(np.random.default_rng(0))) for name, task in tasks.items()}
-    return Result(valid, {}, pl.DataFrame({"task": list(tasks)}), None, rows), joint
+    rows = {name: n for name, (_, _, n) in made.items()}
+    frames = [_predicted(name, task, held) for name, (task, held, _) in made.items()]
+    return Result(valid, {}, pl.concat(frames), None, rows), joint
 
 
-def _task(job: Job, name: str, path: Path) -> Any:
-    """One task from its file, some rows of which are held out; `name` is a task, or task.anything."""
+def _task(job: Job, name: str, path: Path) -> tuple[Any, Any, int]:
+    """One task from its file, the rows held out, and how many it learns from; `name` is a task, or task.anything."""
     settings, adapted, task = job.settings, job.adapted, name.partition(".")[0]
     share, seed = settings.valid_share, settings.seed
     if task == "classify":
         texts = read_texts(path, job.files.text, job.files.label)
         kept, held = hold_out(texts.labels, share, seed)
-        return Classify(adapted, texts.take(kept), texts.take(held), sorted(set(texts.labels)), path)
+        away = texts.take(held)
+        return Classify(adapted, texts.take(kept), away, sorted(set(texts.labels)), path), away, len(kept)
     if task == "recommend":
         choices = read_choices(path)
         kept, held = hold_out_choices(choices, share, seed)
-        return Recommend(adapted, choices.take(kept), choices.take(held), None, settings.floor)
+        return Recommend(adapted, choices.take(kept), choices.take(held), None, settings.floor), None, len(kept)
     if task == "pairs":
         pairs = read_pairs(path)
         kept, held = hold_out_pairs(pairs, share, seed)
-        return PairsTask(adapted, pairs.take(kept), pairs.take(held))
+        return PairsTask(adapted, pairs.take(kept), pairs.take(held)), pairs.take(held), len(kept)
     if task == "pretrain":
         texts = read_texts(path, job.files.text, None)
         order = np.random.default_rng((seed, 1)).permutation(len(texts))
         n = max(1, round(share * len(texts)))
-        return build(adapted, texts.take(order[n:]).texts, texts.take(order[:n]).texts)
+        return build(adapted, texts.take(order[n:]).texts, texts.take(order[:n]).texts), None, len(order) - n
     raise SettingsError(f"--also {name}: not a task of joint (classify, recommend, pairs, pretrain)", field="also")
 
 
@@ -123,3 +131,20 @@ def _measure(task: Any, precision: str) -> dict[str, Any]:
     """The plain numbers of a task on what was held out."""
     told = task.measure("valid")[0] if isinstance(task, Recommend) else task.judge(precision)[1]
     return {name: value for name, value in told.items() if isinstance(value, float)}
+
+
+def _predicted(name: str, task: Any, held: Any) -> pl.DataFrame:
+    """A line for each row held out of a task; none of a task that predicts nothing."""
+    frame = pl.DataFrame(
+        schema={"row": pl.Int64, "label": pl.String, "predicted": pl.String, "probability": pl.Float32}
+    )
+    if isinstance(task, Classify):
+        frame = measure(task, held)[1]
+    elif isinstance(task, PairsTask):
+        frame = task.measure(held)[1]
+    elif isinstance(task, Recommend):
+        frame = task.measure("valid")[1]
+    text = (pl.col(column).cast(pl.String) for column in ("label", "predicted"))
+    return frame.select(
+        pl.lit(name).alias("task"), pl.col("row").cast(pl.Int64), *text, pl.col("probability").cast(pl.Float32)
+    )

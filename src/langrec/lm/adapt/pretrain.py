@@ -38,9 +38,11 @@ DELETED = 0.1  # share of tokens missing from the second look at a text
 class Contrast:
     """A text and itself with other units and tokens dropped: a softmax over the batch finds it again."""
 
-    def __init__(self, adapted: Adapted, train: Sequence[str], valid: Sequence[str]) -> None:
+    def __init__(self, adapted: Adapted, train: Sequence[str], valid: Sequence[str], test: Sequence[str] = ()) -> None:
         self.adapted = adapted
         self.feeds = {"train": adapted.feed_to_train(train), "valid": adapted.feed(valid)}
+        if test:
+            self.feeds["test"] = adapted.feed(test)
         self.heads = nn.ModuleDict()
 
     def batches(self, rng: np.random.Generator) -> list[Any]:
@@ -55,15 +57,15 @@ class Contrast:
         logits = first @ second.T / self.adapted.settings.temperature
         return functional.cross_entropy(logits, torch.arange(len(rows), device=logits.device))
 
-    def judge(self, precision: str) -> tuple[float, dict[str, float]]:
-        """Less the loss on validation texts, their units and tokens dropped alike each time."""
-        feed = self.feeds["valid"]
+    def judge(self, precision: str, part: str = "valid") -> tuple[float, dict[str, float]]:
+        """Less the loss on the texts of a part, their units and tokens dropped alike each time."""
+        feed = self.feeds[part]
         self.adapted.trained.train()
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
             rng = np.random.default_rng(0)
             parts = shuffled(feed.lengths, self.adapted.settings.batch, rng)
-            losses = [(float(self.loss(rows, "valid")), len(rows)) for rows in parts]
+            losses = [(float(self.loss(rows, part)), len(rows)) for rows in parts]
         self.adapted.trained.eval()
         loss = sum(value * n for value, n in losses) / max(1, sum(n for _, n in losses))
         return -loss, {"valid_loss": loss}
@@ -75,8 +77,8 @@ class Contrast:
 class Masked(Contrast):
     """A share of the tokens is hidden, and the model's own head fills them in."""
 
-    def __init__(self, adapted: Adapted, train: Sequence[str], valid: Sequence[str]) -> None:
-        super().__init__(adapted, train, valid)
+    def __init__(self, adapted: Adapted, train: Sequence[str], valid: Sequence[str], test: Sequence[str] = ()) -> None:
+        super().__init__(adapted, train, valid, test)
         from transformers import AutoModelForMaskedLM
 
         self.whole = AutoModelForMaskedLM.from_pretrained(str(adapted.model.folder), dtype=torch.float32)
@@ -152,7 +154,7 @@ def mask_token(place: Path) -> str:
     return "[MASK]"
 
 
-def build(adapted: Adapted, train: Sequence[str], valid: Sequence[str]) -> Contrast:
+def build(adapted: Adapted, train: Sequence[str], valid: Sequence[str], test: Sequence[str] = ()) -> Contrast:
     """The objective that fits the model: masked tokens where it has a head for them, else contrast.
 
     Raises:
@@ -160,7 +162,7 @@ def build(adapted: Adapted, train: Sequence[str], valid: Sequence[str]) -> Contr
     """
     check_kind(adapted.settings.kind)
     able = has_masked_head(adapted.model.folder) and not adapted.kind.beside and not adapted.keeps
-    return (Masked if able else Contrast)(adapted, train, valid)
+    return (Masked if able else Contrast)(adapted, train, valid, test)
 
 
 def check_kind(kind: str) -> None:
@@ -175,6 +177,7 @@ def run(job: Job) -> tuple[Result, Any]:
     source = files.source()
     train = read_texts(source, files.text, None)
     valid = read_texts(files.valid, files.text, None) if files.valid else None
+    test = read_texts(files.test, files.text, None) if files.test else None
     if settings.shots:
         picked = np.random.default_rng(settings.seed).permutation(len(train))[: settings.shots]
         train = train.take(np.sort(picked))
@@ -184,18 +187,24 @@ def run(job: Job) -> tuple[Result, Any]:
         train, valid = train.take(np.sort(order[n:])), train.take(np.sort(order[:n]))
         job.notes.append(f"No validation file: {n} of {n + len(train)} training rows were held out.")
     train = with_replay(train, settings, lambda path: read_texts(path, files.text, None), job.notes)
+    asked = test.texts if test else ()
     task: Any
     if settings.objective == "gpl":
         from langrec.lm.adapt import gpl
 
         check_kind(settings.kind)
-        task, what = gpl.build(job, train.texts, valid.texts), "margins of a cross-encoder between passages (GPL)"
+        task, what = (
+            gpl.build(job, train.texts, valid.texts, asked),
+            "margins of a cross-encoder between passages (GPL)",
+        )
     else:
-        task = build(job.adapted, train.texts, valid.texts)
+        task = build(job.adapted, train.texts, valid.texts, asked)
         masked = isinstance(task, Masked)
         what = "filling in masked tokens" if masked else "contrast of a text with itself, parts dropped"
     job.notes.append(f"Objective: {what}.")
     job.fit_encoder(task)
-    told = task.judge(job.precision)[1]
-    rows = {"train": len(train), "valid": len(valid)}
-    return Result(told, {}, pl.DataFrame({"row": valid.rows}), None, rows), task
+    parts = {"valid": valid, **({"test": test} if test else {})}
+    told = {name: task.judge(job.precision, name)[1] for name in parts}
+    tested = {name.removeprefix("valid_"): value for name, value in told.get("test", {}).items()}
+    rows = {name: len(part) for name, part in {"train": train, **parts}.items()}
+    return Result(told["valid"], tested, pl.DataFrame({"row": (test or valid).rows}), None, rows), task
