@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,25 @@ def test_an_item_about_which_a_signal_says_nothing_has_no_share_of_it(fusion):
 def test_without_a_history_there_are_no_shares(fusion):
     assert history_shares(fusion, worlds.queries([[]]), np.array([3], dtype=np.int32)) == [{}]
     assert history_shares(fusion, worlds.queries([[0]]), np.zeros(0, np.int32)) == []
+
+
+def test_a_rare_signal_shares_as_its_scorer_does_and_only_named_signals_are_looked_at(fusion):
+    signals = (*fusion.signals, Signal("itemknn", rare=True))
+    names = tuple(signal.name for signal in signals)
+    twice = replace(fusion, signals=signals, mix=Mix(names, "linear", np.ones(len(names), np.float32)))
+    block, nums = worlds.queries([[0, 4, 8]]), np.array([12], dtype=np.int32)
+    one = history_shares(twice, block, nums)[0]
+    np.testing.assert_array_equal(one["itemknn@rare"], one["itemknn"])
+    some = history_shares(twice, block, nums, among={"itemknn@rare"})[0]
+    assert set(some) == {"itemknn@rare"}
+    np.testing.assert_array_equal(some["itemknn@rare"], one["itemknn"])
+
+
+def test_shares_are_the_same_where_the_block_keeps_what_was_made(fusion):
+    nums = np.array([12, 16], dtype=np.int32)
+    plain = history_shares(fusion, worlds.queries([[0, 4, 8, 1]]), nums)
+    kept = history_shares(fusion, replace(worlds.queries([[0, 4, 8, 1]]), kept={}), nums)
+    for one, other in zip(plain, kept, strict=True):
+        assert one.keys() == other.keys() and one
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])

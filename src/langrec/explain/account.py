@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -80,9 +81,12 @@ def reasons(
         listed: the answer.
     """
     ids = items.ids.take(asked.history)
-    shares = history_shares(fusion, block, listed.nums)
+    # What adds to no item's score carries nothing.
+    heard = {name for name, column in listed.columns.items() if (column > 0).any()}
+    shares = history_shares(fusion, replace(block, kept={}), listed.nums, heard)
+    columns = {name: listed.columns[name].tolist() for name in listed.columns}
     return [
-        _reason(query, {name: float(column[row]) for name, column in listed.columns.items()}, shares[row], ids)
+        _reason(query, {name: column[row] for name, column in columns.items()}, shares[row], ids)
         for row in range(len(listed))
     ]
 

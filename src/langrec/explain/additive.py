@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from langrec.protocols import Additive
 from langrec.ranking.cross import RERANK
 from langrec.ranking.fusion import RANKER, Fusion
-from langrec.types import FloatVector, IntVector, QueryBlock
+from langrec.types import FloatMatrix, FloatVector, IntVector, QueryBlock
 
 # Scorers that read texts.
 READING = ("bm25", "tfidf", "vectors", "tokens")
@@ -66,19 +67,30 @@ class Explanation:
     reason: Reason
 
 
-def history_shares(fusion: Fusion, block: QueryBlock, nums: IntVector) -> list[dict[str, FloatVector]]:
+def history_shares(
+    fusion: Fusion, block: QueryBlock, nums: IntVector, among: Collection[str] | None = None
+) -> list[dict[str, FloatVector]]:
     """For each item, by signal name, the (h,) share of each history row in the signal's raw score; shares sum to 1.
 
     Signals that are no sum over the history, or say nothing for the item, are left out.
+
+    Args:
+        among: names of the signals that are looked at; None = all.
     """
     shares: list[dict[str, FloatVector]] = [{} for _ in nums]
+    made: dict[tuple[Any, ...], FloatMatrix] = {}
     for signal in fusion.signals:
         scorer = fusion.at(signal)
-        if isinstance(scorer, Additive):
-            raw = scorer.contributions(block, nums)
-            for row, total in enumerate(raw.sum(axis=0)):
-                if total > 0:
-                    shares[row][signal.name] = raw[:, row] / total
+        if not isinstance(scorer, Additive) or (among is not None and signal.name not in among):
+            continue
+        # A signal for rare items alone says of these what its scorer says.
+        key = (signal.scorer, signal.params)
+        if key not in made:
+            made[key] = scorer.contributions(block, nums)
+        raw = made[key]
+        for row, total in enumerate(raw.sum(axis=0)):
+            if total > 0:
+                shares[row][signal.name] = raw[:, row] / total
     return shares
 
 
@@ -96,10 +108,12 @@ def reason_of(parts: Mapping[str, float], shares: Mapping[str, FloatVector], ids
     for_it = {name: part for name, part in parts.items() if part > 0 and name not in (RANKER, RERANK)}
     if not for_it:
         return Reason("fallback", "")
-    carried: dict[str, float] = {}
+    rows = np.zeros(len(ids), dtype=np.float32)
     for name, share in shares.items():
-        for item, part in zip(ids, share * np.float32(for_it.get(name, 0.0)), strict=True):
-            carried[item] = carried.get(item, 0.0) + float(part)
+        rows += share * np.float32(for_it.get(name, 0.0))
+    carried: dict[str, float] = {}
+    for item, part in zip(ids, rows.tolist(), strict=True):
+        carried[item] = carried.get(item, 0.0) + part
     popular = {name: part for name, part in for_it.items() if name.startswith("popular")}
     named = tuple(item for item in sorted(carried, key=lambda item: -carried[item])[:2] if carried[item] > 0)
     if sum(popular.values()) > sum(for_it.values()) / 2:

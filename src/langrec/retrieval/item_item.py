@@ -106,7 +106,9 @@ class ItemItem:
         known, scored = block.items < self.n_items, nums < self.n_items
         rows, columns = block.items[known], nums[scored]
         # The history's rows first: a column of a sparse matrix in rows would be looked for in all of it.
-        near = entries(self.weights, rows, columns)
+        near: FloatMatrix = block.keep(
+            ("near", id(self.weights), id(nums)), lambda: entries(self.weights, rows, columns)
+        )
         out[np.ix_(known, scored)] = near * history_weights(block, self.n_items, self.decay)[known, None]
         return out
 

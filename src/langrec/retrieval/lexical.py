@@ -408,14 +408,20 @@ class Lexical:
         out = np.zeros((len(block.items), len(nums)), dtype=np.float32)
         if block.texts and block.texts[0] is not None:
             return out
-        rows, terms, asks = self._entries(block.items, self.asks, "asks")
-        mine, offered, gives = self._entries(nums, self.gives, "gives")
-        columns, places = distinct(np.concatenate([terms, offered]))
-        first = sparse.csr_array((asks, (rows, places[: len(terms)])), shape=(len(block.items), len(columns)))
-        second = sparse.csr_array((gives, (places[len(terms) :], mine)), shape=(len(columns), len(nums)))
-        weights = history_weights(block, self.n_items, self.decay, normalise=True)
-        out[:] = (first @ second).toarray() * weights[:, None]
+        near: FloatMatrix = block.keep(
+            ("near", id(self.counts), id(self.newer), id(nums)), lambda: self._near(block.items, nums)
+        )
+        np.multiply(near, history_weights(block, self.n_items, self.decay, normalise=True)[:, None], out=out)
         return out
+
+    def _near(self, asking: IntVector, offering: IntVector) -> FloatMatrix:
+        """(len(asking), len(offering)) what an item alone as the history says of another."""
+        rows, terms, asks = self._entries(asking, self.asks, "asks")
+        mine, offered, gives = self._entries(offering, self.gives, "gives")
+        columns, places = distinct(np.concatenate([terms, offered]))
+        first = sparse.csr_array((asks, (rows, places[: len(terms)])), shape=(len(asking), len(columns)))
+        second = sparse.csr_array((gives, (places[len(terms) :], mine)), shape=(len(columns), len(offering)))
+        return np.asarray((first @ second).toarray(), dtype=np.float32)
 
     def matched(self, text: str, num: int) -> tuple[str, ...]:
         """The words of a text that item `num` holds, in the text's order."""

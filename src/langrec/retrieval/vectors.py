@@ -164,7 +164,10 @@ class Vectors:
             return out
         known, scored = block.items < self.n_items, nums < self.n_items
         weights = history_weights(block, self.n_items, self.decay, normalise=True)
-        near = self.vectors[block.items[known]] @ self.vectors[nums[scored]].T
+        near: FloatMatrix = block.keep(
+            ("near", id(self.vectors), id(nums)),
+            lambda: self.vectors[block.items[known]] @ self.vectors[nums[scored]].T,
+        )
         out[np.ix_(known, scored)] = near * weights[known, None]
         return out
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sized
 from typing import Annotated, Any
 
 from fastapi import Header, Query, Request
 from fastapi.responses import JSONResponse
+from pydantic_core import PydanticSerializationError, to_json
 
 from langrec.errors import DataError
 from langrec.service.access.auth import NotAllowed
@@ -31,6 +33,9 @@ class Answered(JSONResponse):
     """JSON of plain values, which needs no model to be checked against."""
 
     def render(self, content: Any) -> bytes:
+        # A fifth of the time of `json`, which is asked about what this cannot write: halves of a surrogate pair.
+        with contextlib.suppress(PydanticSerializationError):
+            return to_json(content, inf_nan_mode="null")
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
             "utf-8", "replace"
         )
