@@ -91,6 +91,13 @@ def test_describe_shows_tables(folder):
     assert "events per user" in found.stdout
 
 
+def test_describe_counts_no_picture_that_is_not_there(folder):
+    (folder / "items.csv").write_text("item_id,title,image,colour\na,Alpha,a.jpg,red\nb,Beta,,\n")
+    fields = json.loads(runner.invoke(app, ["describe", "--events", str(folder), "--json"]).stdout)["fields"]
+    assert (fields["image"]["filled"], fields["image"]["distinct"]) == (0.5, 1)
+    assert (fields["colour"]["filled"], fields["colour"]["distinct"]) == (0.5, 1)
+
+
 def test_describe_of_items_alone_works(folder):
     facts = json.loads(runner.invoke(app, ["describe", "--items", str(folder / "items.csv"), "--json"]).stdout)
     assert facts["data"]["items"] == 2

@@ -96,8 +96,11 @@ def _field(column: pl.Series) -> dict[str, Any]:
         values = column.explode().drop_nulls()
         filled = float((column.list.len() > 0).fill_null(False).mean() or 0.0) if len(column) else 0.0  # type: ignore[arg-type]
         return {"type": "list", "filled": filled, "distinct": values.n_unique()}
-    filled = 1.0 - column.null_count() / len(column) if len(column) else 0.0
-    return {"type": str(column.dtype), "filled": filled, "distinct": column.n_unique()}
+    values = column.drop_nulls()
+    if column.dtype == pl.String:
+        values = values.filter(values != "")  # a picture that is not there is an empty address
+    filled = len(values) / len(column) if len(column) else 0.0
+    return {"type": str(column.dtype), "filled": filled, "distinct": values.n_unique()}
 
 
 def _spread(values: npt.NDArray[Any]) -> dict[str, float]:
