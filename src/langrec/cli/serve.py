@@ -137,7 +137,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     from uvicorn.supervisors import multiprocess
 
     from langrec.service import keeping
-    from langrec.service.http import calm_threads_of, create_app, start_log
+    from langrec.service.http import calm, create_app, start_log
     from langrec.service.store.lease import only_server
     from langrec.service.worker import Worker
 
@@ -154,7 +154,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
                 app: Any = create_app(
                     releases, chosen, keeping=settings.store, feedback=settings.feedback, progress=show
                 )
-                calm_threads_of(app)
+                calm(app)
             else:
                 app = _app_of_workers(releases, settings, show)
         print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)

@@ -37,6 +37,7 @@ from langrec.service.routes import (
     replies,
 )
 from langrec.service.routes.openapi import described
+from langrec.service.served.warming import settle
 from langrec.service.service import Service
 from langrec.service.tenants import Tenants
 from langrec.settings import FeedbackSettings, ServeSettings, StoreSettings
@@ -182,8 +183,12 @@ def calm_threads(n_items: int, candidates: bool = False) -> None:
         threadpool_limits(1, user_api="blas")
 
 
-def calm_threads_of(app: FastAPI) -> None:
-    """`calm_threads` by what an application serves; many tenants share the processor better with one thread each."""
+def calm(app: FastAPI) -> None:
+    """Readies a process that does nothing but serve an application: its threads (see `calm_threads`), its memory.
+
+    Many tenants share the processor better with one thread each.
+    """
+    settle()
     service: Service | None = getattr(app.state, "service", None)
     if service is None:
         calm_threads(0)
@@ -206,5 +211,5 @@ def app_from_environment() -> FastAPI:
     app = create_app(
         Path(os.environ[RELEASES_VARIABLE]), settings.serve, keeping=settings.store, feedback=settings.feedback
     )
-    calm_threads_of(app)
+    calm(app)
     return app

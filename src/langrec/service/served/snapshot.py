@@ -19,7 +19,7 @@ from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
 from langrec.service.served.counting import Weights, count_all, count_new, without_forgotten
 from langrec.service.served.differing import changes_from
-from langrec.service.served.warming import warm
+from langrec.service.served.warming import settle_again, warm
 from langrec.service.store import item_rows
 from langrec.service.store.importing import import_release
 from langrec.service.store.store import Store, number
@@ -211,6 +211,7 @@ class Releases:
         try:
             found = self._load(stamp)
             warm(found.recommender)
+            settle_again()
             with self._taking:
                 self._next = found
             self.problem = None

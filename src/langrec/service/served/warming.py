@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,3 +37,20 @@ def warm(recommender: Recommender) -> None:
             asking([query])
         except DataError:
             continue
+
+
+def settle() -> None:
+    """Takes all that is alive out of the garbage collector's sight: a process that serves calls it once it has loaded.
+
+    A full collection looks at every object, and a release has very many that stay: of 100,000 items it stops all
+    requests for a tenth of a second, every few seconds.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def settle_again() -> None:
+    """The same after a release took over, in a process that had settled; what went with the old one is collected."""
+    if gc.get_freeze_count():
+        settle()
