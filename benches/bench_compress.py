@@ -26,7 +26,7 @@ DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[2] / "sha
 PEER = "SentenceTransformer.encode"
 # name -> steps; the target of each, as a ratio to the peer on mixed lengths and the share of NDCG@10 that must be kept
 CHAINS = {
-    "whole int8": ("quantise", None),
+    "whole int8": ("quantise", {"vnni": 4, "plain": 2, "kept": 0.99}),
     "pruned and distilled int8": ("drop:best3,prune:units=0.5,quantise", {"vnni": 8, "plain": 4, "kept": 0.97}),
     "static table": ("static:256", {"vnni": 100, "plain": 100, "kept": None}),
 }
@@ -93,7 +93,8 @@ def measure(out: Path, n: int, repeats: int, threads: int) -> dict[str, Any]:
     mixed = [title if i % 2 else f"{title}. {overviews[i]}" for i, title in enumerate(titles)]
     peer = SentenceTransformer(str(find_model("minilm", 256).folder), device="cpu")
     readers: dict[str, Any] = {PEER: lambda some: peer.encode(some, show_progress_bar=False)}
-    megabytes, runtimes = {PEER: 90.9}, {PEER: "torch"}
+    weights = sum(one.numel() * one.element_size() for one in peer.parameters())
+    megabytes, runtimes = {PEER: round(weights / 1e6, 1)}, {PEER: "torch"}
     for name in CHAINS:
         folder = out / name.replace(" ", "-") / "encoder"
         for runtime in ("table",) if name == "static table" else ("openvino-int8", "onnx-int8"):
@@ -186,9 +187,8 @@ def main() -> None:
     vnni = any("vnni" in flag for flag in common.machine()["flags"])
     verdicts = {}
     for name, (_, target) in CHAINS.items():
-        if target is None:
-            continue
         own = [row for part in parts for row in part["rows"] if row["model"].startswith(name)]
+        own = [row for row in own if target["kept"] is None or row["kept"] >= target["kept"]] or own
         best = max(own, key=lambda row: row["mixed_ratio"])
         wanted = target["vnni" if vnni else "plain"]
         met = best["mixed_ratio"] >= wanted and (target["kept"] is None or best["kept"] >= target["kept"])

@@ -48,7 +48,7 @@ REFERENCE = "whole fp32"
 # The rungs that every run has: name, and the steps that make it from the model.
 LADDER = (
     ("static table", "static:256"),
-    ("pruned int8", "drop:2,prune:units=0.5,quantise"),
+    ("pruned int8", "drop:best,prune:units=0.5,quantise"),
     ("whole int8", "quantise"),
     (REFERENCE, ""),
 )

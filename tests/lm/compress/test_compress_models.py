@@ -41,6 +41,12 @@ def test_the_layer_without_which_vectors_stay_nearest_is_left_out(work, tmp_path
     assert best >= (vectors(other, work.corpus.asked) * whole).sum(1).mean() - 1e-6
 
 
+def test_without_a_number_half_of_the_layers_stay(work, tmp_path):
+    made, note = drop.run(work.teacher, Step("drop", "best"), tmp_path / "half", work)
+    _, named = drop.run(work.teacher, Step("drop", "best2"), tmp_path / "two", work)
+    assert layers.count(core(made)) == 2 and note == named
+
+
 def test_dropping_no_layer_changes_no_vector(work, tmp_path):
     made, _ = drop.run(work.teacher, Step("drop", "first4"), tmp_path / "model", work)
     assert np.allclose(vectors(made, work.corpus.asked), vectors(work.teacher, work.corpus.asked), atol=1e-5)

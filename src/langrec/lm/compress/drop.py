@@ -29,7 +29,8 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
     n = layers.count(module.core)
     value = step.value or "2"
     if value.startswith("best"):
-        kept = _missed_least(module, model, n, _count(step, value.removeprefix("best"), n), work)
+        # Without a number, half of them, whatever their number is.
+        kept = _missed_least(module, model, n, _count(step, value.removeprefix("best") or str((n + 1) // 2), n), work)
     elif value.startswith("first"):
         kept = list(range(_count(step, value.removeprefix("first"), n)))
     else:

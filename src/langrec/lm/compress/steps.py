@@ -33,7 +33,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "drop": Kind(
-        "keeps every so-many-th layer; first3 = the first three, best3 = those three that are missed most",
+        "keeps every so-many-th layer; first3 = the first three, best3 = those three that are missed most, best = half",
         WEIGHTS,
         "drop",
         hurts=True,
