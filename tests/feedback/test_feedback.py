@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from langrec.feedback.drift import WEEK_MS, distance, divergence, unknown_words, vocabulary, weekly
+from langrec.feedback.drift import CHOSEN, WEEK_MS, distance, divergence, unknown_words, vocabulary, weekly
 from langrec.feedback.join import ACTIONS, SHOWN, joined
 from langrec.feedback.lists import coverage, rate, rates
 from langrec.feedback.report import Observed, report
@@ -97,8 +97,8 @@ def test_the_divergence_of_known_distributions():
 
 def test_weeks_are_compared_with_the_week_before():
     week = START // WEEK_MS * WEEK_MS
-    rows = [("a", week + 1), ("b", week + 2), ("a", week + WEEK_MS), ("b", week + WEEK_MS), ("c", week + 3 * WEEK_MS)]
-    found = weekly(pl.DataFrame(rows, schema={"item": pl.String, "at": pl.Int64}, orient="row"))
+    rows = [(week, "a", 1), (week, "b", 1), (week + WEEK_MS, "b", 1), (week + WEEK_MS, "a", 1)]
+    found = weekly(pl.DataFrame([*rows, (week + 3 * WEEK_MS, "c", 1)], schema=CHOSEN, orient="row"))
     assert [(at - week) // WEEK_MS for at, _, _ in found] == [0, 1, 3]
     assert [n for _, n, _ in found] == [2, 2, 1]
     assert math.isnan(found[0][2]) and found[1][2] == 0 and found[2][2] == pytest.approx(1)
@@ -120,15 +120,14 @@ def test_the_distance_of_means_in_spreads():
 def observed(**changed):
     lists = [(f"u{n}", n, "abc") for n in range(100)]
     week = START // WEEK_MS * WEEK_MS
-    events = [("a" if n % 2 else "b", week + n) for n in range(60)]
-    events += [("c", week + WEEK_MS + n) for n in range(60)]
+    chosen = [(week, "a", 30), (week, "b", 30), (week + WEEK_MS, "c", 60)]
     values = {
         "now": START + 3 * 86_400_000,
         "shown": shown(*lists),
         "strangers": frozenset(range(60)),
         "personal": frozenset(range(100)),
         "actions": actions(*[(f"u{n}", "a", n + 1) for n in range(30)]),
-        "events": pl.DataFrame(events, schema={"item": pl.String, "at": pl.Int64}, orient="row"),
+        "weeks": pl.DataFrame(chosen, schema=CHOSEN, orient="row"),
         "n_items": 6,
         "newest": {"event": START, "item": None, "release": START - 27 * 86_400_000},
         "trained_texts": ["whale and tide"],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import time
 
 import pytest
 from typer.testing import CliRunner
 
 from langrec.cli.feedback import app
+from langrec.errors import LangrecError
 from langrec.service import quality
 from langrec.service.quality import Quality
 from langrec.service.store import event_rows
@@ -57,6 +60,52 @@ def test_the_figures_of_a_scripted_log(live):
     assert found["coverage"]["10"] == pytest.approx(3 / 49, abs=1e-6)
     assert found["new_items"] == 1 and found["unknown_words"] == 1.0 and found["text_distance"] > 0
     assert found["age_days"]["event"] == pytest.approx(1 / 24, abs=0.01) and found["age_days"]["release"] < 1
+
+
+def test_a_process_of_its_own_finds_the_same(live, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(quality.time, "time", lambda: now)
+    here = Quality(live.service, SETTINGS).look()
+    with live.service.store.write() as connection:
+        connection.exec_driver_sql("DELETE FROM quality")
+        connection.exec_driver_sql("DELETE FROM leases")
+    monkeypatch.setattr(quality, "work_out", None)  # nothing is worked out here
+    assert Quality(live.service, SETTINGS, apart=1).look() == here
+    assert live.get("/api/quality")["report"] == here
+
+
+def test_a_process_that_fails_says_why_and_the_next_turn_comes(live, monkeypatch):
+    monkeypatch.setattr(live.service.store, "url", f"sqlite:///{live.releases}/gone.db")
+    with pytest.raises(LangrecError, match="there is no such file"):
+        Quality(live.service, SETTINGS, apart=1).look()
+    monkeypatch.undo()
+    assert Quality(live.service, SETTINGS).look() is None  # its turn ends by itself
+
+
+def test_the_end_of_a_server_does_not_wait_for_the_figures(live, monkeypatch):
+    monkeypatch.setattr(quality, "_work_apart", _sleep)
+    monkeypatch.setattr(quality.asyncio, "sleep", _at_once(quality.asyncio.sleep))
+
+    async def ended():
+        own = Quality(live.service, SETTINGS, apart=1)
+        task = asyncio.create_task(own.run())
+        while own._process is None or not own._process.is_alive():
+            await asyncio.to_thread(time.sleep, 0.05)
+        process = own._process
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(process.join, 10)
+        return process.exitcode
+
+    assert asyncio.run(ended()) == -signal.SIGTERM
+
+
+def _sleep(*_):
+    time.sleep(60)
+
+
+def _at_once(sleep):
+    return lambda _: sleep(0)
 
 
 def test_they_are_worked_out_once_and_shown_by_the_route_and_the_metrics(live):

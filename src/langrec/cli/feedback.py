@@ -38,7 +38,7 @@ def report(
     """
     from langrec.bundle import Bundle
     from langrec.recipe import load_settings
-    from langrec.service.quality import work_out
+    from langrec.service.quality import Live, work_out
     from langrec.service.store.store import Store
 
     settings = load_settings(recipe, overrides or [])
@@ -46,7 +46,8 @@ def report(
     opened = Store(store or settings.serve.store)
     try:
         recommender = with_store_items(bundle.recommender(), opened)
-        found = work_out(opened, recommender, bundle.folder, settings.feedback, int(time.time() * 1000))
+        live = Live.of(recommender, bundle.folder)
+        found = work_out(opened, live, settings.feedback, int(time.time() * 1000))
     finally:
         opened.close()
     if as_json:

@@ -28,7 +28,7 @@ class Observed:
         strangers: numbers of the lists that went to somebody of whom no event was known: popularity answered them.
         personal: numbers of the lists that were asked for somebody: of these strangers are a share.
         actions: columns of `join.ACTIONS`, since the first list.
-        events: columns `item` and `at` of the newest weeks.
+        weeks: columns of `drift.CHOSEN`, of the newest weeks.
         n_items: items that may be shown.
         newest: by what it is ("event", "item", "release") the time of the newest one; None where there is none.
         trained_texts: texts of the training's items; `new_texts` those of items that came since.
@@ -40,7 +40,7 @@ class Observed:
     strangers: frozenset[int]
     personal: frozenset[int]
     actions: pl.DataFrame
-    events: pl.DataFrame
+    weeks: pl.DataFrame
     n_items: int
     newest: dict[str, int | None]
     trained_texts: Sequence[str]
@@ -54,7 +54,7 @@ def report(observed: Observed, settings: FeedbackSettings) -> dict[str, Any]:
     places = joined(observed.shown, observed.actions, int(settings.window_minutes * 60_000))
     by_place = rates(places)
     fallback = rate(len(observed.strangers & observed.personal), len(observed.personal))
-    weeks = weekly(observed.events)
+    weeks = weekly(observed.weeks)
     words = unknown_words(observed.new_texts, vocabulary(observed.trained_texts))
     far = float("nan")
     if observed.trained_vectors is not None and observed.new_vectors is not None:

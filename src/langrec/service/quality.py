@@ -1,14 +1,23 @@
-"""Quality and drift from the log: worked out now and then by one worker, kept in the store, shown by all."""
+"""Quality and drift from the log: worked out now and then by one worker, kept in the store, shown by all.
+
+Over a long log that takes seconds of Python, in which no request of the same process could move: then a process of its
+own does it, which stands back from all others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import multiprocessing
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -16,13 +25,14 @@ import sqlalchemy as sa
 
 from langrec.data.items import item_text
 from langrec.errors import LangrecError
-from langrec.feedback.drift import WEEK_MS
+from langrec.feedback.drift import CHOSEN, WEEK_MS
 from langrec.feedback.join import ACTIONS, SHOWN
 from langrec.feedback.report import DAY_MS, Observed, report
 from langrec.service.store import browse_rows
 from langrec.service.store.schema import events, impressions, items, leases, quality
 from langrec.service.store.store import Store, upsert
 from langrec.settings import FeedbackSettings
+from langrec.types import FloatMatrix
 
 if TYPE_CHECKING:
     from langrec.recommender import Recommender
@@ -34,16 +44,60 @@ _WEEKS = 13
 _KEPT_DAYS = 90
 # Texts and vectors of the training that new ones are compared with, evenly spread.
 _SAMPLE = 20_000
+_VECTORS = 5_000
 _CHUNK = 500
+_ROWS = 50_000  # of a result that are Python's objects at a time
+# From so many events on a process of its own works the figures out; below, it would take longer to start.
+APART = 200_000
 PERSONAL = ("recommend", "session")
+Schema: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Live:
+    """What the figures need of a release as it is served: what came since its training is in no file.
+
+    Attributes:
+        folder: of the release.
+        text_fields: what its encoder reads.
+        silent: types of events that say nothing for an item.
+        new_texts: of items that came since the training.
+        trained_vectors: text vectors of the training's items, evenly spread; None without an encoder.
+        new_vectors: of items that came since; likewise.
+    """
+
+    folder: Path
+    text_fields: tuple[str, ...]
+    silent: tuple[str, ...]
+    new_texts: tuple[str, ...]
+    trained_vectors: FloatMatrix | None
+    new_vectors: FloatMatrix | None
+
+    @classmethod
+    def of(cls, recommender: Recommender, folder: Path) -> Live:
+        """Of a recommender with the store's items laid over it."""
+        trained, ids = int(_manifest(folder)["data"]["n_items"]), recommender.items.ids
+        new = [recommender.view(ids[num]) for num in range(trained, len(ids))]
+        fields = tuple(recommender.text_fields)
+        texts = tuple(item_text(item, fields) for item in new if item is not None)
+        silent = tuple(name for name in recommender.unsaying if name)
+        return cls(folder, fields, silent, texts, *_vectors(recommender, trained))
 
 
 class Quality:
-    """Works the figures out for one service, unless another worker did so lately."""
+    """Works the figures out for one service, unless another worker did so lately.
 
-    def __init__(self, service: Service, settings: FeedbackSettings) -> None:
+    Args:
+        service: whose.
+        settings: how often, and what is beyond the usual.
+        apart: from so many events in the store on a process of its own does it.
+    """
+
+    def __init__(self, service: Service, settings: FeedbackSettings, apart: int = APART) -> None:
         self._service = service
         self._settings = settings
+        self._apart = apart
+        self._process: BaseProcess | None = None
 
     async def run(self) -> None:
         """Works them out every `feedback.seconds` until it is cancelled."""
@@ -51,6 +105,10 @@ class Quality:
             await asyncio.sleep(min(self._settings.seconds, 30.0))  # a start has more urgent work
             try:
                 await asyncio.to_thread(self.look)
+            except asyncio.CancelledError:
+                if self._process is not None:  # the thread that waits for it would hold up the server's end
+                    self._process.terminate()
+                raise
             except LangrecError as error:
                 _log.warning("quality was not worked out: %s", error.message)
             except Exception:
@@ -61,57 +119,102 @@ class Quality:
         store, seconds = self._service.store, self._settings.seconds
         with store.read() as connection:
             found = newest(connection)
+            many = (connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0) >= self._apart
         now = int(time.time() * 1000)
         if (found is None or now - found["at"] >= seconds * 1000) and _take_turn(store, now, seconds):
             snapshot = self._service.snapshot
-            found = work_out(store, snapshot.recommender, snapshot.folder, self._settings, now)
+            live = Live.of(snapshot.recommender, snapshot.folder)
+            found = self._elsewhere(live, now) if many else work_out(store, live, self._settings, now)
             with store.write() as connection:
                 keep(connection, found)
         if found is not None:
             self._service.stats.quality(found)
         return found
 
+    def _elsewhere(self, live: Live, now: int) -> dict[str, Any]:
+        """`work_out` in a process of its own.
 
-def work_out(
-    store: Store, recommender: Recommender, folder: Path, settings: FeedbackSettings, now: int
-) -> dict[str, Any]:
-    """The report of the store's log as it is, with the release in a folder as what was trained on."""
+        Raises:
+            LangrecError: it ended without an answer, or says what went wrong.
+        """
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        url = self._service.store.url
+        self._process = context.Process(
+            target=_work_apart, args=(theirs, url, live, self._settings, now), name="langrec-quality", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        try:
+            found = ours.recv()
+        except EOFError as error:
+            raise LangrecError("the process that works quality out ended without an answer") from error
+        finally:
+            self._process.join()
+            self._process = None
+        if isinstance(found, str):
+            raise LangrecError(found)
+        answer: dict[str, Any] = found
+        return answer
+
+
+def _work_apart(pipe: Connection, url: str, live: Live, settings: FeedbackSettings, now: int) -> None:
+    """In a process of its own: sends the report, or what went wrong, through the pipe."""
+    os.nice(19)
+    try:
+        store = Store(url, create=None)
+        try:
+            pipe.send(work_out(store, live, settings, now))
+        finally:
+            store.close()
+    except LangrecError as error:
+        pipe.send(error.message)
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def work_out(store: Store, live: Live, settings: FeedbackSettings, now: int) -> dict[str, Any]:
+    """The report of the store's log as it is, beside a release as it is served."""
     with store.read() as connection:
-        seen = observe(connection, recommender, folder, settings, now)
+        seen = observe(connection, live, settings, now)
     return report(seen, settings)
 
 
-def observe(
-    connection: sa.Connection, recommender: Recommender, folder: Path, settings: FeedbackSettings, now: int
-) -> Observed:
+def observe(connection: sa.Connection, live: Live, settings: FeedbackSettings, now: int) -> Observed:
     """What a report is made of."""
     shown, strangers, personal = _shown(connection, settings, now)
     start = now if not shown.height else int(shown["at"].min())  # type: ignore[arg-type]
-    silent = [name for name in recommender.unsaying if name]
     columns = (events.c.user_id, events.c.item_id, events.c.at)
-    said = connection.execute(sa.select(*columns).where(events.c.at >= start, events.c.type.not_in(silent))).all()
-    weeks = connection.execute(
-        sa.select(events.c.item_id, events.c.at).where(events.c.at >= now - _WEEKS * WEEK_MS, events.c.at <= now)
-    ).all()
+    said = sa.select(*columns).where(events.c.at >= start, events.c.type.not_in(live.silent))
+    week = (events.c.at // WEEK_MS * WEEK_MS).label("week")
+    weeks = (
+        sa.select(week, events.c.item_id, sa.func.count())
+        .where(events.c.at >= now - _WEEKS * WEEK_MS, events.c.at <= now)
+        .group_by(week, events.c.item_id)
+    )
     there = sa.select(sa.func.count()).select_from(items).where(items.c.deleted == sa.false())
     event_at, item_at = browse_rows.newest(connection)
-    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    trained, new = _texts(recommender, folder, manifest)
-    known, come = _vectors(recommender, int(manifest["data"]["n_items"]))
     return Observed(
         now=now,
         shown=shown,
         strangers=strangers,
         personal=personal,
-        actions=pl.DataFrame([tuple(row) for row in said], schema=ACTIONS, orient="row"),
-        events=pl.DataFrame([tuple(row) for row in weeks], schema={"item": pl.String, "at": pl.Int64}, orient="row"),
+        actions=_frame(connection, said, ACTIONS),
+        weeks=_frame(connection, weeks, CHOSEN),
         n_items=int(connection.execute(there).scalar_one()),
-        newest={"event": event_at, "item": item_at, "release": _made_at(manifest)},
-        trained_texts=trained,
-        new_texts=new,
-        trained_vectors=known,
-        new_vectors=come,
+        newest={"event": event_at, "item": item_at, "release": _made_at(_manifest(live.folder))},
+        trained_texts=_trained_texts(live),
+        new_texts=live.new_texts,
+        trained_vectors=live.trained_vectors,
+        new_vectors=live.new_vectors,
     )
+
+
+def _frame(connection: sa.Connection, query: sa.Select[Any], schema: Schema) -> pl.DataFrame:
+    """A result as columns, without holding all of its rows as Python's objects."""
+    found = connection.execution_options(yield_per=_ROWS).execute(query)
+    parts = [pl.DataFrame([tuple(row) for row in part], schema=schema, orient="row") for part in found.partitions()]
+    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
 
 def newest(connection: sa.Connection) -> dict[str, Any] | None:
@@ -190,27 +293,29 @@ def _first_events(connection: sa.Connection, users: Sequence[str]) -> dict[str, 
     return found
 
 
-def _texts(recommender: Recommender, folder: Path, manifest: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Texts of items that were there at the training, evenly spread, and of those that came since."""
+def _trained_texts(live: Live) -> list[str]:
+    """Texts of items that were there at the training, evenly spread."""
     from langrec.data.catalogue import Catalogue
 
-    frame = pl.read_parquet(folder / "catalog" / "items.parquet")
-    texts = Catalogue(frame, manifest["data"]["text_fields"]).texts(recommender.text_fields)
-    ids = recommender.items.ids
-    new = [recommender.view(ids[num]) for num in range(frame.height, len(ids))]
-    every = -(-len(texts) // _SAMPLE) or 1
-    return texts[::every], [item_text(item, recommender.text_fields) for item in new if item is not None]
+    frame = pl.read_parquet(live.folder / "catalog" / "items.parquet")
+    spread = frame.gather_every(-(-frame.height // _SAMPLE) or 1)
+    return list(Catalogue(spread, _manifest(live.folder)["data"]["text_fields"]).texts(live.text_fields))
 
 
-def _vectors(recommender: Recommender, trained: int) -> tuple[Any, Any]:
+def _vectors(recommender: Recommender, trained: int) -> tuple[FloatMatrix | None, FloatMatrix | None]:
     """Text vectors of the training's items, evenly spread, and of those that came since; without rows of no text."""
     vectors = recommender.fusion.text_vectors
     if vectors is None:
         return None, None
-    every = -(-trained // _SAMPLE) or 1
+    every = -(-trained // _VECTORS) or 1
     nums = (np.arange(0, min(trained, len(vectors)), every), np.arange(trained, len(vectors)))
     known, new = (np.asarray(vectors[one.astype(np.int32)]) for one in nums)
     return known[np.abs(known).sum(axis=1) > 0], new[np.abs(new).sum(axis=1) > 0]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+    return found
 
 
 def _made_at(manifest: dict[str, Any]) -> int | None:
