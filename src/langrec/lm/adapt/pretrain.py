@@ -89,17 +89,17 @@ class Masked(Contrast):
         self.whole.to(adapted.device)
         self.heads = nn.ModuleDict({"masked": self.whole})
         self.mask_id = int(adapted.tokens.number(mask_token(adapted.model.folder)))
-        self.ordinary = torch.from_numpy(adapted.tokens.ordinary().astype(np.int64))
+        self.ordinary = torch.from_numpy(adapted.tokens.ordinary().astype(np.int64)).to(adapted.device)
 
     def loss(self, rows: Places, part: str = "train") -> Tensor:
         """The mean cross-entropy over hidden tokens."""
         ids, mask = self.feeds[part](rows)
-        hidden = (torch.rand(ids.shape) < MASKED) & torch.isin(ids, self.ordinary) & (mask > 0)
+        hidden = (torch.rand(ids.shape, device=ids.device) < MASKED) & torch.isin(ids, self.ordinary) & (mask > 0)
         if not bool(hidden.any()):
             hidden = (torch.isin(ids, self.ordinary) & (mask > 0)).cumsum(1) == 1
         # Of the hidden ones a tenth is another token and a tenth itself, as no text at work holds masks.
-        draw = torch.rand(ids.shape)
-        other = self.ordinary[torch.randint(len(self.ordinary), ids.shape)]
+        draw = torch.rand(ids.shape, device=ids.device)
+        other = self.ordinary[torch.randint(len(self.ordinary), ids.shape, device=ids.device)]
         shown = torch.where(hidden & (draw < 0.8), torch.full_like(ids, self.mask_id), ids)
         shown = torch.where(hidden & (draw >= 0.8) & (draw < 0.9), other, shown)
         logits = self.whole(input_ids=shown, attention_mask=mask).logits[hidden]
