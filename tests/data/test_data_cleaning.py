@@ -102,6 +102,15 @@ def test_missing_titles_are_filled_from_other_fields_and_marked(tmp_path):
     assert (report.count("title_filled"), report.count("no_text")) == (2, 1)
 
 
+@pytest.mark.parametrize("fill", [True, False])
+def test_items_without_their_texts_are_counted_and_read_by_what_else_there_is(tmp_path, fill):
+    rows = ["a,Given,Words,X", "b,Named,,Shoes", "c,,,"]
+    settings = DataSettings(fill_texts=fill)
+    dataset, report = load_dataset(None, items(tmp_path, *rows, header="item_id,title,description,category"), settings)
+    assert (report.count("text_missing"), report.count("no_text")) == (1, 1)
+    assert dataset.catalogue.texts() == ["Given. Words. X", "Named. Shoes", ""]
+
+
 def test_missing_titles_can_be_left_alone(tmp_path):
     dataset, _ = load_dataset(
         None, items(tmp_path, "a,,Words", header="item_id,title,description"), DataSettings(fill_texts=False)

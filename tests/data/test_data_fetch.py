@@ -163,6 +163,14 @@ def test_a_set_from_a_folder_is_copied(tmp_path):
     assert len(load_dataset(folder)[0].events) == 2
 
 
+def test_a_wrong_place_is_said_though_the_set_is_there(tmp_path):
+    archive = tmp_path / "small.zip"
+    archive.write_bytes(SMALL)
+    fetch("ml-latest-small", tmp_path / "sets", source=archive)
+    with pytest.raises(DataError, match="no such folder or zip file"):
+        fetch("ml-latest-small", tmp_path / "sets", source=tmp_path / "elsewhere")
+
+
 def test_a_damaged_set_is_fetched_again(tmp_path):
     archive = tmp_path / "small.zip"
     archive.write_bytes(SMALL)

@@ -99,6 +99,9 @@ def fetch(
     target = (folder or cache_folder() / "data") / name
     if show is not None:
         show(wanted.terms)
+    given = None if source is None or str(source).startswith(("http://", "https://")) else Path(source)
+    if given is not None and not given.exists():
+        raise DataError(f"{given}: no such folder or zip file; check the path", field="source")
     if _is_whole(target):
         return target
     if target.exists() and not (target.is_dir() and ((target / MANIFEST).exists() or not any(target.iterdir()))):
@@ -107,12 +110,10 @@ def fetch(
         archive = _wheel(wanted)
     elif source is None:
         raise DataError(f"{name}: give its folder, its zip file or the zip's URL (--from)", field="source")
-    elif str(source).startswith(("http://", "https://")):
+    elif given is None:
         archive = download(str(source), cache_folder() / "downloads" / f"{name}.zip", sha256)
     else:
-        archive = Path(source)
-        if not archive.exists():
-            raise DataError(f"{archive}: no such folder or zip file; check the path", field="source")
+        archive = given
         if sha256 and archive.is_file():
             _check_hash(archive, sha256)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,7 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
         built = repair_texts(built, ("title", "categories", *texts), table, ledger)
     if settings.fill_texts:
         built = _fill_titles(built, texts, table, ledger)
+    _note_missing(built, texts, table, ledger)
     return built, tuple(texts)
 
 
@@ -208,11 +209,19 @@ def _fill_titles(frame: pl.DataFrame, texts: Sequence[str], table: Table, ledger
     out = out.with_columns(changed.alias("title_filled"))
     what = "items without a title got one from their other fields (title_filled marks them)"
     _note_items(ledger, table, out, changed, "title_filled", what, "give them titles")
-    bare = empty & ~changed
-    _note_items(
-        ledger, table, out, bare, "no_text", "items have no text at all: only their id", "give them titles", "kept"
-    )
     return out
+
+
+def _note_missing(frame: pl.DataFrame, texts: Sequence[str], table: Table, ledger: Ledger) -> None:
+    """Counts the items whose texts are missing, and those of which there is nothing to read."""
+    told = frame["title"].str.len_chars() > 0
+    if texts:
+        silent = frame.select(pl.all_horizontal(pl.col(name).str.len_chars() == 0 for name in texts))[:, 0]
+        what = f"items have none of the texts {', '.join(texts)}; they are read by title and categories"
+        _note_items(ledger, table, frame, silent & told, "text_missing", what, "give them texts", "kept")
+        told |= ~silent
+    what = "items have no text at all: only their id"
+    _note_items(ledger, table, frame, ~told, "no_text", what, "give them titles", "kept")
 
 
 def _note_items(
