@@ -27,6 +27,17 @@ def rung(name, ms, mb, ndcg, **more):
 LADDER_OF_THREE = [rung("table", 0.2, 16, 0.03), rung("small", 2, 20, 0.05), rung("whole", 9, 90, 0.06)]
 
 
+def test_validation_decides_and_not_the_test():
+    rungs = [rung("lucky", 1, 20, 0.09, valid=0.04), rung("better", 5, 20, 0.05, valid=0.06)]
+    name, why = choose_rung(rungs, None, None)
+    assert name == "better"
+    assert "text similarity on validation without a budget: 0.0600, on the test 0.0500" in why
+
+
+def test_without_a_question_of_validation_the_reason_says_so():
+    assert "as validation holds no question" in choose_rung(LADDER_OF_THREE, None, None)[1]
+
+
 def test_the_best_within_the_budget_is_taken_and_what_is_beyond_is_named():
     name, why = choose_rung(LADDER_OF_THREE, 5, 50)
     assert name == "small"
@@ -47,7 +58,10 @@ def test_where_none_fits_the_nearest_is_named():
 
 
 def test_the_recommender_decides_where_it_was_measured_on_all():
-    rungs = [rung("table", 0.2, 16, 0.03, recommender=0.09), rung("small", 2, 20, 0.05, recommender=0.08)]
+    rungs = [
+        rung("table", 0.2, 16, 0.03, valid=0.01, recommender=0.07, recommender_valid=0.09),
+        rung("small", 2, 20, 0.05, valid=0.02, recommender=0.08, recommender_valid=0.08),
+    ]
     assert choose_rung(rungs, None, None)[0] == "table"
 
 
@@ -111,7 +125,7 @@ def made(tiny, shop, tmp_path_factory):
         Settings(encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32)),
         max_ms=10_000,
         healing=Healing(epochs=1),
-        mix=lambda _: 0.5,
+        mix=lambda _: (0.4, 0.5),
         cross=str(tiny_cross(tmp_path_factory.mktemp("cross") / "cross", tiny)),
     )
     return found, out
@@ -123,6 +137,8 @@ def test_every_rung_is_measured_and_the_chosen_one_can_be_served(made):
     assert {one.name for one in found.rungs} == {name for name, _ in LADDER} | {CROSS, LIGHT}
     assert min(found.gap.ms_student, found.gap.ms_teacher) > 0 and -1 <= found.gap.agreement <= 1
     assert all(0 <= one.low <= one.ndcg <= one.high <= 1 and one.ms > 0 for one in found.rungs)
+    served = [one for one in found.rungs if one.folder]
+    assert all(0 < one.valid <= 1 and (one.recommender_valid, one.recommender) == (0.4, 0.5) for one in served)
     whole = next(one for one in found.rungs if one.name == REFERENCE)
     table = next(one for one in found.rungs if one.name == "static table")
     assert table.megabytes < whole.megabytes

@@ -71,11 +71,13 @@ class Rung:
         megabytes: what is loaded (10^6 bytes).
         texts_per_second: of mixed length.
         ms: milliseconds to read one short text and score the catalogue with it, median.
-        ndcg: NDCG@10 of raw text similarity.
+        ndcg: NDCG@10 of raw text similarity on the test.
         low: lower end of its 95 % interval, users resampled.
         high: upper end.
         pairs: NDCG@10 of a title finding its text.
-        recommender: NDCG@10 of the mix that reads with it; None = not measured.
+        valid: NDCG@10 of raw text similarity on validation; None where nothing is chosen by it.
+        recommender: NDCG@10 of the mix that reads with it on the test; None = not measured.
+        recommender_valid: the same on validation.
         decay: how fast the history fades, as validation chose.
         fits: whether it is within the budget.
         note: what was done.
@@ -91,7 +93,9 @@ class Rung:
     low: float
     high: float
     pairs: float
+    valid: float | None = None
     recommender: float | None = None
+    recommender_valid: float | None = None
     decay: float = 0.0
     fits: bool = True
     note: str = ""
@@ -131,7 +135,7 @@ def frontier(
     max_mb: float | None = None,
     tuned: Sequence[str] = (),
     cross: str | None = None,
-    mix: Callable[[Path], float] | None = None,
+    mix: Callable[[Path], tuple[float, float]] | None = None,
     healing: Healing | None = None,
     questions: int = 0,
     progress: Progress | None = None,
@@ -146,7 +150,8 @@ def frontier(
         max_mb: most megabytes loaded.
         tuned: further model folders, such as `langrec adapt` writes.
         cross: a cross-encoder's folder (`load_cross`): it looks again at the best of the whole model.
-        mix: NDCG@10 of the recommender that reads with a saved encoder; None leaves the column out.
+        mix: NDCG@10 of the recommender that reads with a saved encoder, on validation and on the test; None leaves
+            the columns out.
         healing: how the pruned rung is trained.
         questions: measure on at most so many questions, drawn at random; 0 = all.
         progress: is told each step.
@@ -165,12 +170,13 @@ def frontier(
     made = list(_rungs(corpus, out / "rungs", settings, tuned, healing or Healing(), told))
     texts = dataset.catalogue.texts(settings.encoder.fields)
     scorers: dict[str, Any] = {}
+    valid: dict[str, float | None] = {}
     measured: dict[str, Measured] = {}
     # The whole model is measured first: it is what the others are compared with.
     for name, folder, _, note in sorted(made, key=lambda one: one[0] != REFERENCE):
         told(f"measure: {name}", 0, 0)
         measured[name] = judge(folder, name, note)
-        scorers[name] = _scorer(_opened(settings)(folder).encode(texts), dataset, split, texts)
+        scorers[name], valid[name] = _scorer(_opened(settings)(folder).encode(texts), dataset, split, texts)
     gap = None
     if cross:
         encoder = load_cross(Path(cross), settings.encoder.max_tokens)
@@ -203,6 +209,7 @@ def frontier(
     for name, folder, steps, note in made:
         told(f"measure: {name}", 0, 0)
         one, row = measured[name], report.row(name, METRIC)
+        whole = mix(folder) if mix and folder != Path() else None
         rung = Rung(
             name=name,
             steps=steps,
@@ -214,7 +221,9 @@ def frontier(
             low=round(row.low, 5),
             high=round(row.high, 5),
             pairs=one.ndcg,
-            recommender=round(mix(folder), 5) if mix and folder != Path() else None,
+            valid=valid.get(name),
+            recommender=None if whole is None else round(whole[1], 5),
+            recommender_valid=None if whole is None else round(whole[0], 5),
             decay=float(getattr(scorers[name], "decay", 0.0)),
             note=note,
         )
@@ -235,22 +244,24 @@ def frontier(
     return found
 
 
-def mix_ndcg(dataset: Dataset, settings: Settings) -> Callable[[Path], float]:
+def mix_ndcg(dataset: Dataset, settings: Settings) -> Callable[[Path], tuple[float, float]]:
     """What `frontier` takes as `mix`: the NDCG@10 of the whole recommender whose texts a saved encoder reads."""
 
-    def measured(folder: Path) -> float:
+    def measured(folder: Path) -> tuple[float, float]:
         encoder = replace(settings.encoder, name=str(folder), adapt=EncoderAdaptSettings())
         own = replace(settings, encoder=encoder, compress=CompressSettings())
         report, _ = evaluate_models(dataset, own, (MIX,))
-        return report.value(MIX, METRIC)
+        mixed = report.protocol["mix"]
+        return float(mixed["validation"][mixed["kind"]]), report.value(MIX, METRIC)
 
     return measured
 
 
 def choose_rung(rungs: Sequence[Rung], max_ms: float | None, max_mb: float | None) -> tuple[str, str]:
-    """The rung to take and why: the best within the budget, the faster of equals; empty where none fits.
+    """The rung to take and why: the best on validation within the budget, the faster of equals; empty where none fits.
 
-    The recommender's NDCG@10 decides where it was measured on every rung that fits, else that of text similarity.
+    The recommender's NDCG@10 decides where it was measured on every rung that fits, else that of text similarity. The
+    test decides nothing, unless the validation holds no question.
     """
     limits = [f"{limit:g} {unit}" for limit, unit in ((max_ms, "ms"), (max_mb, "MB")) if limit is not None]
     within = f"within {' and '.join(limits)}" if limits else "without a budget"
@@ -261,14 +272,14 @@ def choose_rung(rungs: Sequence[Rung], max_ms: float | None, max_mb: float | Non
     served = [one for one in able if one.folder]
     if not served:
         return "", f"no rung {within} can be served as an encoder"
-    by_mix = all(one.recommender is not None for one in served)
-
-    def worth(one: Rung) -> float:
-        return float(one.recommender or 0.0) if by_mix else one.ndcg
-
-    best = max(served, key=lambda one: (round(worth(one), 4), -one.ms))
-    what = "the recommender" if by_mix else "text similarity"
-    why = f"{best.name} has the best NDCG@10 of {what} {within}: {worth(best):.4f}"
+    ways: tuple[tuple[str, Callable[[Rung], float | None], Callable[[Rung], float | None]], ...] = (
+        ("the recommender on validation", lambda one: one.recommender_valid, lambda one: one.recommender),
+        ("text similarity on validation", lambda one: one.valid, lambda one: one.ndcg),
+        ("text similarity on the test, as validation holds no question", lambda one: one.ndcg, lambda one: one.ndcg),
+    )
+    what, worth, tested = next(way for way in ways if all(way[1](one) is not None for one in served))
+    best = max(served, key=lambda one: (round(worth(one) or 0.0, 4), -one.ms))
+    why = f"{best.name} has the best NDCG@10 of {what} {within}: {worth(best):.4f}, on the test {tested(best):.4f}"
     over = [one for one in rungs if one not in able and one.ndcg > best.ndcg]
     if over:
         top = max(over, key=lambda one: one.ndcg)
@@ -317,16 +328,16 @@ def _rungs(
     return found
 
 
-def _scorer(vectors: FloatMatrix, dataset: Dataset, split: Split, texts: Sequence[str]) -> Vectors:
-    """Raw text similarity with the decay that is best on validation."""
+def _scorer(vectors: FloatMatrix, dataset: Dataset, split: Split, texts: Sequence[str]) -> tuple[Vectors, float | None]:
+    """Raw text similarity with the decay that is best on validation, and its NDCG@10 there; None without questions."""
     data = FitData(split.train, len(dataset.users), len(dataset.catalogue), texts, {"vectors": vectors})
     scorer = Vectors.fit(data, Settings().retrieval)
     asked = next_item(split.train, split.valid, len(dataset.users), TUNE_QUESTIONS, 0)
     if not len(asked):
-        return scorer
-    return max(
-        (scorer.with_params(decay=decay) for decay in DECAYS), key=lambda one: ndcg_at_10(one.score_block, asked)
-    )
+        return scorer, None
+    tried = {decay: ndcg_at_10(scorer.with_params(decay=decay).score_block, asked) for decay in DECAYS}
+    best = max(tried, key=lambda decay: tried[decay])
+    return scorer.with_params(decay=best), round(tried[best], 5)
 
 
 def _with_cross(base: Measured, encoder: Cross, name: str, texts: Sequence[str]) -> Measured:
