@@ -14,6 +14,7 @@ import torch
 from forked import Started, langrec
 from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.classify import contrastive
+from langrec.lm.adapt.examples import spelled
 from langrec.lm.adapt.head import Head
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.run import adapt
@@ -96,6 +97,22 @@ def test_a_few_rows_per_label_are_drawn_by_the_seed(tiny, topics, tmp_path, kind
     assert first["rows"]["train"] == 12
     assert first["test"] == again["test"]
     assert first["test"]["accuracy"] > 0.7
+
+
+def test_a_labels_name_is_one_more_text_of_it(tiny, topics, tmp_path):
+    files = Files(topics / "train.csv", None, topics / "test.csv")
+    named = run(tiny, topics, tmp_path / "a", kind="head", shots=1, files=files)
+    plain = run(tiny, topics, tmp_path / "b", kind="head", shots=1, files=files, label_names=False)
+    assert "The names of 3 labels are one more text of each." in named["notes"]
+    assert named["rows"] == plain["rows"] and named["rows"]["train"] == 3
+    weights = [Head.load(tmp_path / name / "model").weight for name in "ab"]
+    assert not np.allclose(*weights)
+
+
+def test_names_are_spelled_out_and_left_out_where_they_say_nothing():
+    found = spelled(["card_arrival", "Card linking?", "class 1", "class 2", "7", "a", "退款"])
+    assert found.texts == ("card arrival", "card linking", "退款")
+    assert found.labels == ("card_arrival", "Card linking?", "退款")
 
 
 def test_more_shots_than_rows_are_refused(tiny, topics, tmp_path):

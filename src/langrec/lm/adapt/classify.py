@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from langrec.lm.adapt.examples import Texts, draw, hold_out, numbers_of, read_texts
+from langrec.lm.adapt.examples import Texts, draw, hold_out, numbers_of, read_texts, spelled
 from langrec.lm.adapt.heads import LinearHead, best_regression
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
@@ -19,7 +19,7 @@ from langrec.lm.adapt.loop import shuffled
 from langrec.lm.adapt.metrics import calibration_error, interval, report
 from langrec.lm.adapt.states import Rows
 from langrec.lm.robust.augment import every
-from langrec.lm.robust.keep import with_replay
+from langrec.lm.robust.keep import joined, with_replay
 
 # Up to so many shots per label, contrastive pairs come before the head.
 FEW = 64
@@ -138,6 +138,9 @@ def run(job: Job) -> tuple[Result, Classify]:
     if settings.shots:
         train = train.take(draw(train.labels, settings.shots, settings.seed))
         job.notes.append(f"{settings.shots} rows per label were drawn by seed {settings.seed}: {len(train)} rows.")
+    if few and settings.label_names and len(names := spelled(sorted(set(train.labels)))):
+        train = joined(train, names)
+        job.notes.append(f"The names of {len(names)} labels are one more text of each.")
     if valid is None and not few:
         kept, held = hold_out(train.labels, settings.valid_share, settings.seed)
         train, valid = train.take(kept), train.take(held)
@@ -160,7 +163,8 @@ def run(job: Job) -> tuple[Result, Classify]:
             job.told(f"measure on {name}", 0, 0)
             measured[name], frames[name] = measure(task, part)
     head = task.head.as_head(labels)
-    rows = {name: len(part) for name, part in {"train": train, **parts}.items() if part is not None}
+    # A label's name is no row of the file.
+    rows = {name: int((part.rows >= 0).sum()) for name, part in {"train": train, **parts}.items() if part is not None}
     predictions = frames.get("test", frames.get("valid", pl.DataFrame()))
     return Result(measured.get("valid", {}), measured.get("test", {}), predictions, head, rows), task
 

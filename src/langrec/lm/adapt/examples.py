@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from langrec.errors import DataError
 
 Rows = npt.NDArray[np.int64]
 MARKS = (",", "\t", ";", "|")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +45,22 @@ class Texts:
     def take(self, rows: Rows) -> Texts:
         """Some of them, in the order asked for."""
         return Texts(tuple(self.texts[i] for i in rows), tuple(self.labels[i] for i in rows), self.rows[rows])
+
+
+def spelled(labels: Sequence[str]) -> Texts:
+    """The names of labels as texts of theirs: `card_arrival` reads "card arrival".
+
+    A name says what its few rows have in common, in words that they may lack. Names without a word, and those that
+    differ in a number alone (`class 1`, `class 2`), are left out.
+    """
+    apart = {label: " ".join(_WORD.findall(label)).lower() for label in labels}
+    often = Counter(apart.values())
+    named = [
+        label
+        for label, text in apart.items()
+        if often[text] == 1 and any(len(word) > 2 or not word.isascii() for word in text.split())
+    ]
+    return Texts(tuple(apart[label] for label in named), tuple(named), np.full(len(named), -1, dtype=np.int64))
 
 
 def read_texts(path: Path, text: str = "text", label: str | None = "label") -> Texts:

@@ -25,6 +25,7 @@ class AdaptSettings:
         kind: one of KINDS: which parameters are trained.
         seed: of drawing, order, initial weights and dropout.
         shots: training rows drawn per class (recommend: in all); 0 = all rows.
+        label_names: classify with shots: a label's name, where it is made of words, is one more text of it.
         epochs: at most so many; 0 = the kind's own.
         batch: texts in one step; 0 = the kind's own.
         accumulate: steps whose gradients are summed before the weights move.
@@ -89,6 +90,7 @@ class AdaptSettings:
     kind: str = "full"
     seed: int = 0
     shots: int = 0
+    label_names: bool = True
     epochs: int = 0
     batch: int = 0
     accumulate: int = 1
