@@ -9,6 +9,7 @@ LONG = (
     "test_service_processes.py",
     "test_compress_chain.py",
     "test_adapt_classify.py",
+    "test_compress_device.py",
     "test_frontier.py",
     "test_adapting.py",
     "test_quick_starts.py",

@@ -20,6 +20,7 @@ from langrec.lm.adapt.adapters import count, layers_of
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.lm.adapt.states import StateFeed, TokenFeed, TokenStateFeed, distinct, keep, keep_tokens
 from langrec.lm.adapt.upper import Upper, lower_run, upper_of
+from langrec.lm.device import chosen_device
 from langrec.lm.export import pooled, with_parts
 from langrec.lm.model import TextModel, read_json
 from langrec.lm.robust.augment import Varied, copies
@@ -129,7 +130,7 @@ class Adapted:
         self.model, self.kind = model, kind
         self.settings = with_defaults(settings)
         self.cache = (cache or cache_folder()) / "states"
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = chosen_device()
         self.tokens = Tokens.of_model(model)
         self.pad_id = int(read_json(model.folder / "config.json").get("pad_token_id") or 0)
         if settings.kind != "head" and any((model.folder / name).is_file() for name in folder.MODULES):

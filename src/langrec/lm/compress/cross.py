@@ -13,6 +13,7 @@ import numpy as np
 from langrec.errors import MissingExtra, SettingsError
 from langrec.lm.adapt.head import CONFIG, Head
 from langrec.lm.adapt.question import LONGEST, QUESTION, question, short
+from langrec.lm.device import chosen_device, device_of
 from langrec.lm.model import find_model, read_json
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
 
@@ -88,7 +89,7 @@ class CrossEncoder:
         if model.config.num_labels not in (1, 2):
             raise SettingsError(f"{folder}: has {model.config.num_labels} labels; 1 or 2 are needed", field="cross")
         size = sum(one.numel() * one.element_size() for one in model.parameters()) / 1e6
-        return cls(model.eval(), tokenizer, max_tokens, round(size, 2))
+        return cls(model.eval().to(chosen_device()), tokenizer, max_tokens, round(size, 2))
 
     def score(self, asked: Sequence[str], candidates: Sequence[str]) -> FloatVector:
         """(n,) how well text i of both fit: the logit of the one label, or that of "yes" over that of "no"."""
@@ -105,7 +106,7 @@ class CrossEncoder:
                     padding=True,
                     return_tensors="pt",
                 )
-                logits = self.model(**batch).logits.float().numpy()
+                logits = self.model(**batch.to(device_of(self.model))).logits.float().cpu().numpy()
                 parts.append(logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0])
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 

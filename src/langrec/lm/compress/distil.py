@@ -24,11 +24,11 @@ import numpy as np
 
 from langrec.errors import DataError
 from langrec.lm.batches import pad
+from langrec.lm.compress import read
 from langrec.lm.compress.folder import write_model
-from langrec.lm.compress.read import pad_id, read_torch
 from langrec.lm.compress.steps import HEAL, Step, number
 from langrec.lm.compress.work import Healing, Work
-from langrec.lm.export import load_torch
+from langrec.lm.device import device_of
 from langrec.lm.machine import cores
 from langrec.lm.model import TextModel
 from langrec.lm.tokens import Tokens
@@ -91,13 +91,13 @@ def train(model: TextModel, how: Healing, work: Work) -> tuple[Any, list[Epoch],
         raise DataError(f"{work.corpus.source or 'texts'}: too few to train on; give more with --texts", field="texts")
     wanted, wanted_held = work.vectors(texts), work.vectors(held)
     cut = dataclasses.replace(model, max_tokens=min(model.max_tokens, how.longest))
-    numbers, padding = Tokens.of_model(cut)(texts), pad_id(model)
-    module = load_torch(model)
+    numbers, padding = Tokens.of_model(cut)(texts), read.pad_id(model)
+    module = read.load_here(model)
     trained = trained_parts(module)
     # Dropout stays off (the module is in evaluation mode): the teacher's vectors were made without it.
     optimiser = torch.optim.AdamW(trained.values(), lr=how.rate, weight_decay=0.01)
     some = np.random.default_rng(how.seed).permutation(len(texts))[:BANK]
-    bank = torch.from_numpy(wanted[np.sort(some)])
+    bank = torch.from_numpy(wanted[np.sort(some)]).to(device_of(module))
     total = how.epochs * len(list(_batches(numbers, how, 0)))
     place = work.kept / f"training-{_key(model, how, work)}"
     state = _resume(place, trained, optimiser)
@@ -124,7 +124,7 @@ def train(model: TextModel, how: Healing, work: Work) -> tuple[Any, list[Epoch],
             work.told("train towards the teacher", step, total)
             if step % CHECKPOINT == 0:
                 _keep(place, trained, optimiser, {**so_far, "step": step, "losses": losses})
-        like = likeness(read_torch(module, model, held, how.longest), wanted_held)
+        like = likeness(read.read_torch(module, model, held, how.longest), wanted_held)
         epochs.append(Epoch(float(np.mean(losses)), like, time.perf_counter() - begun))
         if like >= max((one.likeness for one in epochs[:-1]), default=-2.0) + LEAST_GAIN or len(epochs) == 1:
             _save(place / "best.safetensors", {name: one.detach() for name, one in trained.items()})
@@ -161,7 +161,7 @@ def loss_of(found: Any, wanted: Any, bank: Any = None) -> Any:
         own = theirs > ITSELF
     else:
         mine, theirs = found @ found.T, wanted @ wanted.T
-        own = torch.eye(len(found), dtype=torch.bool)
+        own = torch.eye(len(found), dtype=torch.bool, device=found.device)
     hidden = torch.finfo(torch.float32).min
     mine = torch.log_softmax((mine / TEMPERATURE).masked_fill(own, hidden), dim=1)
     theirs = torch.log_softmax((theirs / TEMPERATURE).masked_fill(own, hidden), dim=1)
@@ -175,9 +175,12 @@ def _step(
 ) -> float:
     import torch
 
-    with torch.autocast("cpu", torch.bfloat16, enabled=how == "bf16"):
-        found = module(torch.from_numpy(ids), torch.from_numpy(mask))
-    loss = loss_of(found.float(), torch.from_numpy(wanted), bank)
+    from langrec.lm.precision import autocast
+
+    device = device_of(module)
+    with autocast(how, device):
+        found = read.run(module, ids, mask)
+    loss = loss_of(found.float(), torch.from_numpy(wanted).to(device), bank)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
@@ -228,20 +231,24 @@ def _precision(module: Any, numbers: list[IntVector], wanted: FloatMatrix, how: 
     """bf16 where a few timed forward and backward passes are clearly faster with it, else fp32."""
     import torch
 
+    from langrec.lm.precision import autocast
+
     if how.precision != "auto":
         return how.precision
     rows = [batch for _, batch in zip(range(4), _batches(numbers, how, 0), strict=False)]
-    seconds = {}
+    seconds, device = {}, device_of(module)
     for name in ("fp32", "bf16"):
         for turn in range(len(rows)):
             if turn == 1:
                 begun = time.perf_counter()
             ids, mask = pad([numbers[i] for i in rows[turn]], padding)
-            with torch.autocast("cpu", torch.bfloat16, enabled=name == "bf16"):
-                found = module(torch.from_numpy(ids), torch.from_numpy(mask))
-            loss = loss_of(found.float(), torch.from_numpy(wanted[rows[turn]]))
+            with autocast(name, device):
+                found = read.run(module, ids, mask)
+            loss = loss_of(found.float(), torch.from_numpy(wanted[rows[turn]]).to(device))
             if getattr(loss, "requires_grad", False):
                 loss.backward()
+            if device.type == "cuda":  # it returns before the work is done
+                torch.cuda.synchronize()
         seconds[name] = time.perf_counter() - begun if len(rows) > 1 else 0.0
     module.zero_grad(set_to_none=True)
     return "bf16" if seconds["bf16"] * BF16_GAIN < seconds["fp32"] else "fp32"
@@ -285,7 +292,7 @@ def _resume(place: Path, trained: dict[str, Any], optimiser: Any) -> dict[str, A
     with torch.no_grad():
         for name, one in trained.items():
             one.copy_(tensors[f"weight/{name}"])
-            moments = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
+            moments = {key: tensors[f"{key}/{name}"].to(one.device) for key in ("exp_avg", "exp_avg_sq")}
             optimiser.state[one] = {"step": torch.tensor(float(state["step"])), **moments}
     return state
 

@@ -13,10 +13,9 @@ import numpy as np
 from langrec.errors import SettingsError
 from langrec.lm.compress import layers
 from langrec.lm.compress.folder import write_model
-from langrec.lm.compress.read import read_torch
+from langrec.lm.compress.read import load_here, read_torch
 from langrec.lm.compress.steps import Step, number
 from langrec.lm.compress.work import Work
-from langrec.lm.export import load_torch
 from langrec.lm.model import TextModel
 
 # Texts that say which layers are missed least.
@@ -25,7 +24,7 @@ PROBE = 96
 
 def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextModel, str]:
     """Writes the model with fewer layers; returns it and what was kept, in words."""
-    module = load_torch(model)
+    module = load_here(model)
     n = layers.count(module.core)
     value = step.value or "2"
     if value.startswith("best"):

@@ -8,10 +8,9 @@ import numpy as np
 
 from langrec.errors import SettingsError
 from langrec.lm.compress.folder import write_model
-from langrec.lm.compress.read import read_torch
+from langrec.lm.compress.read import load_here, read_torch
 from langrec.lm.compress.steps import Step, number
 from langrec.lm.compress.work import Work
-from langrec.lm.export import load_torch
 from langrec.lm.model import TextModel
 from langrec.types import FloatMatrix
 
@@ -28,7 +27,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
     Raises:
         SettingsError: the width is not below the model's own, or the way does not exist.
     """
-    module = load_torch(model)
+    module = load_here(model)
     way = step.options.get("by", "")
     if way and way not in WAYS:
         raise SettingsError(f"--steps {step}: by={way} is not one of {', '.join(WAYS)}", field="steps")

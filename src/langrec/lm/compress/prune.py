@@ -14,12 +14,11 @@ import numpy as np
 
 from langrec.errors import SettingsError
 from langrec.lm import slim
-from langrec.lm.compress import layers
+from langrec.lm.compress import layers, read
 from langrec.lm.compress.folder import write_model
-from langrec.lm.compress.read import token_batches
 from langrec.lm.compress.steps import Step, number
 from langrec.lm.compress.work import Work
-from langrec.lm.export import load_torch
+from langrec.lm.device import device_of
 from langrec.lm.model import TextModel
 from langrec.types import FloatMatrix, FloatVector, IntVector
 
@@ -36,7 +35,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
     Raises:
         SettingsError: the model is of a family whose layers are not known here.
     """
-    module = load_torch(model)
+    module = read.load_here(model)
     core = module.core
     if core.config.model_type not in FAMILIES:
         raise SettingsError(
@@ -74,9 +73,9 @@ def _gram(module: Any, model: TextModel, texts: list[str], dense: Any) -> FloatM
     """(k, k) float64 second moments of what reaches a linear layer, over the texts' tokens."""
     import torch
 
-    k = dense.in_features
+    k, device = dense.in_features, device_of(dense)
     mask_now: list[Any] = []
-    total = torch.zeros((k, k), dtype=torch.float64)
+    total = torch.zeros((k, k), dtype=torch.float64, device=device)
     n = 0
 
     def seen(_: Any, inputs: tuple[Any, ...]) -> None:
@@ -88,12 +87,12 @@ def _gram(module: Any, model: TextModel, texts: list[str], dense: Any) -> FloatM
     hook = dense.register_forward_pre_hook(seen)
     try:
         with torch.inference_mode():
-            for _, ids, mask in token_batches(model, texts, 128):
-                mask_now.append(torch.from_numpy(mask).bool())
-                module(torch.from_numpy(ids), torch.from_numpy(mask))
+            for _, ids, mask in read.token_batches(model, texts, 128):
+                mask_now.append(torch.from_numpy(mask).bool().to(device))
+                read.run(module, ids, mask)
     finally:
         hook.remove()
-    found: FloatMatrix = (total / max(n, 1)).numpy()
+    found: FloatMatrix = (total / max(n, 1)).cpu().numpy()
     return found
 
 
@@ -117,7 +116,7 @@ def refit(gram: FloatMatrix, weights: FloatMatrix, kept: IntVector) -> FloatVect
 
 def _prune_units(layer: Any, gram: FloatMatrix, wanted: int) -> None:
     first, second = layer.intermediate.dense, layer.output.dense
-    weights = second.weight.detach().numpy()
+    weights = second.weight.detach().cpu().numpy()
     kept = kept_groups(gram, weights, 1, wanted)
     _narrow_out(first, kept)
     _narrow_in(second, refit(gram, weights, kept))
@@ -125,7 +124,7 @@ def _prune_units(layer: Any, gram: FloatMatrix, wanted: int) -> None:
 
 def _prune_heads(attention: Any, gram: FloatMatrix, wanted: int) -> None:
     inner, dense = attention.self, attention.output.dense
-    weights = dense.weight.detach().numpy()
+    weights = dense.weight.detach().cpu().numpy()
     kept = kept_groups(gram, weights, inner.attention_head_size, wanted)
     for one in (inner.query, inner.key, inner.value):
         _narrow_out(one, kept)
@@ -146,5 +145,5 @@ def _narrow_out(dense: Any, kept: IntVector) -> None:
 def _narrow_in(dense: Any, weights: FloatMatrix) -> None:
     import torch
 
-    dense.weight = torch.nn.Parameter(torch.from_numpy(weights))
+    dense.weight = torch.nn.Parameter(torch.from_numpy(weights).to(device_of(dense)))
     dense.in_features = weights.shape[1]

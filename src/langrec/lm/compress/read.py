@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from langrec.lm.batches import LongMatrix, batches, pad
+from langrec.lm.device import chosen_device, device_of
+from langrec.lm.export import load_torch
 from langrec.lm.model import TextModel
 from langrec.lm.tokens import Tokens
 from langrec.types import FloatMatrix
@@ -16,14 +18,27 @@ from langrec.types import FloatMatrix
 BUDGET = 2_048
 
 
+def load_here(model: TextModel) -> Any:
+    """What `load_torch` makes, on the device where it is to be trained and read."""
+    return load_torch(model).to(chosen_device())
+
+
+def run(module: Any, ids: LongMatrix, mask: LongMatrix) -> Any:
+    """(b, d) unit rows of (b, t) token numbers and their mask, computed where the module lies."""
+    import torch
+
+    device = device_of(module)
+    return module(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+
+
 def read_torch(module: Any, model: TextModel, texts: Sequence[str], longest: int = 0) -> FloatMatrix:
-    """(len(texts), d) float32 unit rows of a module that `load_torch` made."""
+    """(len(texts), d) float32 unit rows of a module that `load_torch` made, read where it lies."""
     import torch
 
     rows, parts = [], []
     with torch.inference_mode():
         for batch, ids, mask in token_batches(model, texts, longest):
-            parts.append(module(torch.from_numpy(ids), torch.from_numpy(mask)).float().numpy())
+            parts.append(run(module, ids, mask).float().cpu().numpy())
             rows.append(batch)
     out = np.zeros((len(texts), parts[0].shape[1]), dtype=np.float32)
     out[np.concatenate(rows)] = np.concatenate(parts)

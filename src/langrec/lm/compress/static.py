@@ -17,11 +17,10 @@ import numpy.typing as npt
 from scipy import sparse
 
 from langrec.errors import SettingsError
+from langrec.lm.compress import read
 from langrec.lm.compress.project import axes
-from langrec.lm.compress.read import pad_id
 from langrec.lm.compress.steps import Step, number
 from langrec.lm.compress.work import Work
-from langrec.lm.export import load_torch
 from langrec.lm.exported import CONFIG, FORMAT, TABLE, TOKENIZER
 from langrec.lm.model import TextModel
 from langrec.lm.tokens import Tokens
@@ -186,17 +185,17 @@ def _each_token(model: TextModel, tokens: Tokens, work: Work) -> tuple[FloatMatr
     """(v, d) vector of each ordinary token between the special ones, zeros for the rest; and the ordinary tokens."""
     import torch
 
-    module = load_torch(model)
+    module = read.load_here(model)
     ordinary, frame = tokens.ordinary(), tokens([""])[0]
     head, tail = np.split(frame, [(len(frame) + 1) // 2])
     out: FloatMatrix | None = None
-    pad_id(model)  # a model whose configuration cannot be read fails here, before the long part
+    read.pad_id(model)  # a model whose configuration cannot be read fails here, before the long part
     with torch.inference_mode():
         for start in range(0, len(ordinary), BATCH):
             some = ordinary[start : start + BATCH]
             ids = np.concatenate([np.tile(head, (len(some), 1)), some[:, None], np.tile(tail, (len(some), 1))], axis=1)
             ids = ids.astype(np.int64)
-            found = module(torch.from_numpy(ids), torch.ones(ids.shape, dtype=torch.int64)).float().numpy()
+            found = read.run(module, ids, np.ones_like(ids)).float().cpu().numpy()
             if out is None:
                 out = np.zeros((tokens.vocabulary, found.shape[1]), dtype=np.float32)
             out[some] = found

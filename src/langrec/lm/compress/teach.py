@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from langrec.errors import SettingsError
 from langrec.lm.batches import pad
+from langrec.lm.compress import read
 from langrec.lm.compress.cross import load_cross
 from langrec.lm.compress.folder import write_model
-from langrec.lm.compress.read import pad_id, read_torch
 from langrec.lm.compress.steps import Step
 from langrec.lm.compress.work import Work
-from langrec.lm.export import load_torch
+from langrec.lm.device import device_of
 from langrec.lm.machine import cores
 from langrec.lm.model import TextModel
 from langrec.lm.tokens import Tokens
@@ -48,7 +48,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
         raise SettingsError(f"--steps {step}: needs a cross-encoder; give its folder with --cross", field="cross")
     teacher = load_cross(work.cross, model.max_tokens)
     torch.set_num_threads(work.threads or cores())
-    module = load_torch(model)
+    module = read.load_here(model)
     asked, lists, held = _lists(module, model, work)
     texts = list(work.corpus.found)
     taught = np.zeros(lists.shape, dtype=np.float32)
@@ -96,9 +96,9 @@ def agreement(
     rows = np.flatnonzero(held)
     if not len(rows):
         rows = np.arange(len(lists))
-    mine = read_torch(module, model, [asked[i] for i in rows])
+    mine = read.read_torch(module, model, [asked[i] for i in rows])
     some, places = np.unique(lists[rows], return_inverse=True)
-    theirs = read_torch(module, model, [texts[j] for j in some])[places.reshape(len(rows), -1)]
+    theirs = read.read_torch(module, model, [texts[j] for j in some])[places.reshape(len(rows), -1)]
     scores = np.einsum("qd,qmd->qm", mine, theirs)
     ranks = [np.argsort(np.argsort(one, axis=1, kind="stable"), axis=1) for one in (scores, taught[rows])]
     return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(*ranks, strict=True)]))
@@ -109,8 +109,8 @@ def _lists(module: Any, model: TextModel, work: Work) -> tuple[list[str], npt.ND
     corpus = work.corpus
     rows = np.random.default_rng(work.healing.seed).permutation(len(corpus))[:LISTS]
     work.told("look for hard candidates", 0, len(rows))
-    found = read_torch(module, model, corpus.found)
-    mine = read_torch(module, model, [corpus.asked[i] for i in rows])
+    found = read.read_torch(module, model, corpus.found)
+    mine = read.read_torch(module, model, [corpus.asked[i] for i in rows])
     lists = np.zeros((len(rows), min(CANDIDATES, len(corpus))), dtype=np.int64)
     for i, row in enumerate(rows):
         near = np.argsort(-(found @ mine[i]), kind="stable")
@@ -138,14 +138,14 @@ def _train(
 
     from langrec.lm.compress.distil import trained_parts
 
-    trained = trained_parts(module)
-    scale = torch.nn.Parameter(torch.tensor(SCALE))
+    trained, device = trained_parts(module), device_of(module)
+    scale = torch.nn.Parameter(torch.tensor(SCALE).to(device))
     optimiser = torch.optim.AdamW(
         [{"params": list(trained.values()), "lr": RATE}, {"params": [scale], "lr": 0.05, "weight_decay": 0.0}],
         weight_decay=0.01,
     )
     cut = dataclasses.replace(model, max_tokens=min(model.max_tokens, work.healing.longest))
-    tokens, padding = Tokens.of_model(cut), pad_id(model)
+    tokens, padding = Tokens.of_model(cut), read.pad_id(model)
     loss_of = margin_mse if way == "margin" else listwise_kl
     step, total = 0, epochs * -(-len(lists) // BATCH)
     for epoch in range(epochs):
@@ -154,9 +154,9 @@ def _train(
             some = order[start : start + BATCH]
             both = [asked[rows[i]] for i in some] + [texts[j] for i in some for j in lists[i]]
             ids, mask = pad(tokens(both), padding)
-            vectors = module(torch.from_numpy(ids), torch.from_numpy(mask))
+            vectors = read.run(module, ids, mask)
             mine, theirs = vectors[: len(some)], vectors[len(some) :].view(len(some), lists.shape[1], -1)
-            loss = loss_of(scale * torch.einsum("qd,qmd->qm", mine, theirs), torch.from_numpy(taught[some]))
+            loss = loss_of(scale * torch.einsum("qd,qmd->qm", mine, theirs), torch.from_numpy(taught[some]).to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from langrec.errors import MissingExtra, SettingsError
+from langrec.lm.device import chosen_device
 
 Translator = Callable[[Sequence[str]], list[str]]
 APERTIUM = "apertium:"
@@ -169,8 +170,9 @@ class Seq2Seq:
 
     def __init__(self, name: str, source: str = "", target: str = "") -> None:
         try:
-            import torch
             from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+            self.device = chosen_device()
         except ImportError as error:
             raise MissingExtra("lm", "translating") from error
         try:
@@ -182,7 +184,6 @@ class Seq2Seq:
                 "folder of a translator, or apertium:eng-spa",
                 field="adapt.augment_there",
             ) from error
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device)
         self.options: dict[str, Any] = {}
         if target:
