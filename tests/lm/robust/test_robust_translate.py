@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import time
 
 import pytest
 
 from langrec.errors import SettingsError
 from langrec.lm.robust import translate
+from langrec.lm.robust.augment import copies
 from langrec.lm.robust.translate import Apertium, plain, round_trip, translator
 
 # Stands for the real command: writes its arguments down, and each text in capitals (en-es) or small letters.
@@ -85,6 +88,46 @@ def test_long_lists_are_asked_in_parts(command, monkeypatch):
 
 def test_control_characters_do_not_reach_a_translator():
     assert plain("a\x00b\x1b[31m\u202ec\n\td") == "a b [31m c d"
+
+
+@pytest.fixture
+def real():
+    """Both directions of Debian's own program."""
+    there = shutil.which("apertium")
+    known = subprocess.run([there, "-l"], capture_output=True, text=True).stdout.split() if there else []
+    if not {"eng-spa", "spa-eng"} <= set(known):
+        pytest.skip("apertium with English and Spanish is absent (apt-get install apertium-eng-spa)")
+    return "apertium:en-es", "apertium:es-en"
+
+
+def test_the_real_program_translates_each_text_in_its_place(real):
+    texts = ["The white house is old.", "A red book.", "one\ntwo", "A red book."]
+    said = translator(real[0])(texts)
+    assert "casa blanca" in said[0] and "libro rojo" in said[1] and said[3] == said[1]
+    again = round_trip(texts, *real)
+    assert "white house" in again[0].lower() and "red book" in again[1].lower()
+
+
+def test_signs_that_the_real_program_writes_for_itself_come_through(real):
+    texts = [
+        "a ^word$ here",
+        "<b>house</b> [x] {y}",
+        "a / b \\ c",
+        "@one *two #three",
+        "...",
+        "$(touch x); `id`",
+        "漢字",
+    ]
+    found = translator(real[0])(texts)
+    for text, one in zip(texts, found, strict=True):
+        assert {sign for sign in text if not sign.isalnum() and sign != " "} <= set(one), (text, one)
+    assert found == [translator(real[0])([text])[0] for text in texts]
+
+
+def test_training_texts_are_altered_by_the_real_program(real):
+    texts = ["Where is my card? I lost it.", "I want to cancel my transfer.", "..."]
+    found = copies(texts, {"translate": 1.0}, 1, 0, there=real[0], back=real[1])
+    assert found[0] != texts[0] and "card" in found[0] and "transfer" in found[1] and found[2] == "..."
 
 
 @pytest.fixture(scope="module")
