@@ -125,10 +125,13 @@ def _adapt_settings(own: EncoderAdaptSettings) -> AdaptSettings:
     task = "pairs" if own.task == "off" else own.task
     plain = {name: getattr(own, name) for name in ("kind", "epochs", "rate", "max_tokens", "seed")}
     try:
-        return with_overrides(AdaptSettings(task=task, **plain), own.more)
+        found = with_overrides(AdaptSettings(task=task, **plain), own.more)
     except SettingsError as error:
         said = error.message.replace("--set ", "encoder.adapt.more: ").replace("adapt.", "encoder.adapt.", 1)
         raise SettingsError(said.replace("encoder.encoder.", "encoder."), field="encoder.adapt") from error
+    if any(text.partition("=")[0].strip().removeprefix("adapt.") == "pairs" for text in own.more):
+        raise SettingsError("encoder.adapt.more pairs: is encoder.adapt.pairs here", field="encoder.adapt.more")
+    return found
 
 
 def _adapted(

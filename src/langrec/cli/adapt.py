@@ -49,6 +49,13 @@ def adapt(
             "--hard-negatives", help="pairs, recommend: bm25 or ease finds a hard negative for each row; or none."
         ),
     ] = "none",
+    of: Annotated[
+        str,
+        typer.Option(
+            "--pairs",
+            help="pairs, with --events: histories and the item liked next, or items that one user liked.",
+        ),
+    ] = "histories",
     meta: Annotated[
         str,
         typer.Option("--meta", help="recommend: reptile learns a head that a few rows of a new user adapt; or none."),
@@ -81,6 +88,8 @@ def adapt(
 
     Example: `langrec adapt --task pairs --kind side --events ml-latest-small --out domain`
 
+    Example: `langrec adapt --task pairs --kind side --events ml-latest-small --pairs items --out together`
+
     Example: `langrec adapt --task pairs --kind lora --events ml-latest-small --hard-negatives bm25 --out sharper`
 
     Example: `langrec adapt --task pretrain --kind lora --objective gpl --train t.csv --out gpl --set gpl.cross=judge`
@@ -96,7 +105,7 @@ def adapt(
     from langrec.lm.adapt.settings import AdaptSettings, with_overrides
 
     named = AdaptSettings(
-        task=task, kind=kind, seed=seed, shots=shots, hard_negatives=hard, objective=objective, meta=meta
+        task=task, kind=kind, seed=seed, shots=shots, hard_negatives=hard, objective=objective, meta=meta, pairs=of
     )
     settings = with_overrides(named, overrides or [])
     further = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 from langrec.errors import DataError
@@ -65,6 +66,68 @@ def test_a_log_is_enough_to_adapt_a_model(tiny, shop, tmp_path, task, metric):
     told = adapt(str(tiny), settings, Files(None, events=shop[0], items=shop[1]), tmp_path / "out")
     assert 0 < told["test"][metric] <= 1
     assert told["predictions_of"] == "test"
+
+
+def test_two_items_that_a_user_liked_one_after_the_other_are_a_pair(rated):
+    log = FromLog(*rated, seed=0)
+    pairs, events = log.pairs("train", of="items"), log.dataset.events
+    place, numbers = (
+        {text: num for num, text in enumerate(log.texts)},
+        log.dataset.users.numbers(list(log.dataset.users.names)),
+    )
+    user = dict(zip(log.dataset.users.names, numbers.tolist(), strict=True))
+    liked = {
+        (int(u), int(i)) for u, i, value in zip(events.users, events.items, events.values, strict=True) if value > 3
+    }
+    assert len(pairs) > 10
+    for who, anchor, positive in zip(pairs.users, pairs.anchors, pairs.positives, strict=True):
+        assert anchor != positive
+        assert {(user[who], place[anchor]), (user[who], place[positive])} <= liked
+    again, other = (
+        FromLog(*rated, seed=0).pairs("train", of="items"),
+        FromLog(*rated, seed=1).pairs("train", of="items"),
+    )
+    assert again.anchors == pairs.anchors != other.anchors
+    assert not set(log.pairs("train").anchors) <= set(log.texts), "histories are read by titles, several in one text"
+
+
+def test_pairs_of_items_have_hard_negatives_too(shop):
+    pairs = FromLog(*shop, seed=0).pairs("train", "bm25", "items")
+    assert sum(bool(text) for text in pairs.negatives) > len(pairs) / 2
+    given = zip(pairs.anchors, pairs.positives, pairs.negatives, strict=True)
+    assert not any(negative in (anchor, positive) for anchor, positive, negative in given)
+
+
+def test_the_command_makes_pairs_of_items(langrec_, tiny, shop, tmp_path):
+    words = [
+        "adapt",
+        "--task",
+        "pairs",
+        "--pairs",
+        "items",
+        "--model",
+        tiny,
+        "--kind",
+        "side",
+        "--out",
+        tmp_path / "out",
+    ]
+    told = [*words, "--events", shop[0], "--items", shop[1], "--set", "epochs=1", "--set", "precision=fp32"]
+    status, _, error = langrec_(*told, "--set", "width=16")
+    assert status == 0, error
+    lines = pl.read_parquet(tmp_path / "out" / "predictions.parquet")
+    texts = set(FromLog(*shop, seed=0).texts)
+    assert len(lines) and set(lines["label"]) | set(lines["predicted"]) <= texts
+    status, _, error = langrec_(*words, "--train", shop[0])
+    assert status == 2 and "adapt.pairs items: makes its pairs from a log; give one with --events" in error
+
+
+def test_a_log_in_which_no_like_follows_another_makes_no_pairs(tmp_path):
+    path = tmp_path / "events.csv"
+    rows = [f"u{i % 9},i{i},{1700000000 + i},{1 if i < 80 else 5}" for i in range(90)]
+    path.write_text("user_id,item_id,timestamp,rating\n" + "\n".join(rows) + "\n", "utf-8")
+    with pytest.raises(DataError, match="no like of the train part has another one of the same user before it"):
+        FromLog(path, None, 0).pairs("train", of="items")
 
 
 def test_a_log_of_lone_events_is_refused(tmp_path):

@@ -167,21 +167,41 @@ class FromLog:
             if item >= 0
         ]
 
-    def pairs(self, name: str, hard: str = "none") -> Pairs:
+    def pairs(self, name: str, hard: str = "none", of: str = "histories") -> Pairs:
         """The liked events of a part as pairs: the liked history, newest first, and the item.
 
         Args:
             hard: the scorer that finds a hard negative for each row (`negatives.mined`); none does not.
+            of: items has one of the liked items stand for the history, its text for their titles.
+
+        Raises:
+            DataError: no liked event has a liked one before it.
         """
         rows = [row for row in self.asked[name] if row.label > LIKED and any(row.liked)]
+        if of == "items":
+            rows, anchors = self._beside(rows, name)
+        else:
+            titles = [title or text for title, text in zip(self.dataset.catalogue.titles, self.texts, strict=True)]
+            liked = ([titles[item] for item, kept in zip(row.before, row.liked, strict=True) if kept] for row in rows)
+            anchors = tuple("; ".join(reversed(past)) for past in liked)
+        if not rows:
+            raise DataError(f"no like of the {name} part has another one of the same user before it")
         users = np.array([self.dataset.users.names[row.user] for row in rows])
-        titles = [title or text for title, text in zip(self.dataset.catalogue.titles, self.texts, strict=True)]
-        liked = ([titles[item] for item, kept in zip(row.before, row.liked, strict=True) if kept] for row in rows)
-        anchors = tuple("; ".join(reversed(past)) for past in liked)
         positives = tuple(self.texts[row.item] for row in rows)
         places: npt.NDArray[np.int64] = np.arange(len(rows), dtype=np.int64)
         negatives = ("",) * len(rows) if hard == "none" else self._hard(rows, anchors, hard)
         return Pairs(anchors, positives, negatives, users, places)
+
+    def _beside(self, rows: Sequence[Asked], name: str) -> tuple[list[Asked], tuple[str, ...]]:
+        """The rows whose item has a text, and beside each that of an earlier like: another one than the item's own."""
+        rng, found = np.random.default_rng((self.seed, 13, len(name))), list[tuple[Asked, str]]()
+        for row in rows:
+            own = self.texts[row.item]
+            liked = (item for item, kept in zip(row.before, row.liked, strict=True) if kept)
+            others = [text for text in (self.texts[item] for item in liked) if text.strip() and text != own]
+            if others and own.strip():
+                found.append((row, others[rng.integers(len(others))]))
+        return [row for row, _ in found], tuple(text for _, text in found)
 
     def _hard(self, rows: Sequence[Asked], anchors: Sequence[str], hard: str) -> tuple[str, ...]:
         """A hard negative's text for each row, "" where none was found."""

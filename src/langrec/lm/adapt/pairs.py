@@ -14,6 +14,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from langrec.errors import SettingsError
 from langrec.lm.adapt.examples import open_table, read_columns, strings, titles
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
@@ -210,10 +211,14 @@ def hold_out_pairs(pairs: Pairs, share: float, seed: int) -> tuple[Places, Place
 
 def run(job: Job) -> tuple[Result, PairsTask]:
     """Reads the pairs, trains, and measures."""
-    hard = job.settings.hard_negatives
+    hard, of = job.settings.hard_negatives, job.settings.pairs
+    if of == "items" and job.files.events is None:
+        raise SettingsError(
+            "adapt.pairs items: makes its pairs from a log; give one with --events", field="adapt.pairs"
+        )
 
     def logged(log: Any, name: str) -> Pairs:
-        return log.pairs(name, hard if name == "train" else "none")  # type: ignore[no-any-return]
+        return log.pairs(name, hard if name == "train" else "none", of)  # type: ignore[no-any-return]
 
     train, valid, test = read_rows(job, read_pairs, logged, hold_out_pairs)
     if hard != "none":

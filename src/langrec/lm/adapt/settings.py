@@ -60,6 +60,8 @@ class AdaptSettings:
         meta: recommend: reptile learns, over users, a start of the head that a few rows of a new user adapt; or none.
         meta_rows: rows of a new user that adapt it.
         meta_steps: steps on them.
+        pairs: pairs: what is made of a log: histories pairs the titles of what a user liked with the item liked next;
+            items pairs the text of one of these likes, drawn by the seed, with that of the item.
         width: vector width that pairs trains besides the full one (Matryoshka); halved from the full width down to it.
         hard_negatives: pairs, and recommend from choices: bm25 (by the anchor's words) or ease (by what users have in
             common) finds a negative for each row; none takes those of the batch, of the file's column negative, or the
@@ -121,6 +123,7 @@ class AdaptSettings:
     meta: str = "none"
     meta_rows: int = 8
     meta_steps: int = 5
+    pairs: str = "histories"
     width: int = 64
     hard_negatives: str = "none"
     temperature: float = 0.05
@@ -166,6 +169,7 @@ _CHOICES = {
     "past": ("texts", "titles"),
     "asks": ("auto", "choices"),
     "meta": ("none", "reptile"),
+    "pairs": ("histories", "items"),
     "objective": ("auto", "gpl"),
     "hard_negatives": ("none", "bm25", "ease"),
     "adversarial": ("none", "fgm", "freelb"),
