@@ -4,8 +4,8 @@
 
 Beside each: TF-IDF with logistic regression on the same rows, and what was published. Thresholds are chosen on
 validation. Published: banking77 at 10 rows 87.2 (CPFT), 88.1 micro-F1 (SetFit MPNet), whole 93.66 (BERT-large);
-clinc150 96.2 in scope with 52.3 recall outside (BERT, threshold); phrasebank 0.97 on full agreement, 0.86 on all
-(FinBERT).
+clinc150 96.2 in scope with 52.3 recall outside (BERT, both under one threshold, so that what is wrongly rejected counts
+as wrong); phrasebank 0.97 on full agreement, 0.86 on all (FinBERT).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings
 
 DATA = Path(os.environ.get("LANGREC_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+# In-scope accuracy of the published BERT on clinc150 under its threshold, and what a threshold may cost at most of a
+# model's own where that is lower.
+PUBLISHED, NEAR = 0.962, 0.01
 SETS = "phrasebank,banking77-full,clinc150,banking77-10"
 
 
@@ -121,22 +124,19 @@ def clinc(asked) -> list[dict]:
         model, head = reader(place / "a")
         known = frame.filter(pl.col("split").is_in(["val", "oos_val"]))
         sure = head.probabilities(model(known["text"].to_list()))
-        threshold = best_threshold(sure, known["intent"].to_list(), head.labels)
+        chosen = thresholds(sure, known["intent"].to_list(), head.labels)
         seconds = time.perf_counter() - start
         floor = tfidf(read_texts(files.train, "text", "intent"), take_inside(files.test))
-    outside = test["label"] == "oos"
-    inside = test.filter(~outside)
-    flagged = test["probability"] < threshold
-    right = (inside["predicted"] == inside["label"]) & (inside["probability"] >= threshold)
+    inside = test.filter(test["label"] != "oos")
+    at = {rule: rejected(test, threshold) for rule, threshold in chosen.items()}
     return [
         {
             "set": "clinc150",
             "kind": asked.kind,
             "in_scope_accuracy": float((inside["predicted"] == inside["label"]).mean()),
-            "in_scope_accuracy_with_threshold": float(right.mean()),
-            "oos_recall": float(flagged.filter(outside).mean()),
-            "oos_precision": float((flagged & outside).sum() / max(1, int(flagged.sum()))),
-            "threshold": threshold,
+            **at["balanced"],
+            "at_best_accuracy": at["accuracy"],
+            "near_published_in_scope": at["near"],
             "floor_accuracy": floor,
             "trainable_share": told["trainable_share"],
             "seconds": seconds,
@@ -161,14 +161,40 @@ def reader(out: Path):
     return lambda texts: adapted.vectors(adapted.feed(texts)).cpu().numpy(), Head.load(out / "model")
 
 
-def best_threshold(sure, right: list[str], labels: tuple[str, ...]) -> float:
-    """The probability below which a text is out of scope: the best mean of in-scope accuracy and recall outside."""
+def thresholds(sure, right: list[str], labels: tuple[str, ...]) -> dict[str, float]:
+    """Probabilities below which a text is out of scope, each the best on validation by a rule of its own.
+
+    Returns:
+        balanced: the best mean of in-scope accuracy and recall outside. accuracy: the best accuracy over all rows,
+        "oos" being one more label. near: the highest that keeps the published in-scope accuracy; where the model does
+        not reach that by itself, the highest that costs at most NEAR of its own.
+    """
     top, name = sure.max(1), np.array(labels)[sure.argmax(1)]
     outside = np.array([label == "oos" for label in right])
     hit = name == np.array(right)
     grid = np.quantile(top, np.linspace(0, 0.6, 121))
-    gains = [(hit & (top >= at))[~outside].mean() + (top < at)[outside].mean() for at in grid]
-    return float(grid[int(np.argmax(gains))])
+    kept = np.array([(hit & (top >= at))[~outside].mean() for at in grid])
+    found = np.array([(top < at)[outside].mean() for at in grid])
+    share = outside.mean()
+    wanted = PUBLISHED if kept[0] >= PUBLISHED else kept[0] - NEAR
+    places = {
+        "balanced": int(np.argmax(kept + found)),
+        "accuracy": int(np.argmax((1 - share) * kept + share * found)),
+        "near": int(np.flatnonzero(kept >= wanted)[-1]),
+    }
+    return {rule: float(grid[place]) for rule, place in places.items()}
+
+
+def rejected(test: pl.DataFrame, threshold: float) -> dict[str, float]:
+    """What a threshold comes to on the test: in scope, a row is right that is not rejected and has its label."""
+    outside, flagged = test["label"] == "oos", test["probability"] < threshold
+    right = (test["predicted"] == test["label"]) & ~flagged
+    return {
+        "in_scope_accuracy_with_threshold": float(right.filter(~outside).mean()),
+        "oos_recall": float(flagged.filter(outside).mean()),
+        "oos_precision": float((flagged & outside).sum() / max(1, int(flagged.sum()))),
+        "threshold": threshold,
+    }
 
 
 def mean(name: str, kind: str, files: Files, seeds, changes: dict, said: str) -> dict:
