@@ -13,6 +13,7 @@ from langrec import finding
 from langrec.bundle import Bundle
 from langrec.data.once import link_equal
 from langrec.errors import DataError
+from langrec.evaluation.protocol import newest_histories
 from langrec.settings import ExploreSettings
 from langrec.types import Condition, Filters, Item, Query
 from small_release import COLD, HIDDEN, NOW, WARM, WORLD, N
@@ -237,3 +238,20 @@ def test_a_release_above_the_limit_is_written_with_indexes_and_served_from_candi
     # As it is done where files are large: a release whose equal files are links is the same release.
     assert link_equal(release, least=1) > 0
     same(dense.recommend(queries()[:4]), Bundle.open(release, verify=True).recommender().recommend(queries()[:4]))
+
+
+def test_indexes_are_tried_with_what_histories_ask_for(dense):
+    fusion = dense.fusion
+    block = newest_histories(WORLD.dataset.events, WORLD.n_users, most=20, length=5)
+    assert len(block) == 20 and np.diff(block.offsets).max() <= 5
+    for name, scorer in finding.searchers(fusion).items():
+        rows = scorer.index_rows(np.arange(fusion.n_items, dtype=np.int32))
+        asked = finding.queries_of(name, scorer, block, rows)
+        own = scorer.index_queries(replace(block, kept={}))
+        if name == "vectors":  # wishes in words are asked of it too
+            assert len(asked) == 40
+            np.testing.assert_array_equal(asked[:20], own)
+        else:
+            np.testing.assert_array_equal(asked, own)
+        items = finding.queries_of(name, scorer, None, rows)
+        assert (rows[:, None] == items).all(axis=2).any(axis=0).all()

@@ -194,7 +194,7 @@ def write_release(
         (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
         if fusion.reranker is not None:
             fusion.reranker.save(half / "ranking" / "second")
-        measured_indexes = _write_indexes(half / "indexes", fusion, settings)
+        measured_indexes = _write_indexes(half / "indexes", fusion, settings, dataset)
         if cross is not None:
             cross.save(half / "rerank")
         if calibration is not None:
@@ -265,11 +265,11 @@ def _write_catalog(folder: Path, dataset: Dataset) -> None:
     ).write_parquet(folder / "events.parquet")
 
 
-def _write_indexes(folder: Path, fusion: Fusion, settings: Settings) -> dict[str, Any]:
+def _write_indexes(folder: Path, fusion: Fusion, settings: Settings, dataset: Dataset) -> dict[str, Any]:
     """The indexes of a catalogue that is too large to score whole, and what they were found to find."""
     if fusion.n_items <= settings.ranking.dense_below:
         return {}
-    indexes, measured = finding.build(fusion, settings)
+    indexes, measured = finding.build(fusion, settings, dataset.events, len(dataset.users))
     for name, index in indexes.items():
         index.save(folder / name)
     return measured

@@ -326,14 +326,19 @@ def _on_training(
     inputs = signals(scorers, settings)
     fused = rrf_mix([signal.name for signal in inputs], settings.ranking.rrf_k)
     n_items, counts = len(dataset.catalogue), _counts(dataset, split.train)
-    return finding_candidates(Fusion(scorers, inputs, fused, n_items, settings.ranking.fallback, counts), settings)
+    fusion = Fusion(scorers, inputs, fused, n_items, settings.ranking.fallback, counts)
+    return finding_candidates(fusion, settings, split.train, len(dataset.users))
 
 
-def finding_candidates(fusion: Fusion, settings: Settings) -> Fusion:
-    """The same mix with indexes to find candidates by, where the catalogue is too large to score it whole."""
+def finding_candidates(fusion: Fusion, settings: Settings, events: Events, n_users: int) -> Fusion:
+    """The same mix with indexes to find candidates by, where the catalogue is too large to score it whole.
+
+    Args:
+        events: what the scorers were fitted on.
+    """
     if fusion.n_items <= settings.ranking.dense_below:
         return fusion
-    return finding.near(fusion, finding.build(fusion, settings)[0])
+    return finding.near(fusion, finding.build(fusion, settings, events, n_users)[0])
 
 
 def _learn(

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from langrec.data.events import Events
+from langrec.evaluation.protocol import newest_histories
 from langrec.protocols import Index, Searched
 from langrec.ranking.fusion import RARE, Fusion
 from langrec.ranking.near import Near
+from langrec.ranking.spoken import READERS
 from langrec.registry import find
 from langrec.retrieval.indexes.build import build_index, load_index
 from langrec.settings import Settings
-from langrec.types import FloatMatrix
+from langrec.types import FloatMatrix, QueryBlock
 
-# Vectors that recall is measured on, and how deep.
-MEASURED, DEPTH = 100, 100
+# Vectors that an index is tried with, and how deep; newest items of a history that make one.
+MEASURED, DEPTH, NEWEST = 200, 100, 200
 ROWS = 100_000
 # Scored on what the others find: its own best add little to those of the encoder it belongs to.
 SCORED_ONLY = ("tokens", "two_towers")
@@ -38,9 +41,17 @@ def searchers(fusion: Fusion) -> dict[str, Any]:
     return found
 
 
-def build(fusion: Fusion, settings: Settings) -> tuple[dict[str, Index], dict[str, Any]]:
-    """By scorer the index of its rows, and what it found of the true nearest when it was tried."""
+def build(
+    fusion: Fusion, settings: Settings, events: Events | None = None, n_users: int = 0
+) -> tuple[dict[str, Index], dict[str, Any]]:
+    """By scorer the index of its rows, and what it found of the true nearest when it was tried.
+
+    Args:
+        events: a log; the indexes are tried with what its users would ask for. None tries them with items.
+        n_users: of the log.
+    """
     indexes, measured = {}, {}
+    block = None if events is None else newest_histories(events, n_users, MEASURED, NEWEST)
     for name, scorer in searchers(fusion).items():
         rows = np.empty((fusion.n_items, scorer.index_rows(np.zeros(1, dtype=np.int32)).shape[1]), dtype=np.float32)
         for start in range(0, scorer.n_items, ROWS):
@@ -48,16 +59,38 @@ def build(fusion: Fusion, settings: Settings) -> tuple[dict[str, Index], dict[st
             rows[nums] = scorer.index_rows(nums)
         rows[scorer.n_items :] = 0.0
         some = np.flatnonzero(rows.any(axis=1)).astype(np.int32)
-        built = build_index(rows if len(some) == len(rows) else rows[some], settings.index, some)
+        asked = queries_of(name, scorer, block, rows)
+        held = rows if len(some) == len(rows) else rows[some]
+        built = build_index(held, settings.index, some, queries=asked if block is not None and len(asked) else None)
         indexes[name] = built
-        measured[name] = {"kind": type(built).__name__, "items": len(some), f"recall@{DEPTH}": recall(built, rows)}
+        kept = recall(built, rows, asked)
+        measured[name] = {"kind": type(built).__name__, "items": len(some), f"recall@{DEPTH}": kept}
     return indexes, measured
 
 
-def recall(index: Index, rows: FloatMatrix) -> float:
-    """The share of each of some rows' true nearest that the index finds."""
-    drawn = np.random.default_rng(0).choice(len(rows), min(MEASURED, len(rows)), replace=False)
-    asked = rows[drawn][rows[drawn].any(axis=1)]
+def queries_of(name: str, scorer: Any, block: QueryBlock | None, rows: FloatMatrix) -> FloatMatrix:
+    """(m, d) what an index is tried with: what the histories of a block ask for, and items.
+
+    A tower is asked by histories alone, and what it asks for may lie nearer to the middle of a list, or farther, than
+    an item does. Wishes in words are much like the texts of items, so an index of texts is tried with these too; so is
+    any where there is no history.
+    """
+    drawn = np.sort(np.random.default_rng(0).choice(len(rows), min(MEASURED, len(rows)), replace=False))
+    items = rows[drawn][rows[drawn].any(axis=1)]
+    if block is None or not len(block):
+        return items
+    asked = np.asarray(scorer.index_queries(replace(block, kept={})), dtype=np.float32)
+    asked = asked[~np.isnan(asked).any(axis=1) & asked.any(axis=1)]
+    if not len(asked):
+        return items
+    if name not in READERS:
+        return asked
+    half = min(len(asked), len(items), MEASURED // 2)
+    return np.concatenate([asked[:half], items[:half]])
+
+
+def recall(index: Index, rows: FloatMatrix, asked: FloatMatrix) -> float:
+    """The share of the true nearest of each of some queries that the index finds."""
     if not len(asked):
         return 1.0
     found, _ = index.search(asked, DEPTH)

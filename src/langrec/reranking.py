@@ -126,7 +126,8 @@ def choose_rerank(
             return {"weight": own.weight or 1.0, "loud": 1.0, "questions": 0, "why": "validation asks no question"}
         params = {name: found for name, found in chosen.params.items() if enters_mix(name)}
         fusion = fit(dataset, split.train, reading, replace(chosen, params=params), settings, steps)
-        read = _read(finding_candidates(fusion, settings), asked, cross, dataset, reading.texts, settings.ranking, told)
+        fusion = finding_candidates(fusion, settings, split.train, len(dataset.users))
+        read = _read(fusion, asked, cross, dataset, reading.texts, settings.ranking, told)
         return _judged(read, own.weight, settings.ranking.seed)
 
     told("judge the rerank", 0, 0)

@@ -108,7 +108,7 @@ def train(
         told("fit for the test", 0, 0)
         timed: dict[str, float] = {}
         tested = fit(dataset, _before_test(split), reading, chosen, settings, steps, told, timed)
-        tested = finding_candidates(tested, settings)
+        tested = finding_candidates(tested, settings, _before_test(split), len(dataset.users))
         more: dict[str, Any] = {"fusion": tested, "fit_seconds": timed, "rivals": rivals}
         report = measure_split(dataset, split, reading, chosen, settings, progress=told, **more)
         if cross is not None:
@@ -272,7 +272,8 @@ def measure_split(
         fit_seconds = timed
         fusion = fit(dataset, seen, reading, chosen, settings, steps, told, timed)
     fallback: Any = fusion.scorers.get(settings.ranking.fallback)
-    fusion = finding_candidates(fusion, settings) if fusion.near is None else fusion
+    if fusion.near is None:
+        fusion = finding_candidates(fusion, settings, seen, len(dataset.users))
     mix: Any
     if fusion.near is None:
         mix = _Levelled(fusion)

@@ -112,6 +112,19 @@ def per_user(before: Events, asked: Events, n_users: int) -> Targets:
     return Targets("per user", block, offsets, (pairs % width).astype(np.int32), np.full(len(users), -1, np.int64))
 
 
+def newest_histories(events: Events, n_users: int, most: int, length: int, seed: int = 0) -> QueryBlock:
+    """Some users as they would ask at the end of a log: at most `most`, each with at most `length` newest items."""
+    liked = events.take(events.gains > 0)
+    histories = liked.by_user(n_users)
+    users = np.flatnonzero(histories.lengths() > 0)
+    if len(users) > most:
+        users = np.sort(np.random.default_rng(seed).choice(users, most, replace=False))
+    stops = histories.offsets[users + 1]
+    starts = np.maximum(histories.offsets[users], stops - length)
+    now = np.full(len(users), liked.at.max(initial=0), dtype=np.int64)
+    return _block(users.astype(np.int32), starts, stops, histories.items, histories.at, now)
+
+
 def target_ranks(scores: npt.NDArray[np.float32], targets: Targets) -> npt.NDArray[np.int64]:
     """(q,) rank of each query's single target among all items that are not in its history, 1 = best.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langrec.service.store.store import Store
 
 # A change of what is drawn or stored: worlds of another format are made anew.
-FORMAT = 2
+FORMAT = 3
 
 
 _CHUNK = 20_000
