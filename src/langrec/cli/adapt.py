@@ -14,6 +14,8 @@ from langrec.errors import SettingsError
 if TYPE_CHECKING:
     from langrec.scale.cluster import Cluster
 
+# More classes than this are read in the report.
+FEW_CLASSES = 12
 SettingValues = Annotated[
     list[str] | None, typer.Option("--set", help="name=value, see docs/adapt.md; may be given often.")
 ]
@@ -124,7 +126,9 @@ def adapt(
         return
     from rich.console import Console
 
-    Console().print(table(summary))
+    for one in (table(summary), classes(summary)):
+        if one is not None:
+            Console().print(one)
     for note in summary["notes"]:
         print(f"note: {note}")
     print(f"model  {out / 'model'}")
@@ -152,12 +156,15 @@ def _run(
 
 
 def table(summary: dict[str, Any]) -> Any:
-    """The numbers of validation and test, side by side."""
+    """The numbers of validation and test, side by side, with their intervals."""
     from rich.table import Table
 
     parts = {name: summary[name] for name in ("valid", "test") if summary[name]}
+    drawn = any(name.endswith("_interval") for numbers in parts.values() for name in numbers)
+    by = [f" by {numbers['intervals_by']}" for numbers in parts.values() if "intervals_by" in numbers]
     rows = Table(
-        title=f"{summary['task']}, {summary['kind']}: {summary['trainable_share']:.2%} of the parameters trained"
+        title=f"{summary['task']}, {summary['kind']}: {summary['trainable_share']:.2%} of the parameters trained",
+        caption=f"intervals: 95 %{by[0] if by else ''}" if drawn else None,
     )
     rows.add_column("metric")
     for name in parts:
@@ -165,8 +172,34 @@ def table(summary: dict[str, Any]) -> Any:
     for metric in dict.fromkeys(name for numbers in parts.values() for name in numbers):
         values = [numbers.get(metric) for numbers in parts.values()]
         if all(value is None or isinstance(value, int | float) for value in values):
-            rows.add_row(metric, *("–" if value is None else f"{value:.4g}" for value in values))
+            between = [numbers.get(f"{metric}_interval") for numbers in parts.values()]
+            rows.add_row(metric, *map(_number, values, between))
         if metric in ("macro", "weighted"):
             shown = [value["f1"] if isinstance(value, dict) else None for value in values]
-            rows.add_row(f"{metric} F1", *("–" if value is None else f"{value:.4g}" for value in shown))
+            rows.add_row(f"{metric} F1", *map(_number, shown))
     return rows
+
+
+def classes(summary: dict[str, Any]) -> Any:
+    """Precision, recall, F1 and support of each class, on the test if there is one; None of none or of many."""
+    from rich.table import Table
+
+    part = summary["predictions_of"]
+    found = summary[part].get("classes", {})
+    if not 0 < len(found) <= FEW_CLASSES:
+        return None
+    rows = Table(title=f"{part}, by class")
+    rows.add_column("class")
+    for name in ("precision", "recall", "F1", "support"):
+        rows.add_column(name, justify="right")
+    for name, one in found.items():
+        rows.add_row(name, *(_number(one[key]) for key in ("precision", "recall", "f1")), f"{one['support']:,}")
+    return rows
+
+
+def _number(value: float | None, between: list[float | None] | None = None) -> str:
+    """A number with its interval; a dash for none."""
+    if value is None:
+        return "–"
+    low, high = between or (None, None)
+    return f"{value:.4g}" if low is None or high is None else f"{value:.4g} [{low:.4g}, {high:.4g}]"

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from langrec.cli.adapt import classes
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import read_choices
 from langrec.lm.adapt.head import CONFIG, FILE, Head
@@ -146,9 +147,37 @@ def test_it_learns_what_is_liked_above_the_floor(tiny, likes, tmp_path, kind, re
     frame = pl.read_parquet(tmp_path / "predictions.parquet")
     assert frame.columns == ["row", "label", "predicted", "probability"]
     assert frame.height == 200
+    # Written as labels are, so that both can be compared.
+    assert ((frame["probability"] >= 0.5).cast(int) == frame["predicted"]).all()
+    assert (frame["label"] == frame["predicted"]).mean() == pytest.approx(told["test"]["accuracy"])
     find_model(str(tmp_path / "model"), 64)
     assert json.loads((tmp_path / "model" / CONFIG).read_text("utf-8"))["labels"] == ["not_recommend", "recommend"]
     assert (tmp_path / "report.html").exists()
+
+
+def test_the_terminal_shows_intervals_and_the_report_by_class(langrec_, tiny, likes, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    words = ["adapt", "--task", "recommend", "--kind", "head", "--model", tiny, "--out", tmp_path / "out"]
+    files = [word for part in ("train", "valid", "test") for word in (f"--{part}", likes / f"{part}.jsonl")]
+    status, out, error = langrec_(*words, *files, "--set", "precision=fp32", "--set", "epochs=2")
+    assert status == 0, error
+    test = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))["test"]
+    lines = {line.split("│")[1].strip(): line for line in out.splitlines() if line.startswith("│")}
+    for name in ("auc", "user_auc"):
+        low, high = test[f"{name}_interval"]
+        assert f"{test[name]:.4g} [{low:.4g}, {high:.4g}]" in lines[name]
+    assert "intervals: 95 % by user" in out
+    for name, one in test["classes"].items():
+        shown = [f"{one[key]:.4g}" for key in ("precision", "recall", "f1")]
+        assert [cell.strip() for cell in lines[name].split("│")[2:-1]] == [*shown, str(one["support"])]
+
+
+def test_many_classes_are_left_to_the_report():
+    one = {"precision": 0.5, "recall": 1.0, "f1": 0.6667, "support": 3}
+    many = {"predictions_of": "test", "test": {"classes": {f"label {i}": one for i in range(77)}}}
+    assert classes(many) is None and classes({"predictions_of": "valid", "valid": {"loss": 1.0}}) is None
+    few = {"predictions_of": "test", "test": {"classes": {"yes": one, "no": {**one, "f1": None}}}}
+    assert classes(few).row_count == 2
 
 
 def test_the_floor_can_be_left_out(tiny, likes, tmp_path):
