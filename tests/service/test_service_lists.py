@@ -171,6 +171,11 @@ def test_measurements_are_shown_with_their_protocol(shared):
     assert set(lists) == set(names[:2])
 
 
+def test_no_rows_are_asked_and_none_come(shared):
+    assert shared.get("/api/items", q="story", n=0) == shared.get("/api/items", n=0) == {"Cursor": "", "Items": []}
+    assert len(shared.get("/api/items", q="story", n=1)["Items"]) == 1
+
+
 def test_cursor_pages_do_not_shift_while_items_come_and_go(live):
     whole = [one["id"] for one in live.get("/api/search", q="story", k=48, meaning=0.3)["items"]]
     first = live.get("/api/search", q="story", k=10, meaning=0.3)

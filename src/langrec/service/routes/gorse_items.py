@@ -113,8 +113,8 @@ async def get_items(
     service = service_of(request)
     n = check_count(service, n, "n")
     after = cursor_of(request, cursor)
-    if q:
-        page = await search_page(service, SearchBody(q=q[:4000], k=max(n, 1), cursor=after or None))
+    if q and n:
+        page = await search_page(service, SearchBody(q=q[:4000], k=n, cursor=after or None))
         stored = await run_in_threadpool(_stored, service, page.answer.list.ids)
         found = [stored[name] for name in page.answer.list.ids if name in stored]
         after = page.cursor or ""
