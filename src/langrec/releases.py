@@ -47,6 +47,11 @@ def current(folder: Path) -> Path:
     return folder / stamp
 
 
+def placeless(text: str, folder: Path) -> str:
+    """A text whose paths begin at a folder: where that lies on the server is no business of its clients."""
+    return text.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
+
+
 def releases(folder: Path, verify: bool = False) -> list[ReleaseInfo]:
     """All releases, newest first, damaged ones with their problem."""
     try:

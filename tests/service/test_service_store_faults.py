@@ -96,6 +96,26 @@ def test_a_store_that_goes_and_comes_back_loses_nothing_and_needs_no_restart(ser
     store.close()
 
 
+def test_what_a_database_says_reaches_only_whoever_runs_the_server(serve, postgres):
+    live = serve(store=postgres.new_database(), keys="read:reader,admin:chief")
+    postgres.stop("immediate")
+    try:
+        told = {}
+        for key in ("reader", "chief", ""):
+            headers = {"X-API-Key": key} if key else {}
+            if key:
+                answer = live.client.get("/api/users", headers=headers)
+                assert answer.status_code == 503 and answer.json()["code"] == "store"
+                told[key] = answer.json()["message"]
+            health = live.client.get("/api/health/ready", headers=headers)
+            assert health.status_code == 503 and not health.json()["DataStoreConnected"]
+            told[f"health {key}"] = health.json()["DataStoreError"]
+    finally:
+        postgres.start()
+    who = {name for name, text in told.items() if str(postgres.port) in text}
+    assert who == {"chief", "health chief"}, told
+
+
 def test_a_full_disk_keeps_what_was_acknowledged_and_goes_on_when_there_is_space(live):
     """SQLite's own limit of pages stands for the disk's end."""
 

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langrec.errors import LangrecError
+from langrec.releases import placeless
 from langrec.service.access.auth import NOBODY, Caller, NotAllowed
 from langrec.service.access.rate_limits import Buckets
 from langrec.service.access.scopes import area_of
@@ -27,6 +28,7 @@ from langrec.service.bodies import SLASH
 from langrec.service.doors import Doors
 from langrec.service.headers import foreign, with_safety
 from langrec.service.monitoring import tracing
+from langrec.service.service import Service
 
 _log = logging.getLogger("langrec.service")
 
@@ -38,6 +40,7 @@ _STATUS = {"busy": 429, "store": 503, "not_found": 404, "bad_bundle": 409, "too_
 _NO_KEY = "this server wants an API key in the header X-API-Key"
 _COUNTED = ("/api/", "/metrics", "/rerank")
 _PROBES = ("/api/health/live", "/api/health/ready")
+STORE_FAILED = "the store does not answer as it should; the server's log holds the reason"
 
 # Status, code, message, field, seconds until it may pass.
 Refusal = tuple[int, str, str, str | None, int | None]
@@ -107,9 +110,12 @@ class Guard:
                 await self._app(scope, receive, send_on)
             except LangrecError as error:
                 # Raised before any route was found; those of the routes are answered within.
+                if error.code == "store":
+                    _log.warning("request %s: %s", request_id, error.message)
                 later = error.retry_after if isinstance(error, Busy) else None
                 known = _STATUS.get(error.code, 400)
-                failed = error_response(request_id, known, error.code, error.message, error.field, later)
+                message = told(error, state["caller"])
+                failed = error_response(request_id, known, error.code, message, error.field, later)
                 await failed(scope, receive, send_on)
             except Exception:
                 _log.exception("request %s failed", request_id)
@@ -177,10 +183,11 @@ def handle_errors(app: FastAPI) -> None:
         status = _STATUS.get(error.code, 400)
         if isinstance(error, NotAllowed):
             status = 403 if request.state.caller.role else 401
-        if status == 503:
+        if status in (409, 503):
             _log.warning("request %s: %s", request.state.request_id, error.message)
         later = error.retry_after if isinstance(error, Busy) else None
-        return error_response(request.state.request_id, status, error.code, error.message, error.field, later)
+        message = told(error, request.state.caller, request.state.service)
+        return error_response(request.state.request_id, status, error.code, message, error.field, later)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -207,6 +214,15 @@ def handle_errors(app: FastAPI) -> None:
         response = error_response(request.state.request_id, error.status_code, code, message)
         response.headers.update(error.headers or {})
         return response
+
+
+def told(error: LangrecError, caller: Caller, service: Service | None = None) -> str:
+    """What a caller reads of an error: where the server keeps what, only whoever runs it; its log holds the rest."""
+    if caller.operates:
+        return error.message
+    if error.code == "store":
+        return STORE_FAILED
+    return error.message if service is None else placeless(error.message, service.folder)
 
 
 def error_response(

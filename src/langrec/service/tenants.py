@@ -9,6 +9,7 @@ nothing costs the same look-up whatever tenants there are. Encoders of the same 
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import logging
 import re
@@ -26,6 +27,7 @@ from prometheus_client import generate_latest
 
 from langrec.errors import DataError, LangrecError, SettingsError
 from langrec.recipe import from_dict
+from langrec.releases import placeless
 from langrec.service.access.auth import Caller
 from langrec.service.access.key_ring import KeyRing
 from langrec.service.batching import Busy
@@ -190,7 +192,10 @@ class Tenants:
         tenant = self._at(caller.tenant)
         tenant.inside += 1
         try:
-            service = await asyncio.shield(tenant.opening)
+            try:
+                service = await asyncio.shield(tenant.opening)
+            except LangrecError as error:
+                raise _told(error, self.folder / caller.tenant) from error
             if tenant.places.locked() and tenant.waiting >= tenant.settings.max_queue:
                 raise Busy("too many requests of this tenant wait for an answer; try again in a second")
             tenant.waiting += 1
@@ -275,7 +280,11 @@ class Tenants:
         folder = self.folder / check_tenant(name)
         if not folder.is_dir():
             raise DataError(f"tenant {name}: is not on this server any more", field="X-API-Key")
-        return tenant_settings(folder, self.settings)
+        try:
+            return tenant_settings(folder, self.settings)
+        except SettingsError as error:
+            _log.error("tenant %s cannot be opened: %s", name, error.message)
+            raise _told(error, folder) from error
 
     def _shrink(self) -> None:
         """Closes tenants that nobody uses until there are as few as there may be."""
@@ -300,6 +309,13 @@ class Tenants:
                 self.keys.flush(connection)
         except LangrecError as error:
             _log.warning("uses of keys were not written: %s", error.message)
+
+
+def _told(error: LangrecError, folder: Path) -> LangrecError:
+    """The error as a tenant may read it: its paths begin at the tenant's own folder."""
+    shown = copy.copy(error)
+    shown.message = placeless(error.message, folder)
+    return shown
 
 
 async def _closed(tenant: _Tenant, before: asyncio.Task[None] | None) -> None:

@@ -42,6 +42,11 @@ class Caller:
     rate: float | None = None
     burst: int | None = None
 
+    @property
+    def operates(self) -> bool:
+        """Whether the caller runs the server, and so may be told where it keeps what."""
+        return self.role == "admin" and not self.tenant
+
     def may(self, act: str, area: str) -> bool:
         """Whether an act in an area is allowed. A role holds the acts below it; a scope is that act alone."""
         if self.role in ROLES:

@@ -15,8 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from langrec.data.once import size_of
 from langrec.errors import BundleError, DataError
 from langrec.service import measure, quality, shapes
+from langrec.service.access.auth import Caller
 from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
-from langrec.service.guard import NotFound, needs
+from langrec.service.guard import STORE_FAILED, NotFound, needs
 from langrec.service.routes import replies_operate
 from langrec.service.routes.answers import Answered, check_count, place_of, service_of
 from langrec.service.service import Service
@@ -57,7 +58,7 @@ async def health(request: Request) -> Answered:
     service: Service | None = request.state.service
     if service is None:
         return await _health_of_tenants(request)
-    error = await run_in_threadpool(_store_error, service.store)
+    error = await run_in_threadpool(_store_error, service.store, request.state.caller)
     ready = error is None and service.is_warm
     problem = service.releases.problem or service.cold or (None if service.is_warm else "the first queries are run")
     return Answered(
@@ -163,6 +164,7 @@ def release(request: Request) -> Answered:
 @reading.get("/api/releases", summary="All releases, newest first", response_model=list[replies_operate.ReleaseRow])
 def releases(request: Request) -> Answered:
     """With their metrics, and with the problem of those that cannot be served."""
+    from langrec.releases import placeless
     from langrec.releases import releases as find
 
     service = service_of(request)
@@ -178,7 +180,7 @@ def releases(request: Request) -> Answered:
                 "metrics": clean_json(manifest.get("metrics", [])),
                 "size_bytes": one.size_bytes,
                 "ok": one.problem is None,
-                "problem": one.problem,
+                "problem": one.problem and placeless(one.problem, service.folder),
                 "kept": one.kept,
             }
         )
@@ -254,18 +256,18 @@ def measured_lists(
 
 async def _health_of_tenants(request: Request) -> Answered:
     """Health of a server of tenants, asked without the key of one: whether keys can be looked up."""
-    error = await run_in_threadpool(_store_error, request.app.state.tenants.store)
+    error = await run_in_threadpool(_store_error, request.app.state.tenants.store, request.state.caller)
     shown = {"Ready": error is None, "DataStoreError": error, "CacheStoreError": None}
     shown |= {"DataStoreConnected": error is None, "CacheStoreConnected": True, "Release": "", "Problem": None}
     return Answered(shown, 200 if error is None or request.url.path.endswith("live") else 503)
 
 
-def _store_error(store: Store) -> str | None:
+def _store_error(store: Store, caller: Caller) -> str | None:
     try:
         with store.read() as connection:
             connection.execute(sa.select(1))
     except Exception as error:
-        return str(error)
+        return str(error) if caller.operates else STORE_FAILED
     return None
 
 

@@ -17,6 +17,7 @@ from langrec.data.items import Masks
 from langrec.data.mapped import at_once
 from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
+from langrec.releases import placeless
 from langrec.service.served.counting import Weights, count_all, count_new, without_forgotten
 from langrec.service.served.differing import changes_from
 from langrec.service.served.warming import settle_again, warm
@@ -202,8 +203,8 @@ class Releases:
         with self._taking:
             served = (self._next or self.snapshot).stamp
         if not stamp:
-            self.problem = f"{self.folder / 'CURRENT'}: cannot be read; serving goes on with {served}"
-            _log.error("release refused: %s", self.problem)
+            self.problem = f"CURRENT: cannot be read; serving goes on with {served}"
+            _log.error("release refused: %s", self.folder / self.problem)
             return
         if stamp == served:
             self.problem = None
@@ -217,8 +218,8 @@ class Releases:
             self.problem = None
             _log.info("release %s takes over from %s", stamp, served)
         except LangrecError as error:
-            self.problem = f"{error.message}; serving goes on with {served}"
-            _log.error("release %s refused: %s", stamp, self.problem)
+            self.problem = placeless(f"{error.message}; serving goes on with {served}", self.folder)
+            _log.error("release %s refused: %s; serving goes on with %s", stamp, error.message, served)
         except Exception:
             self.problem = f"release {stamp} cannot be loaded; serving goes on with {served}"
             _log.exception("release %s refused", stamp)
@@ -238,7 +239,7 @@ class Releases:
                 _log.error("release %s refused: %s", name, error.message)
                 continue
             if first is not None:
-                self.problem = f"{first.message}; serving {name} instead"
+                self.problem = placeless(f"{first.message}; serving {name} instead", self.folder)
             return found
         if first is not None:
             raise first
