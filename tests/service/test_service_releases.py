@@ -70,6 +70,16 @@ def test_a_damaged_release_is_refused_by_name_and_serving_goes_on(live):
     assert rows[live.new]["current"] and not rows[live.old]["ok"] and "items.parquet" in rows[live.old]["problem"]
 
 
+def test_a_probe_alone_sees_that_another_release_was_refused_and_that_it_is_over(live):
+    (live.releases / live.old / "manifest.json").unlink()
+    point_at(live.releases, live.old)
+    problem = wait_until(lambda: live.get("/api/health/ready")["Problem"])
+    assert problem.startswith(f"{live.old}/manifest.json")
+    point_at(live.releases, live.new)
+    os.utime(live.releases / "CURRENT")
+    wait_until(lambda: live.get("/api/health/ready")["Problem"] is None)
+
+
 def test_a_server_starts_with_the_newest_sound_release(serve, releases):
     newest = max(path for path in releases.iterdir() if path.is_dir())
     (newest / "manifest.json").unlink()

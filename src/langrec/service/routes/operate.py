@@ -59,6 +59,7 @@ async def health(request: Request) -> Answered:
     if service is None:
         return await _health_of_tenants(request)
     error = await run_in_threadpool(_store_error, service.store, request.state.caller)
+    service.releases.look()
     ready = error is None and service.is_warm
     problem = service.releases.problem or service.cold or (None if service.is_warm else "the first queries are run")
     return Answered(

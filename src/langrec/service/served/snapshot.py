@@ -141,7 +141,7 @@ class Releases:
         if connection is None:
             with self._store.read() as opened:
                 return self.fresh(opened)
-        self._look()
+        self.look()
         with self._taking:
             if self._next is not None:
                 self.snapshot, self._next = self._next, None
@@ -182,7 +182,8 @@ class Releases:
                 self._seen = pointer
                 self._try(pointer[0])
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Begins to load what CURRENT names now, at most once a pause; any thread may call it."""
         if time.monotonic() - self._looked < self._pause or (self._loading is not None and self._loading.is_alive()):
             return
         self._looked = time.monotonic()
