@@ -432,7 +432,7 @@ def latest_of(state: State, query: Query) -> tuple[ItemList, Mapping[str, int]]:
         times = view.times()
         mask, dropped = allowed(view, view.hidden(), query.filters, asked.seen, asked.at)
         # Newest first; those without a time last, of these the last added first.
-        best = np.lexsort((np.where(times >= 0, nums, -nums), -times))
+        best = np.lexsort((np.where(times >= 0, nums, -nums), -np.maximum(times, -1)))
         best = best[mask[best]]
         if int(mask[: len(nums) - len(newer)].sum()) >= wanted or size >= len(base):
             break

@@ -100,12 +100,14 @@ def test_bad_rows_are_refused_with_place_and_reason_and_the_others_taken(store, 
         {"user_id": "v", "item_id": "late", "type": "buy", "at": 1e30},
         {"user_id": "v", "item_id": "when", "type": "buy", "at": "yesterday"},
         "[" * 5000,
+        {"user_id": "v", "item_id": "old", "type": "buy", "at": "1950-05-01"},
     ]
     done = import_file(store, write_lines(tmp_path / "e.jsonl", rows), "events", block=3)
-    assert (done.rows, done.refused) == (10, 7)
+    assert (done.rows, done.refused) == (11, 8)
     with store.read() as connection:
         found = refused_of(connection, done.source)
-    assert [one.row for one in found] == [2, 4, 5, 7, 8, 9, 10]
+    assert [one.row for one in found] == [2, 4, 5, 7, 8, 9, 10, 11]
+    assert "before 1970" in found[-1].reason
     assert "not JSON" in found[0].reason and found[0].data == "{not json"
     assert found[1].reason.startswith("ItemId: ") and found[2].reason == "is not an object"
     assert [row[:4] for row in content(store)["events"]] == [

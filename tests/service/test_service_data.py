@@ -120,6 +120,21 @@ def test_an_event_without_a_time_happens_now(live):
     assert abs(live.get("/api/user/ann/history")[0]["at"] / 1000 - time.time()) < 60
 
 
+def test_an_event_before_1970_is_refused_and_an_items_time_is_kept(live):
+    for at in ("1950-05-01T12:00:00Z", -86_400, "1969-12-31T23:59:59Z"):
+        body = {"FeedbackType": "click", "UserId": "old", "ItemId": "sea00", "Timestamp": at}
+        answer = live.client.post("/api/feedback", json=[body])
+        assert answer.status_code == 400 and answer.json()["field"] == "0.Timestamp", answer.text
+    assert live.client.get("/api/user/old").status_code == 404
+    for none in (None, "", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00"):
+        body = {"FeedbackType": "click", "UserId": "new", "ItemId": "sea00", "Timestamp": none}
+        assert live.client.post("/api/feedback", json=[body]).status_code == 200
+    live.send("POST", "/api/item", {"ItemId": "reel", "Title": "A reel", "Timestamp": "1921-05-01T12:00:00Z"})
+    assert live.get("/api/item/reel")["Timestamp"] == "1921-05-01T12:00:00Z"
+    timeless = [one["Id"] for one in live.get("/api/latest", n=100) if not one["Score"]]
+    assert timeless[0] == "reel", "without a time since 1970, the last added comes first"
+
+
 def test_an_event_of_the_future_counts_from_its_time_on(live):
     live.send("POST", "/api/feedback", [click("ann", "sea00", Timestamp="2999-01-01T00:00:00Z")])
     assert live.get("/api/user/ann/history") == []

@@ -141,7 +141,7 @@ def bulk_body(row: Item | User | Event, now: datetime) -> tuple[str, dict[str, A
 
 def item_body(item: Item) -> dict[str, Any]:
     """An item in the server's words."""
-    at = None if item.at < 0 else shown_time(datetime.fromtimestamp(item.at / 1000, UTC))
+    at = None if item.at == -1 else shown_time(datetime.fromtimestamp(item.at / 1000, UTC))
     return {
         "ItemId": item.id,
         "Title": item.title,

@@ -108,13 +108,13 @@ class Items:
 
     @property
     def by_time(self) -> IntVector:
-        """Numbers of the catalogue's items, the newest first; then those without a time, the last first."""
+        """Numbers of the catalogue's items, the newest first; then those without a time since 1970, the last first."""
         nums: IntVector = self.shared.once("order", "time", self._newest_first)
         return nums
 
     def _newest_first(self) -> IntVector:
         times, nums = self.catalogue.times, np.arange(len(self.catalogue), dtype=np.int32)
-        return nums[np.lexsort((np.where(times >= 0, nums, -nums), -times))]
+        return nums[np.lexsort((np.where(times >= 0, nums, -nums), -np.maximum(times, -1)))]
 
     def base_field(self, name: str) -> npt.NDArray[Any]:
         """A field of the catalogue's items, as `field` gives it."""

@@ -13,7 +13,8 @@ from langrec.types import IntVector, ItemList, Query
 
 
 def newest(items: Items, query: Query, asked: Asked) -> tuple[ItemList, Mapping[str, int]]:
-    """Allowed items by their own time, newest first; then those without one, scored 0, the last added first.
+    """Allowed items by their own time, newest first; then those without one or with one before 1970, scored 0, the last
+    added first.
 
     Added means the catalogue's order: rows of the items file, then what has been written since.
 

@@ -117,7 +117,7 @@ def _items(stored: list[StoredItem], text_fields: tuple[str, ...]) -> pl.DataFra
                 **{name: item.texts.get(name, "") for name in text_fields},
                 "categories": list(item.categories),
                 "image": item.image,
-                "at": None if item.at < 0 else item.at,
+                "at": None if item.at == -1 else item.at,
                 "hidden": item.hidden,
                 **extra,
             }

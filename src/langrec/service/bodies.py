@@ -76,7 +76,10 @@ def _bounded(value: float | None) -> float | None:
 
 
 def parse_time(value: Any) -> int:
-    """Epoch milliseconds of an ISO 8601 time, or of a number of seconds or milliseconds; -1 where there is none."""
+    """Epoch milliseconds of an ISO 8601 time, or of a number of seconds or milliseconds; -1 where there is none.
+
+    Gorse's clients write the first second of the year 1 for none.
+    """
     if value is None or value in ("", NO_TIME):
         return -1
     if isinstance(value, bool):
@@ -103,12 +106,20 @@ def _within(at: float) -> int:
     """The time as a number that every database and every calendar takes."""
     if not _OLDEST <= at <= _NEWEST:  # NaN too
         raise ValueError(_TIME_HELP)
-    return int(at)
+    return int(at) if at > _OLDEST else -1
+
+
+def parse_event_time(value: Any) -> int:
+    """As `parse_time`, of what somebody did: a time before 1970 is a slip, and must not become now."""
+    at = parse_time(value)
+    if at < -1:
+        raise ValueError("an event does not lie before 1970; leave the time out for now")
+    return at
 
 
 def show_time(at: int) -> str:
     """An ISO 8601 time in UTC; Gorse's zero time where there is none."""
-    if at < 0:
+    if at == -1:
         return NO_TIME
     shown = _EPOCH + timedelta(milliseconds=at)
     return shown.isoformat(timespec="milliseconds" if at % 1000 else "seconds").replace("+00:00", "Z")
@@ -157,6 +168,10 @@ LooseTexts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is 
 Json = Annotated[Any, AfterValidator(lambda value: clean_json(value))]
 _TIME_SCHEMA = {"anyOf": [{"type": "string", "description": "ISO 8601"}, {"type": "number"}]}
 Time = Annotated[int, BeforeValidator(parse_time), WithJsonSchema(_TIME_SCHEMA | {"description": _TIME_HELP})]
+_EVENT_TIME_HELP = f"{_TIME_HELP}, not before 1970; absent = now"
+EventTime = Annotated[
+    int, BeforeValidator(parse_event_time), WithJsonSchema(_TIME_SCHEMA | {"description": _EVENT_TIME_HELP})
+]
 Count = Annotated[int, Query(ge=0, description="how many at most", examples=[10])]
 Offset = Annotated[int, Query(ge=0, le=1_000_000, description="how many of the first are passed over", examples=[0])]
 
@@ -254,7 +269,7 @@ class GorseFeedback(_Gorse):
     FeedbackType: Id = Field(examples=["click"])
     UserId: Id = Field(examples=["ann"])
     ItemId: Id = Field(examples=["m1"])
-    Timestamp: Time = Field(default=-1, examples=["2024-05-01T12:00:00Z"])
+    Timestamp: EventTime = Field(default=-1, examples=["2024-05-01T12:00:00Z"])
     Value: Annotated[float | None, AfterValidator(lambda value: _bounded(value))] = None
     Comment: LooseText = ""
     EventId: Annotated[
@@ -270,7 +285,7 @@ class SessionFeedback(_Gorse):
     ItemId: Id = Field(examples=["m1"])
     FeedbackType: LooseText = ""
     UserId: LooseText = ""
-    Timestamp: Time = -1
+    Timestamp: EventTime = -1
     Value: float | None = None
 
 
