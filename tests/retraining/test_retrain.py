@@ -143,6 +143,16 @@ def test_too_few_new_events_train_nothing(shop):
     assert len(releases(folder)) == 1
 
 
+def test_a_handful_of_later_events_is_no_test_to_be_judged_by(shop):
+    folder, store = shop
+    last = int(small_release.WORLD.dataset.events.at[-1])
+    # Nobody can foresee these: judged by them alone, every candidate would be kept back.
+    put(store, [Event(f"odd{i}", f"never seen {i}", "click", last + 86_400_000 + i) for i in range(5)])
+    outcome = retrain(folder, store, settings_of(folder, min_events=5))
+    assert outcome.state == "promoted" and "too few later events" in outcome.reason, outcome
+    assert outcome.figures["candidate"] > 0
+
+
 def test_a_deletion_is_worked_in_though_there_are_no_new_events(shop):
     folder, store = shop
     user = str(small_release.WORLD.dataset.users.names[0])

@@ -82,16 +82,18 @@ def serving(recommender: Recommender, dataset: Dataset) -> Serving:
     return kind(recommender, dataset)
 
 
-def fresh_split(dataset: Dataset, after: int, most: float = 0.5) -> Split | None:
+def fresh_split(dataset: Dataset, after: int, most: float = 0.5, fewest: int = 1) -> Split | None:
     """The log cut at the last event of the release in use: what came later is the test; None where there is none.
 
-    A test that would be more than `most` of the log is none: then there is too little left to learn from.
+    A test that would be more than `most` of the log is none: then there is too little left to learn from. Nor is one of
+    fewer than `fewest` events, which could not ask as many questions.
     """
     events = dataset.events
     if not events.has_time:
         return None
     test_from = int(np.searchsorted(events.at, after, side="right"))
-    if test_from in (0, len(events)) or len(events) - test_from > most * len(events):
+    n_later = len(events) - test_from
+    if test_from == 0 or n_later < max(1, fewest) or n_later > most * len(events):
         return None
     valid_at = int(events.at[int(test_from * (1 - VALIDATION))])
     valid_from = int(np.searchsorted(events.at, valid_at, side="left"))

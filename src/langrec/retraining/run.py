@@ -130,7 +130,7 @@ def _run(
         # The next run must not find the same again: events may have come by then.
         shutil.rmtree(work, ignore_errors=True)
         raise
-    split = fresh_split(dataset, last_event(in_use.folder))
+    split = fresh_split(dataset, last_event(in_use.folder), fewest=settings.retrain.min_questions)
     rivals = {} if split is None else {IN_USE: serving(in_use.recommender(), dataset)}
     folder, report = train(
         dataset, settings, releases, progress=progress, steps=work / "steps", split=split, rivals=rivals, use=False
