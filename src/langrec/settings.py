@@ -213,6 +213,7 @@ class IndexSettings:
         nprobe: lists that a search looks into; 0 = as few as `recall` takes, measured when the index is built.
         refine: so many times the wanted items are looked at again with their float32 vectors.
         recall: share of the exact answer that is to be found, at 10, 100 and 1,000 items.
+        glance: the same where candidates are looked for, at 100 items.
         threads: threads that build; 0 = all cores. A search takes one.
         url: milvus: a server such as http://localhost:19530, or a file of Milvus Lite.
         seed: of grouping and of the queries that the recall is measured with.
@@ -224,6 +225,7 @@ class IndexSettings:
     nprobe: int = 0
     refine: float = 2.0
     recall: float = 0.97
+    glance: float = 0.9
     threads: int = 0
     url: str = ""
     seed: int = 0

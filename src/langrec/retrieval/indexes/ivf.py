@@ -31,8 +31,8 @@ MEASURED = (10, 100, 1000)
 QUERIES = 200
 # Asked for beyond the recall that was wanted, since the queries that it is measured with are only a sample.
 MARGIN = 0.005
-# A glance looks into the lists that a search for k over so many takes.
-GLANCED = 3
+# The length that a glance is measured at.
+GLANCED = 100
 # A filter that keeps at most this share is answered exactly, from the kept rows themselves; so is one that keeps more,
 # where that is cheaper: scoring a row in place takes as long as passing over so many codes (docs/decisions).
 EXACT_SHARE = 0.01
@@ -51,6 +51,7 @@ class IVFIndex:
         refine: so many times k codes are looked at again with their vectors.
         recall: what was wanted of it.
         measured: recall at each k against the exact index, on sampled queries, when it was built.
+        glanced: lists that a glance looks into, whatever its k; 0 = as many as a search.
         kept: the rows of filters that were asked for before.
     """
 
@@ -61,6 +62,7 @@ class IVFIndex:
     refine: float
     recall: float
     measured: Mapping[str, float]
+    glanced: int = 0
     kept: KeptRows = field(default_factory=KeptRows)
 
     @classmethod
@@ -101,18 +103,24 @@ class IVFIndex:
         told("index: measure", 0, 0)
         oracle, _ = scan(self.base, asked(queries, most, self.dim), most, None, self.changes)
         probes, recalls, least = [], {}, 1
-        for k in sorted({min(k, most) for k in MEASURED}):
-            steps = [settings.nprobe] if settings.nprobe else _steps(least, self.lists.count)
-            for probe in steps:
+
+        def enough(k: int, least: int, wanted: float) -> tuple[int, float]:
+            """As few lists as find the wanted share of the k nearest, and the share that they find."""
+            for probe in [settings.nprobe] if settings.nprobe else _steps(least, self.lists.count):
                 trial = replace(self, probes=((k, probe),))
                 found, _ = trial._near(queries, k, k, None)
                 hit = float(np.mean([len(np.intersect1d(f, w)) / k for f, w in zip(found, oracle[:, :k], strict=True)]))
-                if hit >= settings.recall + MARGIN:
+                if hit >= wanted + MARGIN:
                     break
-            probes.append((k, probe))
+            return probe, hit
+
+        for k in sorted({min(k, most) for k in MEASURED}):
+            least, hit = enough(k, least, settings.recall)
+            probes.append((k, least))
             recalls[str(k)] = round(hit, 4)
-            least = probe
-        return replace(self, probes=tuple(probes), measured=recalls)
+        glanced, hit = enough(min(GLANCED, most), 1, min(settings.glance, settings.recall))
+        recalls["glance"] = round(hit, 4)
+        return replace(self, probes=tuple(probes), measured=recalls, glanced=glanced)
 
     @property
     def dim(self) -> int:
@@ -134,15 +142,17 @@ class IVFIndex:
         return nums, scores
 
     def glance(self, vectors: FloatMatrix, k: int, allowed: Mask | None = None) -> tuple[IntMatrix, FloatMatrix]:
-        """As `search`, in as many lists as a search for a third of k takes: the recall is that third's.
+        """As `search`, in fewer lists: those that find `index.glance` of the nearest.
 
-        For candidates, whose order others settle: the last of many rarely come among the first of a mix.
+        For candidates, which others find too and whose order others settle. The last few of a hundred that an index
+        is sure of take most of its time: they are the questions whose nearest lie in many lists.
         """
         return self._glancing.search(vectors, k, allowed)
 
     @cached_property
     def _glancing(self) -> Self:
-        return replace(self, probes=tuple((GLANCED * k, count) for k, count in self.probes))
+        # Up to GLANCED as many; beyond, as under a filter, in proportion.
+        return replace(self, probes=((1, self.glanced), (GLANCED, self.glanced))) if self.glanced else self
 
     def _search(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:
         found = self._in_base(vectors, min(k, len(self)), allowed)
@@ -243,6 +253,7 @@ class IVFIndex:
                 "refine": self.refine,
                 "wanted": self.recall,
                 "recall": dict(self.measured),
+                "glanced": self.glanced,
                 "lists_bytes": size,
             },
         )
@@ -263,7 +274,8 @@ class IVFIndex:
             made = Lists.load(folder / "lists.faiss", base.dim, int(said["lists_bytes"]))
             probes = tuple((int(k), int(count)) for k, count in said["probes"])
             changes = Changes.load(folder, base.dim, base.width)
-            return cls(base, made, changes, probes, float(said["refine"]), float(said["wanted"]), dict(said["recall"]))
+            wanted, glanced = float(said["wanted"]), int(said.get("glanced", 0))
+            return cls(base, made, changes, probes, float(said["refine"]), wanted, dict(said["recall"]), glanced)
         except MissingExtra:
             raise
         except (*UNREADABLE, RuntimeError) as error:
