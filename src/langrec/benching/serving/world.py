@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langrec.service.store.store import Store
 
 # A change of what is drawn or stored: worlds of another format are made anew.
-FORMAT = 3
+FORMAT = 4
 
 
 _CHUNK = 20_000
