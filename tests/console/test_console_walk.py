@@ -109,7 +109,7 @@ def test_a_hidden_item_leaves_the_list_without_pulling_others_in(browser: Any, s
 def test_what_if_they_had_not_seen_this(browser: Any, shop: Shop) -> None:
     # Someone who did nothing just now: a weight bends with the time since the last event, which soon is twice as long.
     browser.open(f"#/recommend?user={shop.other_user}")
-    browser.wait(".timeline li")
+    browser.wait("ol.list .card")  # the history may be there before the list
     browser.quiet()
     before = scores(browser)
     switches = browser.all(".timeline .switch")
@@ -122,6 +122,7 @@ def test_what_if_they_had_not_seen_this(browser: Any, shop: Shop) -> None:
     changed = scores(browser)
     browser.open(address)  # the address restores the view
     browser.wait(".timeline li.off")
+    browser.wait("ol.list .card")
     browser.quiet()
     assert near(scores(browser), changed)
     browser.wait("[data-all-on]").click()
