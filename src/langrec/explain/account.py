@@ -84,7 +84,7 @@ def reasons(
     # What adds to no item's score carries nothing.
     heard = {name for name, column in listed.columns.items() if (column > 0).any()}
     shares = history_shares(fusion, replace(block, kept={}), listed.nums, heard)
-    columns = {name: listed.columns[name].tolist() for name in listed.columns}
+    columns = {name: column.tolist() for name, column in listed.columns.items()}
     return [
         _reason(query, {name: column[row] for name, column in columns.items()}, shares[row], ids)
         for row in range(len(listed))

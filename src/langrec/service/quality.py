@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,7 @@ class Quality:
 def _work_apart(pipe: Connection, url: str, live: Live, settings: FeedbackSettings, now: int) -> None:
     """In a process of its own: sends the report, or what went wrong, through the pipe."""
     os.nice(19)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which ends this
     try:
         store = Store(url, create=None)
         try:
@@ -212,7 +214,7 @@ def observe(connection: sa.Connection, live: Live, settings: FeedbackSettings, n
 
 def _frame(connection: sa.Connection, query: sa.Select[Any], schema: Schema) -> pl.DataFrame:
     """A result as columns, without holding all of its rows as Python's objects."""
-    found = connection.execution_options(yield_per=_ROWS).execute(query)
+    found = connection.execute(query.execution_options(yield_per=_ROWS))
     parts = [pl.DataFrame([tuple(row) for row in part], schema=schema, orient="row") for part in found.partitions()]
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
