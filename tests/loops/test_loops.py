@@ -126,7 +126,7 @@ def test_of_equal_sums_the_lowest_numbers_are_found(rng):
 @pytest.mark.parametrize("kind", [BM25, TFIDF])
 @pytest.mark.parametrize("changed", [False, True])
 def test_words_say_the_same(rng, kind, changed, monkeypatch):
-    monkeypatch.setattr("langrec.retrieval.lexical.MOST_POSTINGS", 60)  # some words are frequent
+    monkeypatch.setattr("langrec.retrieval.postings.MOST_POSTINGS", 60)  # some words are frequent
     monkeypatch.setattr("langrec.retrieval.lexical.HISTORY_POSTINGS", 700)
     common = np.minimum(rng.exponential(9, (N, 9)).astype(int), V - 1)
     texts = [" ".join(WORDS[w] for w in row) if i % 50 else "" for i, row in enumerate(common)]

@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.data.candidates import Places, best_of, distinct, ragged, slots, union, zeros
+from langrec.data.candidates import Places, best_of, distinct, ragged, union, zeros
 from langrec.data.fitting import FitData
 from langrec.data.mapped import array_at, put_array, rows_over
 from langrec.errors import UNREADABLE, BundleError
 from langrec.loops import compiled
 from langrec.retrieval.history import history_matrix, history_weights
 from langrec.retrieval.newer import Newer
-from langrec.retrieval.reached import NOBODY, Laid, Reached, ReachedBlock, ReachedRows, is_narrow, permitted
+from langrec.retrieval.postings import Postings
+from langrec.retrieval.reached import Laid, ReachedBlock, ReachedRows, is_narrow, permitted
 from langrec.retrieval.terms import Terms, count_terms, narrowed, padded, replaced, with_values
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
@@ -29,9 +30,9 @@ from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask,
 
 # Queries of fewer terms than this look their postings up; of more, every item's row is read.
 FEW_TERMS = 64
-# What a text asks for is looked for in so many entries of postings at most, and in so many of one term; what a history
-# asks for in fewer: it has many rare terms, which come first.
-POSTINGS, MOST_POSTINGS, HISTORY_POSTINGS = 20_000, 4_000, 8_000
+# What a text asks for is looked for in so many entries of postings at most; what a history asks for in fewer: it has
+# many rare terms, which come first.
+POSTINGS, HISTORY_POSTINGS = 20_000, 8_000
 # So many changed items at least are kept beside the others before they are worked in.
 FEW_NEWER = 1_000
 _ARRAYS = ("counts", "indices", "indptr", "gives", "idf", "postings", "postings_indices", "postings_indptr")
@@ -245,30 +246,8 @@ class Lexical:
 
     def _best_by(self, asked: Terms, k: int, allowed: Mask | None, most: npt.NDArray[np.int64]) -> Candidates:
         """The k highest of each query by its foremost terms."""
-        loops, documents = self._loops, self._documents
-        bounds, picked = loops.foremost_terms(
-            asked.offsets,
-            asked.terms,
-            asked.weights,
-            self.idf,
-            documents.indptr,
-            most,
-            MOST_POSTINGS,
-            documents.shape[0],
-        )
-        terms = asked.terms[picked]
-        starts, stops = documents.indptr[terms].astype(np.int64), documents.indptr[terms + 1].astype(np.int64)
-        frequent = stops - starts > MOST_POSTINGS
-        parts = [self._foremost(int(term)) for term in terms[frequent]]
-        starts[frequent] = np.arange(len(parts)) * MOST_POSTINGS
-        stops[frequent] = starts[frequent] + MOST_POSTINGS
-        indices = np.concatenate([np.zeros(0, np.int32), *(columns for columns, _ in parts)])
-        gives = np.concatenate([np.zeros(0, np.float32), *(gives for _, gives in parts)])
-        left_out = np.zeros(0, np.int32) if self.newer is None else self.newer.nums
-        held = (documents.indices, documents.data, indices, gives)
-        told = (left_out, NOBODY if allowed is None else allowed, allowed is not None)
-        room = slots(self.n_items)
-        best = Candidates(*loops.find(bounds, starts, stops, frequent, asked.weights[picked], *held, *told, k, room))
+        left_out = None if self.newer is None else self.newer.nums
+        best = self._postings.best_by(self._loops, asked, self.idf, k, allowed, most, left_out, self.n_items)
         if self.newer is None:
             return best
         own = self.newer.part._best_by(asked, len(self.newer.nums), None, most)
@@ -278,23 +257,7 @@ class Lexical:
         return union([best, Candidates.of([nums[:k] for nums in fresh])])
 
     def _found(self, terms: IntVector, weights: FloatVector, k: int, allowed: Mask | None, most: int) -> IntVector:
-        documents = self._documents
-        known = terms < documents.shape[0]
-        old, worth = terms[known], weights[known]
-        lengths = documents.indptr[old + 1] - documents.indptr[old]
-        # What a term can bring an item at most, or nearly so: its weight times its rarity.
-        order = np.argsort(-worth * self.idf[old], kind="stable")
-        cost = np.minimum(lengths[order], MOST_POSTINGS)
-        order = order[np.cumsum(cost) <= max(most, int(cost[0]))] if len(order) else order
-        plain = order[lengths[order] <= MOST_POSTINGS]
-        one = Reached.of(documents, old[plain])
-        nums, values = one.columns, one.sums(worth[plain])
-        frequent = order[lengths[order] > MOST_POSTINGS]
-        if len(frequent):
-            parts = [self._foremost(int(term)) for term in old[frequent]]
-            sums = [values, *(gives * by for (_, gives), by in zip(parts, worth[frequent], strict=True))]
-            nums, places = distinct(np.concatenate([nums, *(columns for columns, _ in parts)]))
-            values = np.bincount(places, np.concatenate(sums), minlength=len(nums)).astype(np.float64, copy=False)
+        nums, values = self._postings.sums(terms, weights, self.idf, most)
         if self.newer is not None:
             values[self.newer.holds(nums)] = 0.0
         if allowed is not None:
@@ -309,15 +272,13 @@ class Lexical:
             fresh = fresh[permitted(allowed, fresh)]
         return np.union1d(best, fresh[:k]).astype(np.int32)
 
-    def _foremost(self, term: int) -> tuple[IntVector, FloatVector]:
-        """The MOST_POSTINGS items to which a term says most, and what it says."""
-        kept: dict[int, tuple[IntVector, FloatVector]] = self._kept.setdefault("foremost", {})
-        if term not in kept:
-            lo, hi = self._documents.indptr[term], self._documents.indptr[term + 1]
-            gives = self._documents.data[lo:hi]
-            best = np.argpartition(-gives, MOST_POSTINGS)[:MOST_POSTINGS]
-            kept[term] = (self._documents.indices[lo:hi][best], gives[best])
-        return kept[term]
+    @property
+    def _postings(self) -> Postings:
+        """The postings; states of one fit share them, and what was looked up in them."""
+        if "postings" not in self._kept:
+            self._kept["postings"] = Postings(self._documents)
+        found: Postings = self._kept["postings"]
+        return found
 
     def _asked(self, block: QueryBlock) -> Terms:
         """Of each query the terms that it asks for, and their weights above 0."""
