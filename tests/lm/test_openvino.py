@@ -1,4 +1,4 @@
-"""Attention's keys in OpenVINO: read as they were made, with the same vectors."""
+"""OpenVINO's graph and settings: keys read as they were made, and what is computed in fp32 between int8 products."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from langrec.lm.runtimes import _openvino_core, _with_keys_as_made, installed
+from langrec.lm.runtimes import _between_int8_products, _openvino_core, _with_keys_as_made, installed
 
 pytestmark = pytest.mark.skipif(not installed("openvino"), reason="openvino is not installed")
 HEADS, WIDTH = 2, 4
@@ -38,3 +38,15 @@ def test_keys_are_no_longer_turned_and_the_products_stay_the_same() -> None:
     before, after = (core.compile_model(model, "CPU")(given)[0] for model in (plain, changed))
     assert before.shape == (3, HEADS, 5, 5)
     np.testing.assert_allclose(after, before, rtol=1e-2, atol=1e-2)
+
+
+def test_between_int8_products_fp32_with_vnni_alone() -> None:
+    assert _between_int8_products(("avx2",)) == {}
+    assert _between_int8_products(("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")) == {}
+    chosen = _between_int8_products(("avx2", "avx512_vnni", "avx512_bf16"))
+    compiled = _openvino_core().compile_model(attention(), "CPU", chosen)
+    assert compiled.get_property("INFERENCE_PRECISION_HINT").to_dtype() == np.float32
+    rng = np.random.default_rng(1)
+    queries, keys = (rng.normal(size=(3, 5, HEADS * WIDTH)).astype(np.float32) for _ in range(2))
+    expected = np.einsum("bihw,bjhw->bhij", *(one.reshape(3, 5, HEADS, WIDTH) for one in (queries, keys)))
+    np.testing.assert_allclose(compiled([queries, keys])[0], expected, rtol=1e-5, atol=1e-5)
