@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import re
 import subprocess
 import sys
@@ -225,37 +224,27 @@ def test_a_write_of_too_many_rows_is_refused_whole(serve):
     assert live.client.get("/api/user/u3").status_code == 404
 
 
-def langrec(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "langrec", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-@pytest.mark.slow
-def test_keys_are_kept_from_the_command_line(tmp_path):
+def test_keys_are_kept_from_the_command_line(langrec_, tmp_path, monkeypatch):
     store = f"sqlite:///{tmp_path / 'shop.db'}"
-    status, out, _ = langrec(
+    status, out, _ = langrec_(
         "keys", "add", "web shop", "--role", "read", "--store", store, "--expires", "90d", "--json"
     )
     made = json.loads(out)
     assert status == 0 and made["state"] == "ends" and made["key"].startswith("lr_")
-    status, out, _ = langrec("keys", "rotate", made["id"], "--grace", "0s", "--json", LANGREC_SERVE_STORE=store)
+    with monkeypatch.context() as environment:
+        environment.setenv("LANGREC_SERVE_STORE", store)
+        status, out, _ = langrec_("keys", "rotate", made["id"], "--grace", "0s", "--json")
     new = json.loads(out)
     assert status == 0 and new["old"] == made["id"] and new["name"] == "web shop"
-    status, out, _ = langrec("keys", "list", "--store", store)
+    status, out, _ = langrec_("keys", "list", "--store", store)
     assert status == 0 and made["id"] in out and "expired" in out and made["key"] not in out
-    assert langrec("keys", "revoke", new["id"], "--store", store)[0] == 0
-    status, _, err = langrec("keys", "revoke", "nothing", "--store", store)
+    assert langrec_("keys", "revoke", new["id"], "--store", store)[0] == 0
+    status, _, err = langrec_("keys", "revoke", "nothing", "--store", store)
     assert status == 2 and "langrec keys list" in err
-    status, out, _ = langrec("audit", "list", "--store", store, "--json")
+    status, out, _ = langrec_("audit", "list", "--store", store, "--json")
     assert [act["action"] for act in json.loads(out)] == ["revoke key", "rotate key", "add key"]
     assert all(act["actor"].startswith("cli") for act in json.loads(out))
-    status, out, _ = langrec("audit", "verify", "--store", store)
+    status, out, _ = langrec_("audit", "verify", "--store", store)
     assert status == 0 and out.startswith("3 rows")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -303,30 +301,25 @@ def test_a_tenants_file_may_not_set_what_is_the_servers(tmp_path):
         tenants_in(tmp_path / "none")
 
 
-def langrec(*arguments):
-    done = subprocess.run([sys.executable, "-m", "langrec", *arguments], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.mark.slow
-def test_tenants_are_kept_and_served_by_several_workers_from_the_command_line(two_releases, tmp_path):
+def test_tenants_are_kept_and_served_by_several_workers_from_the_command_line(langrec_, two_releases, tmp_path):
     from live_server import Process
 
     folder = tmp_path / "tenants"
-    status, out, err = langrec("tenants", "add", "acme", "--tenants", str(folder), "--set", "burst=7", "--json")
+    status, out, err = langrec_("tenants", "add", "acme", "--tenants", str(folder), "--set", "burst=7", "--json")
     assert status == 0, err
     told = json.loads(out)
-    assert langrec("tenants", "add", "acme", "--tenants", str(folder))[0] == 2
-    assert langrec("tenants", "add", "zeta", "--tenants", str(folder), "--set", "port=1")[0] == 2
+    assert langrec_("tenants", "add", "acme", "--tenants", str(folder))[0] == 2
+    assert langrec_("tenants", "add", "zeta", "--tenants", str(folder), "--set", "port=1")[0] == 2
     stamp = max(path.name for path in two_releases.iterdir() if path.is_dir())
     (folder / "other" / "releases").mkdir(parents=True)
     shutil.copytree(two_releases / stamp, folder / "acme" / "releases" / stamp)
     (folder / "acme" / "releases" / "CURRENT").write_text(stamp, "utf-8")
-    status, out, _ = langrec(
+    status, out, _ = langrec_(
         "keys", "add", "k", "--role", "read", "--tenant", "acme", "--store", told["keys"], "--json"
     )
     key = json.loads(out)["key"]
-    status, out, _ = langrec("tenants", "list", "--tenants", str(folder), "--json")
+    status, out, _ = langrec_("tenants", "list", "--tenants", str(folder), "--json")
     assert [(row["tenant"], row["release"], row["keys"]) for row in json.loads(out)] == [
         ("acme", stamp, 1),
         ("other", None, 0),
