@@ -132,7 +132,7 @@ class Tower(ABC):
         """(q,) of all: probabilities sum to 1 over the training's items, later ones count as much; else a sample."""
         if among.members is None and not among.whole:
             n_scored = self._n_scored
-            share = n_scored / max(int(self.trained.sum()), 1) / max(among.n, 1)
+            share = n_scored / max(self._n_trained, 1) / max(among.n, 1)
             silent = self.queries(block)[1]
             return np.where(silent, 0.0, share).astype(np.float32)
         known = None if block.kept is None else block.kept.get(("levels", self._state))
