@@ -86,6 +86,18 @@ def test_a_glance_finds_what_it_is_to_find_in_fewer_lists_and_knows_what_came_an
 
 
 @needs("faiss", "index")
+def test_where_the_lists_nearby_hold_too_few_further_ones_fill_up(rows):
+    index = build_index(rows, IndexSettings(kind="ivf", nprobe=1, threads=1))
+    oracle, _ = ExactIndex.build(rows).search(rows[:20], 400)
+    for found, scores in (index.search(rows[:20], 400), index.glance(rows[:20], 400)):
+        assert (found >= 0).all() and all(len(set(own)) == 400 for own in found.tolist())
+        assert (np.diff(scores, axis=1) <= 0).all()
+        assert np.mean([np.isin(own, got).mean() for own, got in zip(oracle, found, strict=True)]) > 0.5
+    every, _ = index.search(rows[:20], N)
+    np.testing.assert_array_equal(np.sort(every, axis=1), np.tile(np.arange(N), (20, 1)))
+
+
+@needs("faiss", "index")
 def test_one_query_keeps_to_one_thread(tmp_path, rows):
     """Also where every core is on offer, and with items that came since."""
     build_index(rows, IndexSettings(kind="ivf", threads=1)).save(tmp_path)

@@ -101,6 +101,12 @@ class Items:
         return mask
 
     @property
+    def base_hides(self) -> bool:
+        """Whether the catalogue hides any item."""
+        hides: bool = self.shared.once("any", "hidden", lambda: bool(self.base_hidden.any()))
+        return hides
+
+    @property
     def kinds(self) -> Kinds:
         """Categories of the catalogue."""
         kinds: Kinds = self.shared.once("kinds", "", lambda: Kinds.of(self.catalogue.frame["categories"]))

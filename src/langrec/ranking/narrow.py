@@ -25,7 +25,7 @@ def narrowed(items: Items, filters: Filters, at: int) -> Mask | None:
         DataError: as `filters.allowed`.
     """
     own = Filters(categories=filters.categories, where=filters.where, max_age_days=filters.max_age_days)
-    if own == Filters() and not items.base_hidden.any():
+    if own == Filters() and not items.base_hides:
         return None
     base = len(items.catalogue)
     mask = np.zeros(len(items), dtype=np.bool_)

@@ -137,7 +137,9 @@ class Vectors:
         if key not in self._kept:
             # What the key names stays alive, so that no other object gets its name.
             nums = among.sample[among.sample < self.n_items]
-            self._kept[key] = (among.sample, self.vectors[nums] * self.written[nums][:, None])
+            # By columns: of a lone query's product with rows most of the time would go into turning them.
+            rows = self.vectors[nums] * self.written[nums][:, None]
+            self._kept[key] = (among.sample, np.ascontiguousarray(rows.T))
         means: dict[float, FloatVector] = block.keep(
             ("means", id(self.vectors), key), lambda: self._means(block, among, self._kept[key][1])
         )
@@ -151,9 +153,9 @@ class Vectors:
         return dict(zip(decays, found, strict=True))
 
     def _means(self, block: QueryBlock, among: Population, sample: FloatMatrix) -> dict[float, FloatVector]:
-        """By decay, (q,) means over the rows of a sample."""
+        """By decay, (q,) means over the columns of a sample (d, c)."""
         decays, queries = self._at_all_decays(block)
-        means = among.mean(np.nan_to_num(queries) @ sample.T)
+        means = among.mean(np.nan_to_num(queries) @ sample)
         return dict(zip(decays, means.reshape(len(decays), -1), strict=True))
 
     def contributions(self, block: QueryBlock, nums: IntVector) -> FloatMatrix:

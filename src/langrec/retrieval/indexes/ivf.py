@@ -37,6 +37,8 @@ GLANCED = 100
 # where that is cheaper: scoring a row in place takes as long as passing over so many codes (docs/decisions).
 EXACT_SHARE = 0.01
 ROW_COST = 5.0
+# Where the lists nearby hold too few, so many times as many are looked into, again and again.
+WIDER = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +109,7 @@ class IVFIndex:
         def enough(k: int, least: int, wanted: float) -> tuple[int, float]:
             """As few lists as find the wanted share of the k nearest, and the share that they find."""
             for probe in [settings.nprobe] if settings.nprobe else _steps(least, self.lists.count):
-                trial = replace(self, probes=((k, probe),))
-                found, _ = trial._near(queries, k, k, None)
+                found, _ = self._near(queries, k, probe, None)
                 hit = float(np.mean([len(np.intersect1d(f, w)) / k for f, w in zip(found, oracle[:, :k], strict=True)]))
                 if hit >= wanted + MARGIN:
                     break
@@ -169,15 +170,18 @@ class IVFIndex:
         codes = self._probe(wide) * len(self.base) / self.lists.count
         if n_kept <= EXACT_SHARE * len(self.base) or ROW_COST * n_kept <= codes:
             return self._gathered(vectors, k, allowed)
-        found = _padded(self._near(vectors, k, wide, self._alive(allowed)), k)
+        alive, probe = self._alive(allowed), self._probe(wide)
+        found = _padded(self._near(vectors, k, probe, alive), k)
         short = np.flatnonzero((found[0] != NONE).sum(axis=1) < min(k, n_kept))
-        if len(short):  # the lists nearby held too few: all are looked at
-            found[0][short], found[1][short] = _padded(self._gathered(vectors[short], k, allowed), k)
+        while len(short) and probe < self.lists.count:  # the lists nearby held too few: further ones are looked into
+            probe = min(WIDER * probe, self.lists.count)
+            found[0][short], found[1][short] = _padded(self._near(vectors[short], k, probe, alive), k)
+            short = short[(found[0][short] != NONE).sum(axis=1) < min(k, n_kept)]
         return found
 
-    def _near(self, queries: FloatMatrix, k: int, wide: float, alive: Bits | None) -> tuple[IntMatrix, FloatMatrix]:
+    def _near(self, queries: FloatMatrix, k: int, probe: int, alive: Bits | None) -> tuple[IntMatrix, FloatMatrix]:
         """(q, at most k) numbers and scores of items in the lists near each query, best first, ties by number."""
-        found = self.lists.search(queries, math.ceil(k * self.refine), self._probe(wide), alive)
+        found = self.lists.search(queries, math.ceil(k * self.refine), probe, alive)
         found.sort(axis=1)  # by number: rows are read in the order they lie, and a stable sort keeps it among equals
         nums, there = found.astype(np.int32), found >= 0
         rows = found if self.base.nums is None else self.base.rows(nums.ravel()).reshape(nums.shape).astype(np.int64)
