@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -56,8 +57,11 @@ def scraped(tmp_path_factory):
             assert server.client.get("/api/recommend/sea-u0").status_code == 200
         server.client.get("/api/search", params={"q": "whale"})
 
+        # Of another length each time: a list that was given before is not worked out again, for half a minute.
+        lengths = itertools.cycle(range(2, 40))
+
         def complete():
-            server.client.post("/api/recommend", json={"user": "sea-u0", "diversity": 0.5})
+            server.client.post("/api/recommend", json={"user": "sea-u0", "diversity": 0.5, "k": next(lengths)})
             text = server.client.get("/metrics").text
             lately = ("impressions_total", "warning{", "click_through_by_place{", "stage_skipped_total{")
             there = ('cache="lists"', *(f"langrec_{name}" for name in lately))
