@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +14,7 @@ import httpx
 import numpy as np
 import polars as pl
 
+from forked import Started
 from langrec.data.catalogue import Catalogue
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
@@ -166,23 +164,15 @@ class Process:
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "langrec", "serve"]
-        command += [] if without_releases else ["--releases", str(releases)]
-        command += ["--store", store, "--port", str(self.port), *arguments]
+        words = ["serve", *([] if without_releases else ["--releases", str(releases)])]
+        words += ["--store", store, "--port", str(self.port), *arguments]
         # A killed server leaves its temporary files: here they are the test's.
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "TMPDIR": str(releases.parent)},
-        )
+        self.process = Started(words, {**os.environ, "TMPDIR": str(releases.parent)})
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE)
 
     def wait(self) -> Process:
         def answers() -> bool:
-            assert self.process.poll() is None, self.process.communicate()
+            assert self.process.poll() is None, self.process.wait()
             return self.client.get("/api/health/ready").status_code == 200
 
         wait_until(answers)
@@ -219,11 +209,8 @@ class Process:
 
     def kill(self) -> None:
         """Kills it and its workers without a warning."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
     def close(self) -> None:
         self.client.close()
-        if self.process.poll() is None:
-            self.kill()
-        self.process.communicate()
+        self.kill()

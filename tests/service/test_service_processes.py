@@ -7,8 +7,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ import psutil
 import pytest
 from live_server import AT, PATIENCE, Process, wait_until
 
+from forked import Started
 from ports import free_port
 
 
@@ -158,9 +157,9 @@ def test_ctrl_c_stops_cleanly(start_process, tmp_path, workers):
     server = start_process("--workers", workers).wait()
     assert server.client.get("/api/recommend/sea-u0").status_code == 200
     server.process.send_signal(signal.SIGINT)
-    out, err = server.process.communicate(timeout=PATIENCE)
-    assert f"console: http://127.0.0.1:{server.port}/" in out
-    assert "Traceback" not in err and server.process.returncode in (0, 130)
+    ended = server.process.wait(PATIENCE)
+    assert f"console: http://127.0.0.1:{server.port}/" in ended.stdout
+    assert "Traceback" not in ended.stderr and ended.returncode in (0, 130)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0, "the port is free again"
     assert not list(tmp_path.glob("langrec-*")), "the folder of the workers' metrics is gone"
@@ -173,24 +172,25 @@ def test_a_taken_port_is_one_line_and_status_2(start_process, releases):
         taken.bind(("127.0.0.1", port))
         taken.listen()
         server = start_process(port=port)
-        _, err = server.process.communicate(timeout=PATIENCE)
-    assert server.process.returncode == 2
+        ended = server.process.wait(PATIENCE)
+    err = ended.stderr
+    assert ended.returncode == 2
     assert len(err.strip().splitlines()) == 1 and f"127.0.0.1:{port}" in err and "--port" in err
 
 
 @pytest.mark.slow
 def test_an_open_address_without_keys_is_one_line_and_status_2(start_process):
     server = start_process("--host", "0.0.0.0")
-    _, err = server.process.communicate(timeout=PATIENCE)
-    assert server.process.returncode == 2
+    ended = server.process.wait(PATIENCE)
+    err = ended.stderr
+    assert ended.returncode == 2
     assert len(err.strip().splitlines()) == 1 and "keys" in err
 
 
 @pytest.mark.slow
 def test_a_folder_without_releases_is_one_line_and_status_2(tmp_path):
-    command = [sys.executable, "-m", "langrec", "serve", "--releases", str(tmp_path), "--port", str(free_port())]
-    command += ["--store", f"sqlite:///{tmp_path / 'x.db'}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    words = ["serve", "--releases", tmp_path, "--port", free_port(), "--store", f"sqlite:///{tmp_path / 'x.db'}"]
+    done = Started(words).wait(PATIENCE)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1 and "langrec train" in done.stderr
 
@@ -226,8 +226,8 @@ def test_a_stopped_server_finishes_what_it_accepted_logs_it_and_ends_with_0(star
     for thread in threads:
         thread.start()
     assert enough.wait(PATIENCE)
-    server.process.terminate()
-    assert server.process.wait(PATIENCE) == 0
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(PATIENCE).returncode == 0
     for thread in threads:
         thread.join()
     assert failed == [], "nothing that was accepted was refused or cut"

@@ -252,8 +252,9 @@ def test_the_lock_of_a_server_that_died_is_free(tmp_path):
 def test_a_second_server_process_is_one_line_and_status_2(start_process):
     first = start_process("--workers", "2").wait()
     second = start_process(port=free_port())
-    _, error = second.process.communicate(timeout=PATIENCE)
-    assert second.process.returncode == 2
+    ended = second.process.wait(PATIENCE)
+    error = ended.stderr
+    assert ended.returncode == 2
     assert len(error.strip().splitlines()) == 1 and "another server uses it" in error
     assert f"process {first.process.pid} " in error
     assert first.client.get("/api/health/ready").status_code == 200
