@@ -86,34 +86,35 @@ def together(
 
     _silence()
     desk = ray.remote(num_cpus=0)(Desk).remote()
-    told = _Ear(ray, desk, heard)
     needs: dict[str, float] = {"CPU": cluster.cores, **({"GPU": 1} if cluster.gpu else {})}
     storage.mkdir(parents=True, exist_ok=True)
-    name = f"{name}-{uuid.uuid4().hex[:12]}"  # a run of the same name would be taken for this one begun anew
-    trainer = TorchTrainer(
-        _each,
-        train_loop_config={"work": work, "desk": desk, "args": ray.put(args)},
-        torch_config=TorchConfig(backend="nccl" if cluster.gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=cluster.workers, use_gpu=cluster.gpu, resources_per_worker=needs),
-        run_config=RunConfig(
-            name=name, storage_path=str(storage.resolve()), failure_config=FailureConfig(max_failures=RESTARTS)
-        ),
-    )
-    try:
-        with told:
-            trainer.fit()
-    except TrainingFailedError as error:
-        refused = ray.get(desk.refused.remote())
-        if refused is None:
-            raise SettingsError(
-                f"--workers {cluster.workers}: the workers were lost ({_line(error)})", field="workers"
-            ) from error
-        raise _as_raised(*refused) from None
-    finally:
-        shutil.rmtree(storage / name, ignore_errors=True)
-    refused = ray.get(desk.refused.remote())
-    if refused is not None:
-        raise _as_raised(*refused)
+    given = {"work": work, "desk": desk, "args": ray.put(args)}
+    for left in reversed(range(RESTARTS + 1)):
+        run = f"{name}-{uuid.uuid4().hex[:12]}"  # a run of the same name would be taken for this one begun anew
+        trainer = TorchTrainer(
+            _each,
+            train_loop_config=given,
+            torch_config=TorchConfig(backend="nccl" if cluster.gpu else "gloo"),
+            scaling_config=ScalingConfig(num_workers=cluster.workers, use_gpu=cluster.gpu, resources_per_worker=needs),
+            # Ray would start the workers anew also where the fault is in the work, which once more would not help.
+            run_config=RunConfig(
+                name=run, storage_path=str(storage.resolve()), failure_config=FailureConfig(max_failures=0)
+            ),
+        )
+        try:
+            with _Ear(ray, desk, heard):
+                trainer.fit()
+            break
+        except TrainingFailedError as error:
+            refused = ray.get(desk.refused.remote())
+            if refused is not None:
+                raise _as_raised(*refused) from None
+            if not left:
+                raise SettingsError(
+                    f"--workers {cluster.workers}: the workers were lost ({_line(error)})", field="workers"
+                ) from error
+        finally:
+            shutil.rmtree(storage / run, ignore_errors=True)
     # A copy: what Ray gives lies in its own memory, which goes when it does.
     return copy.deepcopy(ray.get(desk.found.remote())[0])
 
@@ -131,15 +132,13 @@ def _each(config: dict[str, Any]) -> None:
         if rank == 0:
             desk.say.remote(name, values)
 
-    if ray.get(desk.refused.remote()):
-        return  # started anew though the fault was in the work itself: once more would not help
     try:
         value = config["work"](rank, say, *ray.get(config["args"]))
     except LangrecError as error:
         ray.get(desk.refuse.remote(type(error).__name__, error.message, error.field))
         raise  # the others wait for this one: Ray ends them
     except PeerError:
-        raise  # nothing to refuse: Ray starts all of them anew, and the training goes on after its last epoch
+        raise  # nothing to refuse: all of them are started anew, and the training goes on after its last epoch
     except Exception as error:
         ray.get(desk.refuse.remote("SettingsError", f"--workers: a worker failed ({_line(error)})", "workers"))
         raise
