@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from langrec import Recommender
 from langrec.bundle import Bundle
 from langrec.choosing import choose, fit
 from langrec.errors import BundleError
+from langrec.manifest import problem_of, read_manifest, state_of
 from langrec.releases import CURRENT, current, point_to, releases, rollback
 from langrec.settings import ServeSettings
 from langrec.training import read_texts, train
@@ -115,6 +117,43 @@ def test_even_unchecked_a_part_that_cannot_be_read_is_named(made, tmp_path, name
         path.write_bytes(damage)
         with pytest.raises(BundleError, match=str(path.relative_to(copy).parent)):
             Bundle.open(copy, verify=False).recommender()
+
+
+def damage_unseen(release):
+    """Changes a byte of a part; its size and its time of writing are as before."""
+    part = release / "retrieval" / "bm25" / "words.json"
+    before, text = part.stat(), bytearray(part.read_bytes())
+    text[len(text) // 2] ^= 1
+    part.write_bytes(text)
+    os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_files_that_were_compared_are_read_again_only_where_something_changed(folder):
+    release = folder / NEW
+    manifest = read_manifest(release)
+    checked = state_of(release, manifest)
+    assert problem_of(release, manifest, checked=checked) is None
+    damage_unseen(release)
+    assert "words.json" in str(problem_of(release, manifest, checked=checked))
+    with pytest.raises(BundleError, match=r"words\.json: its content has changed"):
+        Bundle.open(release, checked=checked)
+    # In the state in which they are now they were compared by nobody: that they are taken for sound shows that it is
+    # the state alone which spares the reading.
+    assert problem_of(release, manifest, checked=state_of(release, manifest)) is None
+
+
+def test_another_file_in_place_of_one_that_was_compared_is_read(folder):
+    release = folder / NEW
+    manifest = read_manifest(release)
+    checked = state_of(release, manifest)
+    part = release / "ranking" / "counts.npy"
+    shutil.copy2(part, part.with_suffix(".new"))
+    part.with_suffix(".new").replace(part)
+    assert state_of(release, manifest) != checked
+    assert problem_of(release, manifest, checked=checked) is None, "it is the same"
+    part.unlink()
+    assert state_of(release, manifest) is None
+    assert "counts.npy: is missing" in str(problem_of(release, manifest, checked=checked))
 
 
 def test_a_manifest_without_one_of_its_parts_is_refused(made, tmp_path):

@@ -86,6 +86,7 @@ def test_a_variable_that_misses_its_setting_gets_the_nearest_name(name, near):
         "LANGREC_DEBUG",
         "LANGREC_LOG",
         "LANGREC_RELEASES",
+        "LANGREC_CHECKED",
         "LANGREC_TEST_DATA",
         "LANGREC_SERVICE_HOST",
         "LANGREC_PORT",

@@ -65,11 +65,12 @@ class Bundle:
             raise BundleError(f"{error.message}; train again or install the version that wrote it") from error
 
     @classmethod
-    def open(cls, folder: Path, verify: bool = True) -> Bundle:
+    def open(cls, folder: Path, verify: bool = True, checked: str | None = None) -> Bundle:
         """Opens a release folder, or the current release of a folder of releases.
 
         Args:
             verify: compare every file's sha256 with the manifest.
+            checked: a state in which somebody did so (`manifest.problem_of`).
 
         Raises:
             BundleError: naming the file that is missing, damaged or of another format.
@@ -77,7 +78,7 @@ class Bundle:
         if (folder / CURRENT).is_file():
             folder = current(folder)
         manifest = read_manifest(folder)
-        problem = problem_of(folder, manifest) if verify else None
+        problem = problem_of(folder, manifest, checked=checked) if verify else None
         if problem:
             raise BundleError(problem)
         return cls(folder, manifest, verify)

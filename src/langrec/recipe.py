@@ -26,7 +26,7 @@ from langrec.settings import Settings
 
 ENV_PREFIX = "LANGREC_"
 # Variables that are no settings. Kubernetes sets the last two for a service that is called langrec.
-_NO_SETTINGS = re.compile(r"LANGREC_(CACHE|DEBUG|LOG|RELEASES|TEST_\w+|PORT(_\w+)?|SERVICE_\w+)")
+_NO_SETTINGS = re.compile(r"LANGREC_(CACHE|CHECKED|DEBUG|LOG|RELEASES|TEST_\w+|PORT(_\w+)?|SERVICE_\w+)")
 
 
 def load_settings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -193,6 +195,27 @@ def test_a_folder_without_releases_is_one_line_and_status_2(tmp_path):
     done = Started(words).wait(PATIENCE)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1 and "langrec train" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_release_that_the_store_holds_but_no_worker_can_load_ends_the_server_with_why(start_process, releases):
+    stamp = (releases / "CURRENT").read_text("utf-8").strip()
+    for other in releases.iterdir():
+        if other.is_dir() and other.name != stamp:
+            shutil.rmtree(other)
+    server = start_process("--workers", "2").wait()
+    server.close()
+    # Sound by its hashes, and of another version: a worker finds that out when it loads it.
+    folder = releases / stamp
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    (folder / "ranking" / "mix.json").write_text("{}", "utf-8")
+    manifest["files"]["ranking/mix.json"] = {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    again = start_process("--workers", "2")
+    _, err = again.process.communicate(timeout=PATIENCE)
+    assert again.process.returncode == 2
+    lines = [line for line in err.strip().splitlines() if line.startswith("BundleError")]
+    assert lines and all("mix.json" in line for line in lines) and "Traceback" not in err
 
 
 @pytest.mark.slow

@@ -16,12 +16,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from langrec.data.dataset import Dataset
 from langrec.errors import DataError, SettingsError
 from langrec.recipe import load_settings
 from langrec.settings import Settings
 
 if TYPE_CHECKING:
+    from langrec.data.dataset import Dataset
     from langrec.scale.cluster import Cluster
 
 EventsPath = Annotated[Path, typer.Option("--events", help="Events: a file, or a folder with events and items.")]

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -20,6 +20,9 @@ from langrec.errors import SettingsError
 from langrec.recipe import ENV_PREFIX, load_settings
 from langrec.remote import is_remote
 from langrec.settings import ServeSettings, Settings
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def serve(
@@ -79,7 +82,7 @@ def serve(
                 field="retrain",
             )
         from langrec.following import Follower, folder_of
-        from langrec.service.http import start_log
+        from langrec.service.starting import start_log
 
         start_log()
         follower = Follower(releases, folder_of(releases), settings.retrain.keep)
@@ -134,12 +137,10 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
         BundleError: there is no sound release.
     """
     import uvicorn
-    from uvicorn.supervisors import multiprocess
 
     from langrec.service import keeping
-    from langrec.service.http import calm, create_app, start_log
+    from langrec.service.starting import start_log
     from langrec.service.store.lease import only_server
-    from langrec.service.worker import Worker
 
     chosen = settings.serve
     if chosen.workers < 1:
@@ -149,30 +150,26 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     _check_port(chosen)
     start_log()
     with only_server(chosen.store):
-        with _progress() as show:
-            if chosen.workers == 1:
-                app: Any = create_app(
-                    releases, chosen, keeping=settings.store, feedback=settings.feedback, progress=show
-                )
-                calm(app)
-            else:
-                app = _app_of_workers(releases, settings, show)
+        app = _app(releases, settings) if chosen.workers == 1 else _app_of_workers(releases, settings)
         print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)
-        with _ending_well(), _shared_by_workers() if chosen.workers > 1 else contextlib.nullcontext():
-            multiprocess.Process = Worker  # type: ignore[misc]
-            uvicorn.run(
-                app,
-                factory=isinstance(app, str),
-                host=chosen.host,
-                port=chosen.port,
-                workers=chosen.workers,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=chosen.stop_seconds,
-                timeout_worker_healthcheck=60,
-                **tls,
-            )
+        config = uvicorn.Config(
+            app,
+            factory=isinstance(app, str),
+            host=chosen.host,
+            port=chosen.port,
+            workers=chosen.workers,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=chosen.stop_seconds,
+            timeout_worker_healthcheck=60,
+            **tls,
+        )
+        with _ending_well():
+            if chosen.workers == 1:
+                _run_alone(config)
+            else:
+                _run_workers(config)
 
 
 def address(settings: ServeSettings) -> str:
@@ -219,14 +216,29 @@ def _with_oldest(oldest: int, _: Any, make: Callable[[], Any]) -> Any:
     return context
 
 
-def _app_of_workers(releases: Path, whole: Settings, show: Callable[[str, int, int], None]) -> str:
+def _app(releases: Path, settings: Settings) -> Any:
+    """The application of a server of one process."""
+    from langrec.service.starting import load_code
+
+    load_code()
+    from langrec.service.http import calm, create_app
+
+    with _progress() as show:
+        app = create_app(releases, settings.serve, keeping=settings.store, feedback=settings.feedback, progress=show)
+    calm(app)
+    return app
+
+
+def _app_of_workers(releases: Path, whole: Settings) -> str:
     """Does what only one process should do, before there are several, and says what each of them runs.
 
-    Workers are new processes: they read what to serve from their environment.
+    Workers are new processes: they read what to serve from their environment. A release that the store holds is
+    compared here once and loaded by them alone: after a crash nobody waits for it to be loaded one more time.
     """
     from langrec.service.access.key_ring import KeyRing
-    from langrec.service.http import RELEASES_VARIABLE
-    from langrec.service.served.snapshot import Releases
+    from langrec.service.served import checked
+    from langrec.service.starting import RELEASES_VARIABLE
+    from langrec.service.store.importing import is_imported
     from langrec.service.store.store import Store
 
     settings = whole.serve
@@ -234,7 +246,14 @@ def _app_of_workers(releases: Path, whole: Settings, show: Callable[[str, int, i
     try:
         KeyRing(settings, store, always=bool(settings.tenants)).close()
         if not settings.tenants:
-            Releases(releases, store, progress=show)
+            stamp = checked.check(releases)
+            with store.read() as connection:
+                known = stamp is not None and is_imported(connection, stamp)
+            if not known:
+                from langrec.service.served.snapshot import Releases
+
+                with _progress() as show:
+                    Releases(releases, store, progress=show)
     finally:
         store.close()
     os.environ[RELEASES_VARIABLE] = str(releases.resolve())
@@ -252,6 +271,37 @@ def _into_environment(section: Any, prefix: str) -> None:
             _into_environment(value, f"{prefix}{field.name}_")
         else:
             os.environ[f"{prefix}{field.name}".upper()] = str(value)
+
+
+def _run_alone(config: uvicorn.Config) -> None:
+    """Serves in this process."""
+    import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
+
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILURE)
+
+
+def _run_workers(config: uvicorn.Config) -> None:
+    """Serves in several processes, which this one watches and replaces.
+
+    Raises:
+        SystemExit: with status 2, where none could begin; each has said why.
+    """
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import multiprocess
+
+    from langrec.service.worker import Worker
+
+    multiprocess.Process = Worker  # type: ignore[misc]
+    Worker.made = 0
+    with _shared_by_workers():
+        supervisor = multiprocess.Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
+    if any(one.exitcode == STARTUP_FAILURE for one in supervisor.processes):
+        raise SystemExit(2)
 
 
 @contextlib.contextmanager

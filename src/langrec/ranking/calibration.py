@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
 
 from langrec.errors import UNREADABLE, BundleError, DataError
 from langrec.types import FloatMatrix, FloatVector, QueryBlock
@@ -24,6 +23,8 @@ def levels(scores: FloatMatrix, block: QueryBlock) -> FloatVector:
     Args:
         scores: (q, n) of the mix.
     """
+    from scipy import special
+
     left = scores.astype(np.float64)
     inside = block.items < scores.shape[1]
     left[block.rows()[inside], block.items[inside]] = -np.inf
@@ -51,6 +52,8 @@ class Calibration:
         Raises:
             DataError: no pair of one of the two kinds.
         """
+        from scipy import optimize, special
+
         known = ~np.isnan(scores)
         x, acted = scores[known].astype(np.float64), np.asarray(labels)[known] > 0
         counted = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)[known]
@@ -91,4 +94,6 @@ class Calibration:
 
     def probability(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Between 0 and 1, of the shape of the scores; NaN where the score is."""
-        return np.asarray(special.expit(self.scale * scores.astype(np.float64) + self.offset), dtype=np.float32)
+        logit = self.scale * scores.astype(np.float64) + self.offset
+        with np.errstate(invalid="ignore"):  # NaN stays NaN
+            return np.exp(-np.logaddexp(0.0, -logit)).astype(np.float32)

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, sparse
+import scipy
+from scipy import sparse
 
 from langrec.data.fitting import FitData
 from langrec.errors import SettingsError
@@ -126,7 +127,7 @@ class EaseSums:
         reached = rows @ inverse
         inner = np.asarray(rows @ reached.T)
         inner[np.diag_indices(rank)] += signs
-        inverse -= reached.T @ linalg.solve(inner, reached, assume_a="sym")
+        inverse -= reached.T @ scipy.linalg.solve(inner, reached, assume_a="sym")
         return replace(self, gram=gram, inverse=inverse)
 
     def weights(self) -> Weights:
@@ -170,10 +171,10 @@ def _weights(gram: Gram, reg: float, dense_limit: int) -> Weights:
 def _inverse(gram: npt.NDArray[np.float64], reg: float) -> npt.NDArray[np.float64]:
     """(n, n) float64 (gram + reg I)^-1 by one Cholesky factorisation."""
     gram[np.diag_indices_from(gram)] += reg
-    factor, failed = linalg.lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
+    factor, failed = scipy.linalg.lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
     if failed:
         raise _singular(reg)
-    inverse, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
     _mirror(inverse)
     return np.asarray(inverse)
 
@@ -188,10 +189,10 @@ def _solve_dense(gram: FloatMatrix, reg: float) -> FloatMatrix:
     """(n, n) float32 B by one Cholesky factorisation, in the memory of `gram`."""
     gram[np.diag_indices_from(gram)] += np.float32(reg)
     # LAPACK reads by columns: the transpose of a symmetric matrix is the same matrix, and is not copied.
-    factor, failed = linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
+    factor, failed = scipy.linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
     if failed:
         raise _singular(reg)
-    inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    inverse, _ = scipy.linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
     _mirror(inverse)
     inverse /= -np.diag(inverse)
     inverse[np.diag_indices_from(inverse)] = 0.0
@@ -234,7 +235,7 @@ def _solve_neighbourhoods(
         local = _between(gram, near)
         for reg, found in zip(regs, values, strict=True):
             local[np.diag_indices_from(local)] = diagonal[near] + reg
-            _, solved, failed = linalg.lapack.dposv(local, strength, lower=0)
+            _, solved, failed = scipy.linalg.lapack.dposv(local, strength, lower=0)
             if failed:
                 raise _singular(reg)
             found.append(solved.astype(np.float32))

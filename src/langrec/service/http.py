@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -39,10 +38,10 @@ from langrec.service.routes import (
 from langrec.service.routes.openapi import described
 from langrec.service.served.warming import settle
 from langrec.service.service import Service
+from langrec.service.starting import RELEASES_VARIABLE, start_log
 from langrec.service.tenants import Tenants
 from langrec.settings import FeedbackSettings, ServeSettings, StoreSettings
 
-RELEASES_VARIABLE = "LANGREC_RELEASES"
 _MANY_ITEMS = 200_000
 
 _ERROR = {"model": replies.Error, "description": "What went wrong, as for every status from 400"}
@@ -195,13 +194,6 @@ def calm(app: FastAPI) -> None:
     else:
         recommender = service.snapshot.recommender
         calm_threads(recommender.n_items, candidates=recommender.fusion.near is not None)
-
-
-def start_log() -> None:
-    """Writes the log to standard error, from the level in LANGREC_LOG on (warning where it is absent)."""
-    level = os.environ.get("LANGREC_LOG", "warning").upper()
-    known = logging.getLevelNamesMapping()
-    logging.basicConfig(level=known.get(level, logging.WARNING), format="%(asctime)s %(levelname)s %(message)s")
 
 
 def app_from_environment() -> FastAPI:

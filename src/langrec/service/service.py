@@ -230,7 +230,10 @@ class Service:
         return Budget(self.habits, since + total if total > 0 else math.inf)
 
     async def warm_up(self) -> None:
-        """Runs a query through every stage; `is_warm` is true from then on, `cold` says what stood in the way."""
+        """Runs a query through every stage; `is_warm` is true from then on, `cold` says what stood in the way.
+
+        The linear models are kept in step from its end on, however it ends.
+        """
         try:
             await self.call(lambda snapshot, _: warm(snapshot.recommender), patient=True)
         except Exception as error:
@@ -238,6 +241,9 @@ class Service:
             _log.exception("the warm-up failed")
         else:
             self.is_warm, self.cold = True, None
+        finally:
+            # From here on: what it fits would take the processor from the queries that readiness waits for.
+            self.growth.start()
 
     async def log_impression(self, request_id: str, kind: str, user: str | None, answer: Answer) -> None:
         """Notes a shown list; it is written after the reply, together with others."""
@@ -259,8 +265,7 @@ class Service:
         return self._latest
 
     async def run(self) -> None:
-        """Shares the statistics and keeps the linear models in step until it is cancelled."""
-        self.growth.start()
+        """Shares the statistics until it is cancelled."""
         while True:
             await asyncio.sleep(BUCKET_SECONDS - time.time() % BUCKET_SECONDS + 0.1)
             try:

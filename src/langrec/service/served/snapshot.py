@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from langrec.data.mapped import at_once
 from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError
 from langrec.releases import placeless
+from langrec.service.served import checked
 from langrec.service.served.counting import Weights, count_all, count_new, without_forgotten
 from langrec.service.served.differing import changes_from
 from langrec.service.served.warming import settle_again, warm
@@ -231,8 +232,13 @@ class Releases:
 
         stamp = self._seen[0]
         first: BundleError | None = None
-        others = [release.stamp for release in releases(self.folder) if release.stamp != stamp and release.kept is None]
-        for name in [stamp, *others] if stamp else others:
+
+        def candidates() -> Iterator[str]:
+            if stamp:
+                yield stamp
+            yield from (one.stamp for one in releases(self.folder) if one.stamp != stamp and one.kept is None)
+
+        for name in candidates():
             try:
                 found = self._load(name)
             except BundleError as error:
@@ -249,7 +255,7 @@ class Releases:
     def _load(self, stamp: str) -> Snapshot:
         from langrec.bundle import Bundle
 
-        bundle = Bundle.open(self.folder / stamp, verify=True)
+        bundle = Bundle.open(self.folder / stamp, verify=True, checked=checked.told())
         with at_once():
             recommender = _remembering(bundle.recommender(), self._texts, self._masks)
         import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue, progress=self._progress)

@@ -45,7 +45,6 @@ def settle() -> None:
     A full collection looks at every object, and a release has very many that stay: of 100,000 items it stops all
     requests for a tenth of a second, every few seconds.
     """
-    gc.unfreeze()
     gc.collect()
     gc.freeze()
 
@@ -53,4 +52,5 @@ def settle() -> None:
 def settle_again() -> None:
     """The same after a release took over, in a process that had settled; what went with the old one is collected."""
     if gc.get_freeze_count():
+        gc.unfreeze()
         settle()

@@ -88,6 +88,11 @@ def import_release(
     return True
 
 
+def is_imported(connection: sa.Connection, stamp: str) -> bool:
+    """Whether the store holds the whole of a release."""
+    return bool((get_meta(connection, f"import:{stamp}") or {}).get("done"))
+
+
 def imported_up_to(connection: sa.Connection, stamp: str) -> int:
     """The place in the log where the import of a release ended: what stands behind it is not the release's."""
     state = get_meta(connection, f"import:{stamp}") or {}
