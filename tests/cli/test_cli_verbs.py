@@ -168,6 +168,26 @@ def test_bundle_lists_checks_and_rolls_back(langrec_, releases):
     assert langrec_("bundle", "rollback", releases, "--to", newest["stamp"])[0] == 0
 
 
+def test_a_roll_back_is_in_the_audit_of_the_store_that_is_named_or_says_that_it_is_in_none(
+    langrec_, releases, tmp_path
+):
+    from langrec.service.store.store import Store
+
+    code, out, err = langrec_("bundle", "rollback", releases)
+    older = out.strip()
+    assert code == 0 and "no audit" in err and "--store" in err
+    newest = next(one["stamp"] for one in json.loads(langrec_("bundle", "list", releases, "--json")[1]))
+    url = f"sqlite:///{tmp_path / 'audited.db'}"
+    code, _, err = langrec_("bundle", "rollback", releases, "--to", newest, "--store", url)
+    assert code == 2 and "there is no such file" in err
+    assert (releases / "CURRENT").read_text().strip() == older, "an act that cannot be noted is not done"
+    Store(url).close()
+    code, out, err = langrec_("bundle", "rollback", releases, "--to", newest, "--store", url)
+    assert (code, out.strip()) == (0, newest) and "audit" not in err
+    acts = json.loads(langrec_("audit", "list", "--store", url, "--json")[1])
+    assert [(one["action"], one["target"]) for one in acts] == [("rollback", newest)]
+
+
 def test_bundle_checks_and_rolls_back_as_json(langrec_, releases):
     newest, older = json.loads(langrec_("bundle", "list", releases, "--json")[1])
     code, out, _ = langrec_("bundle", "check", releases / older["stamp"], "--json")

@@ -83,7 +83,10 @@ def check(
 def rollback(
     releases: Releases = Path("releases"),
     to: Annotated[str | None, typer.Option("--to", help="Stamp of a release; default: the one before.")] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Store whose audit is to say who did it.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Store whose audit is to say who did it; default: none, which is said."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Point CURRENT to an earlier release; running servers follow within a second.
@@ -94,11 +97,15 @@ def rollback(
     """
     from langrec.releases import rollback as go_back
 
-    stamp = go_back(releases, to)
-    if store is not None:
-        from langrec.cli.store import note_in
+    if store is None:
+        stamp = go_back(releases, to)
+        typer.echo("no audit says who did this: --store URL names the store whose audit is to say it", err=True)
+    else:
+        from langrec.cli.store import noting
 
-        note_in(store, "rollback", stamp, None)
+        with noting(store) as note:  # a store that cannot be opened leaves the release in use as it is
+            stamp = go_back(releases, to)
+            note("rollback", stamp, None)
     print(json.dumps({"release": stamp, "folder": str(releases / stamp)}) if as_json else stamp)
 
 

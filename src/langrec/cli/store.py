@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -215,11 +218,18 @@ def compact(
 
 def note_in(url: str, action: str, target: str, detail: Any) -> None:
     """Notes in a store's audit what was done to the whole of it."""
+    with noting(url) as note:
+        note(action, target, detail)
+
+
+@contextlib.contextmanager
+def noting(url: str) -> Iterator[Callable[[str, str, Any], None]]:
+    """A store that is open before the act, and what notes the act (action, target, detail) in its audit."""
     from langrec.service.store.store import Store
 
     opened = Store(url, create=None)
     try:
-        _note(opened, action, target, detail)
+        yield functools.partial(_note, opened)
     finally:
         opened.close()
 
