@@ -28,7 +28,9 @@ def both_workers(url: str) -> set[str]:
 
     def both() -> bool:
         # Each request comes on a new connection, which either worker may take.
-        seen.add(httpx.get(f"{url}/api/health/stats").json()["worker"])
+        answer = httpx.get(f"{url}/api/health/stats")
+        assert answer.status_code == 200, answer.text
+        seen.add(answer.json()["worker"])
         return len(seen) == 2
 
     wait_until(both)

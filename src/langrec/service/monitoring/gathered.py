@@ -6,7 +6,7 @@ The folder is named by PROMETHEUS_MULTIPROC_DIR, as prometheus_client has it; `l
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, multiprocess
@@ -25,9 +25,28 @@ def gathered(folder: Path) -> CollectorRegistry:
     """Counters and times of all workers that ever wrote into the folder, and the processes of those that live."""
     alive = _forget_dead(folder)
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    registry.register(_Written(folder))
     registry.register(_Processes(alive))
     return registry
+
+
+class _Written(Collector):
+    """What workers wrote. A file is empty for a moment when it is made, and for good where its worker died in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        written = [str(path) for path in self._folder.glob("*.db") if _size(path)]
+        found: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(written)  # type: ignore[no-untyped-call]
+        return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class _Processes(Collector):
