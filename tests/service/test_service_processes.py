@@ -214,10 +214,10 @@ def test_a_release_that_the_store_holds_but_no_worker_can_load_ends_the_server_w
     manifest["files"]["ranking/mix.json"] = {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     again = start_process("--workers", "2")
-    _, err = again.process.communicate(timeout=PATIENCE)
-    assert again.process.returncode == 2
-    lines = [line for line in err.strip().splitlines() if line.startswith("BundleError")]
-    assert lines and all("mix.json" in line for line in lines) and "Traceback" not in err
+    ended = again.process.wait(PATIENCE)
+    assert ended.returncode == 2
+    lines = [line for line in ended.stderr.strip().splitlines() if line.startswith("BundleError")]
+    assert lines and all("mix.json" in line for line in lines) and "Traceback" not in ended.stderr
 
 
 @pytest.mark.slow
