@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+import time
+from pathlib import Path
 from socket import socket
 from typing import ClassVar
 
 from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.server import Server
 from uvicorn.supervisors.multiprocess import Process
 
 from langrec.errors import LangrecError
 from langrec.service.starting import load_code
+
+# Seconds for which the workers that a server starts with wait for the first of them; a large release takes longer.
+HEAD_START = 5.0
 
 
 class Worker(Process):
@@ -23,12 +31,15 @@ class Worker(Process):
     Attributes:
         is_first: it is one of those that the server starts with. Where such a one cannot serve, the server ends; where
             a later one cannot, those that live go on.
+        waits: it begins to load when another one serves.
     """
 
     made: ClassVar[int] = 0
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         self.is_first = Worker.made < config.workers
+        # Where all cannot run at once, one of them answers sooner when the others wait for it.
+        self.waits = self.is_first and Worker.made > 0 and config.workers >= (os.cpu_count() or 1)
         Worker.made += 1
         super().__init__(config, sockets)
 
@@ -37,9 +48,30 @@ class Worker(Process):
         self.child_conn.close()
 
     def target(self, sockets: list[socket] | None = None) -> None:
+        from langrec.service.monitoring.gathered import shared_folder
+
+        folder = shared_folder()
+        if folder is not None:
+            mark = folder / "serving"
+            if self.waits:
+                _wait(mark, HEAD_START)
+            threading.Thread(target=_mark, args=(self.server, mark), daemon=True).start()
         load_code()
         try:
             super().target(sockets)
         except LangrecError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             sys.exit(STARTUP_FAILURE if self.is_first else 1)
+
+
+def _mark(server: Server, mark: Path) -> None:
+    """Makes a file when a server takes requests: unlike a lock, it means the same whoever is killed meanwhile."""
+    while not server.started:
+        time.sleep(0.02)
+    mark.touch()
+
+
+def _wait(mark: Path, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not mark.exists() and time.monotonic() < end:
+        time.sleep(0.02)
