@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from langrec.lm.exported import Exported
 from langrec.lm.model import TextModel, read_json
 from langrec.lm.pooling import pool
 from langrec.lm.tokens import Tokens
+from langrec.lm.traced import IDS, MASK, write_onnx
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def export(model: TextModel, folder: Path) -> Exported:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
         here = Path(place) / "model"
         here.mkdir()
-        dim = _write_onnx(module, here / exported.FP32)
+        write_onnx(module, model.pooling, here / exported.FP32)
+        dim = _dim(module)
         tokens.save(here / exported.TOKENIZER)
         _write_table(module, here / exported.TABLE)
         pad, special = _special(model)
@@ -127,33 +128,11 @@ def _dense(folder: Path) -> Any:
     return torch.nn.Sequential(layer, activations[name]())
 
 
-def _write_onnx(module: Any, file: Path) -> int:
+def _dim(module: Any) -> int:
     import torch
 
-    # Two texts of unlike length: one of them padded, so that the mask's part of the graph is seen.
-    ids = torch.tensor([[1, 2, 3, 4, 1], [1, 2, 1, 0, 0]])
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
-    levels = [logger.level for logger in quiet]
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        for logger in quiet:
-            logger.setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module,
-            (ids, mask),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["vectors"],
-            dynamic_shapes={"input_ids": axes, "attention_mask": axes},
-            opset_version=18,
-            dynamo=True,
-            verbose=False,
-        )
-        for logger, level in zip(quiet, levels, strict=True):
-            logger.setLevel(level)
-        program.save(str(file), external_data=False)
-        return int(module(ids, mask).shape[1])
+    with torch.no_grad():
+        return int(module(torch.from_numpy(IDS), torch.from_numpy(MASK)).shape[1])
 
 
 def _write_table(module: Any, file: Path) -> None:

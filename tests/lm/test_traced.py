@@ -1,0 +1,76 @@
+"""Of models that differ in their weights alone the graph is traced once, and the file is what tracing writes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("onnxscript")
+
+from langrec.lm import traced  # noqa: E402
+from langrec.lm.export import load_torch  # noqa: E402
+from langrec.lm.model import find_model  # noqa: E402
+from tiny_lm import tiny_lm  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A module, its file as bytes, and what is kept after it was written."""
+    folder = tmp_path_factory.mktemp("first")
+    module = load_torch(find_model(str(tiny_lm(folder / "model", layers=1, seed=1)), 64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(traced, "_kept", OrderedDict())
+        traced.write_onnx(module, "mean", folder / "first.onnx")
+        return module, (folder / "first.onnx").read_bytes(), traced._kept
+
+
+@pytest.fixture
+def second(tmp_path):
+    """Another module of its shape."""
+    return load_torch(find_model(str(tiny_lm(tmp_path / "second", layers=1, seed=2)), 64))
+
+
+@pytest.fixture
+def written(first, tmp_path, monkeypatch):
+    """Writes a module after the first one; gives the file's bytes and how often a graph was traced so far."""
+    count, plain = [], traced._trace
+    monkeypatch.setattr(traced, "_trace", lambda *given: (count.append(1), plain(*given)))
+    monkeypatch.setattr(traced, "_kept", first[2].copy())
+
+    def write(module):
+        traced.write_onnx(module, "mean", tmp_path / "written.onnx")
+        return (tmp_path / "written.onnx").read_bytes(), len(count)
+
+    return write
+
+
+def test_a_second_model_of_one_shape_gets_the_file_that_tracing_writes(first, second, written, tmp_path):
+    found, n_traced = written(second)
+    assert n_traced == 0 and found != first[1]
+    traced._trace(second, tmp_path / "anew.onnx")
+    assert found == (tmp_path / "anew.onnx").read_bytes()
+
+
+def test_where_other_weights_are_equal_the_graph_is_another(second, written):
+    # In a new model all biases are zero, and the graph holds one for all of them.
+    with torch.no_grad():
+        second.core.encoder.layer[0].attention.self.query.bias += 0.5
+    assert written(second)[1] == 1
+
+
+def test_a_graph_that_does_not_agree_with_the_module_is_traced_anew(first, written):
+    module, right, kept = first
+    assert written(module) == (right, 0)
+    [(key, graph)] = kept.items()
+    (one, a), (other, b) = [
+        place for place in graph.places.items() if place[1][0].endswith(("query.weight", "key.weight"))
+    ]
+    traced._kept[key] = replace(graph, places={**graph.places, one: b, other: a})
+    assert written(module) == (right, 1)
+    assert written(module) == (right, 1), "what was wrong is not kept"
