@@ -11,6 +11,8 @@ import socket
 import sqlite3
 import threading
 import time
+from collections import Counter
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -65,6 +67,23 @@ def test_two_workers_see_each_others_writes_at_once(pair):
         assert item in httpx.get(f"{server.url}/api/recommend/{user}?n=200").json()
         assert httpx.delete(f"{server.url}/api/item/{item}").status_code == 200
         assert item not in httpx.get(f"{server.url}/api/recommend/{user}?n=200").json()
+
+
+@pytest.mark.slow
+def test_kept_alive_connections_are_shared_evenly(pair):
+    both_workers(pair.url)
+    host, port = pair.url.removeprefix("http://").split(":")
+    held, by = [], Counter[str]()
+    try:
+        for _ in range(40):
+            held.append(HTTPConnection(host, int(port), timeout=PATIENCE))
+            held[-1].request("GET", "/api/health/stats")
+            by[json.loads(held[-1].getresponse().read())["worker"]] += 1
+    finally:
+        for one in held:
+            one.close()
+    # Not to the last one: a worker that is busy for some milliseconds is not waited for.
+    assert len(by) == 2 and min(by.values()) >= 12, by
 
 
 def metrics(url: str) -> dict[str, float]:

@@ -326,17 +326,21 @@ def _ending_well() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _shared_by_workers() -> Iterator[None]:
-    """Where workers count metrics and requests of keys together while they run; their environment names it."""
+    """Where workers count metrics, requests of keys and connections together while they run, by their environment."""
+    from langrec.service import accepting
     from langrec.service.access import rate_limits
     from langrec.service.monitoring import gathered
 
     with tempfile.TemporaryDirectory(prefix="langrec-metrics-", ignore_cleanup_errors=True) as folder:
         os.environ[gathered.VARIABLE] = folder
         os.environ[rate_limits.VARIABLE] = str(Path(folder) / "limits")
+        if sys.platform != "win32":  # whose event loop tells nobody that a connection waits
+            os.environ[accepting.VARIABLE] = str(Path(folder) / "connections")
         try:
             yield
         finally:
-            del os.environ[gathered.VARIABLE], os.environ[rate_limits.VARIABLE]
+            for name in (gathered.VARIABLE, rate_limits.VARIABLE, accepting.VARIABLE):
+                os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A worker of `langrec serve`: its death is noticed at once, and it says itself why it cannot serve."""
+"""A worker of `langrec serve`: its death is noticed at once, it says why it cannot serve, and takes its share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from uvicorn.server import Server
 from uvicorn.supervisors.multiprocess import Process
 
 from langrec.errors import LangrecError
+from langrec.service.accepting import PLACES, VARIABLE, EvenServer, Holdings
 from langrec.service.starting import load_code
 
 # Seconds for which the workers that a server starts with wait for the first of them; a large release takes longer.
@@ -35,6 +36,7 @@ class Worker(Process):
     """
 
     made: ClassVar[int] = 0
+    _taken: ClassVar[dict[int, Worker]] = {}
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         self.is_first = Worker.made < config.workers
@@ -42,10 +44,21 @@ class Worker(Process):
         self.waits = self.is_first and Worker.made > 0 and config.workers >= (os.cpu_count() or 1)
         Worker.made += 1
         super().__init__(config, sockets)
+        self._place: int | None = None
+        if named := os.environ.get(VARIABLE):
+            self._place = next(i for i in range(PLACES) if i not in self._taken or self._taken[i].exitcode is not None)
+            self._taken[self._place] = self
+            Holdings(Path(named)).leave(self._place)  # whoever was here before is gone
 
     def start(self) -> None:
         super().start()
         self.child_conn.close()
+
+    @property
+    def server(self) -> Server:
+        if self._server is None and self._place is not None:
+            self._server = EvenServer(self.config, Holdings(Path(os.environ[VARIABLE])), self._place)
+        return super().server
 
     def target(self, sockets: list[socket] | None = None) -> None:
         from langrec.service.monitoring.gathered import shared_folder

@@ -28,7 +28,7 @@ from langrec.benching.serving.world import World
 # Questions that are sent in turn: more than the caches' time would let repeat at a moderate rate.
 _QUESTIONS = 20_000
 _CONNECTIONS = 256
-_SATURATING = 32
+_SATURATING = 64
 _SEARCHES_PER_S = 50.0
 _FRESH = 20
 
