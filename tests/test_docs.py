@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import json
 import re
@@ -106,9 +107,15 @@ def cli_reference():
 
 def commands():
     """(path, command) of every verb and of every verb's verb, in the order of `langrec --help`."""
+    return list(_leaves("", command_line()))
+
+
+@functools.cache
+def command_line():
+    """The whole command line; that is made of hundreds of options, and parsing changes none."""
     app = typer.Typer(name="langrec")
     verbs.register(app)
-    return list(_leaves("", typer.main.get_command(app)))
+    return typer.main.get_command(app)
 
 
 def _leaves(path, command):
@@ -237,7 +244,6 @@ def test_every_scorer_has_its_section_with_formula_settings_strength_and_source(
     assert named - known == set()
 
 
-@pytest.mark.slow
 def test_every_verb_has_an_example_that_parses():
     for path, command in commands():
         examples = re.findall(r"Example: `(langrec [^`]+)`", command.help or "")
@@ -256,9 +262,7 @@ def parse(words):
     Raises:
         AssertionError: it would be refused.
     """
-    app = typer.Typer(name="langrec")
-    verbs.register(app)
-    command, context, rest = typer.main.get_command(app), None, list(words)
+    command, context, rest = command_line(), None, list(words)
     while getattr(command, "commands", None) and rest:
         name = rest.pop(0)
         assert name in command.commands, f"langrec has no verb {name!r}"
