@@ -111,6 +111,7 @@ def test_caches_stay_within_their_megabytes_and_say_so(serve):
         assert f'langrec_cache_{name}{{cache="texts"}}' in metrics
 
 
+@pytest.mark.slow  # may be the first to compile the loops
 def test_masks_of_filters_over_a_large_catalogue_are_bounded_and_counted(serve):
     live = serve(filters_mb=0.005, lists_mb=0)
     before = live.service.releases.snapshot
