@@ -154,6 +154,21 @@ def test_our_own_failure_shows_nothing_of_the_inside(live, monkeypatch, caplog):
     assert live.client.get("/api/latest").status_code == 200, "the next request is answered"
 
 
+def test_who_finds_no_memory_is_told_to_come_back(live, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(type(live.service), "recommend", full)
+    answer = live.client.get("/api/recommend/sea-u0")
+    assert answer.status_code == 503 and answer.json()["code"] == "memory"
+    assert answer.headers["retry-after"] == "1"
+    monkeypatch.setattr("starlette.requests.Request.json", full)
+    answer = live.client.post("/api/feedback", json=[])
+    assert answer.status_code == 503 and answer.json()["code"] == "memory", "and not that the body is wrong"
+    monkeypatch.undo()
+    assert live.recommended("sea-u0")
+
+
 def test_a_body_over_the_limit_is_refused_with_and_without_a_length(serve):
     live = serve(max_body=2000)
     big = json.dumps([{"UserId": "u" * 900} for _ in range(4)]).encode()

@@ -37,6 +37,7 @@ _WRONG_KEYS = (2.0, 40)
 _STATUS = {"busy": 429, "store": 503, "not_found": 404, "bad_bundle": 409, "too_large": 413}
 
 
+_NO_MEMORY = "the server has no memory for this just now; try again in a second"
 _NO_KEY = "this server wants an API key in the header X-API-Key"
 _COUNTED = ("/api/", "/metrics", "/rerank")
 _PROBES = ("/api/health/live", "/api/health/ready")
@@ -117,6 +118,10 @@ class Guard:
                 message = told(error, state["caller"])
                 failed = error_response(request_id, known, error.code, message, error.field, later)
                 await failed(scope, receive, send_on)
+            except MemoryError:
+                _log.exception("request %s found no memory", request_id)
+                if status == 500:
+                    await error_response(request_id, 503, "memory", _NO_MEMORY)(scope, receive, send_on)
             except Exception:
                 _log.exception("request %s failed", request_id)
                 if status == 500:
@@ -204,6 +209,9 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, MemoryError):  # FastAPI says of any failure that the body is at fault
+            _log.warning("request %s found no memory for its body", request.state.request_id)
+            return error_response(request.state.request_id, 503, "memory", _NO_MEMORY)
         code, message = "bad_request", str(error.detail)
         if error.status_code == 404:
             code, message = "not_found", f"there is no {request.method} {_shown_path(request)}; /openapi.json lists all"
