@@ -141,6 +141,13 @@ class Server:
         root = psutil.Process(self._process.pid)
         return sum(one.memory_info().rss for one in (root, *root.children(recursive=True))) / 1e6
 
+    def processor_seconds(self) -> float:
+        """What all its processes have used of the processor since they were started."""
+        assert self._process is not None
+        root = psutil.Process(self._process.pid)
+        times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
+
     def _ready(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):
             return httpx.get(f"{self.url}/api/health/ready", timeout=2).status_code == 200
@@ -218,12 +225,14 @@ def kill_rounds(folder: Path, work: Path, rounds: int, rng: random.Random, *, wo
         workers: processes that answer.
 
     Returns:
-        Numbers of rounds, acknowledged, lost and doubled events, unsound stores and releases, failed calls, and the
-        seconds until each server answered again.
+        Numbers of rounds, acknowledged, lost and doubled events, unsound stores and releases, failed calls, the
+        seconds until each server answered again, and what those that were started anew had used of the processor then,
+        which other work on the machine changes less.
     """
     server = Server(folder, work / "store.db", workers)
     server.start()
     seconds: dict[str, list[float]] = {"server": [], "worker": []}
+    used: list[float] = []
     acknowledged, lost, doubled, unsound, failures, reads = 0, 0, 0, 0, [], 0
     try:
         for number in range(rounds):
@@ -236,6 +245,7 @@ def kill_rounds(folder: Path, work: Path, rounds: int, rng: random.Random, *, wo
                     server.kill()
                     unsound += not _sound(server)
                     seconds[kind].append(server.start())
+                    used.append(server.processor_seconds())
                 time.sleep(0.2)
             kept = _kept(server.store)
             acknowledged += len(told.events)
@@ -258,6 +268,7 @@ def kill_rounds(folder: Path, work: Path, rounds: int, rng: random.Random, *, wo
         "failed_calls": len(failures),
         "failures": failures[:3],
         "ready_again_s": {kind: _quantiles(found) for kind, found in seconds.items() if found},
+        "ready_again_cpu_s": _quantiles(used),
         "wanted_s": WANTED_SECONDS,
     }
 
@@ -350,7 +361,7 @@ def memory_rounds(folder: Path, work: Path, rounds: int) -> dict[str, Any]:
     assert free._process is not None
     with load(free) as asked:  # what is loaded with the first questions and writes is needed too
         _wait(lambda: asked.reads > 20 and len(asked.events) > 20, _HANGS)
-    virtual = psutil.Process(free._process.pid).memory_info().vms / 1e6
+        virtual = _address_space_mb(free._process.pid)
     free.kill()
     limit = int(virtual + _SPARE_MB)
     server = Server(folder, work / "memory.db", limit_mb=limit)
@@ -401,6 +412,7 @@ def memory_rounds(folder: Path, work: Path, rounds: int) -> dict[str, Any]:
         "restarts": restarts,
         "reads": told.reads,
         "failed_calls": len(told.failures),
+        "failures": told.failures[:3],
         "answers_after": answered,
         "lost": len(set(told.events) - set(kept)),
     }
@@ -479,6 +491,17 @@ def _wait(ready: Any, seconds: float = _HANGS) -> bool:
     return False
 
 
+def _address_space_mb(pid: int) -> float:
+    """Of a process, once it has not grown for some seconds: the linear models are fitted after the first requests."""
+    size, since = 0.0, time.monotonic()
+    while time.monotonic() - since < 5:
+        now = psutil.Process(pid).memory_info().vms / 1e6
+        if now > size + 1:
+            size, since = now, time.monotonic()
+        time.sleep(0.2)
+    return size
+
+
 def _answers(server: Server) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return httpx.get(f"{server.url}/api/popular", timeout=20).status_code == 200
@@ -542,7 +565,8 @@ def main() -> None:
 
             folder = work / "drawn"
             write_large_release(folder, items=2000, users=500, events=20_000)
-        result: dict[str, Any] = {"seed": chosen.seed}
+        # What else the machine had to do: seconds until ready are of a machine shared with it.
+        result: dict[str, Any] = {"seed": chosen.seed, "load_before": round(os.getloadavg()[0], 1)}
         for name, run in (
             ("kill", lambda: kill_rounds(folder, work, chosen.rounds, rng, workers=chosen.workers)),
             ("broken_release", lambda: broken_release_rounds(folder, work, others, rng)),
