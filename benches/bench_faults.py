@@ -394,7 +394,9 @@ def memory_rounds(folder: Path, work: Path, rounds: int) -> dict[str, Any]:
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
                     large.update(pool.map(send, range(number * _AT_ONCE, (number + 1) * _AT_ONCE)))
                 number += 1
-                if not _wait(lambda: server._ready(), 30):
+                reads, events = told.reads, len(told.events)
+                # Patient clients wait as long as it says that it has no memory: somebody has to notice.
+                if not _wait(lambda r=reads, e=events: server._ready() and told.reads > r and len(told.events) > e, 30):  # type: ignore[misc]
                     start_anew()
                     restarts += 1
         kept = _kept(server.store)
