@@ -78,7 +78,16 @@ class Browser:
             const box = node.getBoundingClientRect();
             return box.height && box.top < innerHeight && box.bottom > 0; })"""
         self.until(lambda: not self.run(loading), "the end of loading")
-        self.settle()
+        # A quarter of a second in which nothing changed; what never rests is not waited for.
+        self.driver.execute_async_script("""
+            const done = arguments[0];
+            const rest = () => setTimeout(end, 250);
+            const seen = new MutationObserver(() => { clearTimeout(resting); resting = rest(); });
+            const end = () => { seen.disconnect(); clearTimeout(resting); clearTimeout(last); done(); };
+            let resting = rest();
+            const last = setTimeout(end, 2000);
+            seen.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+        """)
 
     def settle(self, seconds: float = 0.5) -> None:
         time.sleep(seconds)

@@ -371,7 +371,7 @@ def test_a_release_is_rolled_back_after_a_question(browser: Any, shop: Shop) -> 
     # Admins see who did what, the newest first.
     browser.until(lambda: current in browser.text("tr[data-act]"), "the act to be listed")
     shown = browser.text("tr[data-act]")
-    assert shown.index(current) < shown.index(other) and shown.count("local rollback") == 2
+    assert shown.index(current) < shown.index(other) and shown.count("local Roll back") == 2
     clean(browser)
 
 
@@ -394,7 +394,7 @@ def test_health_shows_the_last_hour(browser: Any, shop: Shop) -> None:
     browser.open("#/health")
     browser.wait(".figure .value")
     browser.until(lambda: len(browser.all(".chart .main-svg")) >= 3, "the charts")
-    assert len(browser.all(".figure")) == 17
+    browser.until(lambda: len(browser.all(".figure")) == 17, "what is known of the hour, of freshness and of quality")
     clean(browser)
 
 

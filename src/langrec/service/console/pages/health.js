@@ -83,7 +83,7 @@ export function page(root) {
 			figure("health.queue", number(stats.queue)),
 			figure("health.shed", number(stats.shed)),
 			figure("health.late", number(stats.late)),
-			figure("health.memory", memoryOf(stats.caches)),
+			figure("health.caches", memoryOf(stats.caches)),
 		);
 		fill(
 			freshness,

@@ -2,7 +2,7 @@
 
 import { get } from "../core/api.js";
 import { el } from "../core/dom.js";
-import { date, since, t } from "../core/words.js";
+import { date, known, since, t } from "../core/words.js";
 import { panel } from "./panel.js";
 
 const SHOWN = 20;
@@ -30,12 +30,18 @@ function table(rows) {
 	);
 }
 
+// What an older or a newer server calls an act is shown as it is written.
+const did = (action) => {
+	const key = `audit.act.${action.replaceAll(" ", "_")}`;
+	return known(key) ? t(key) : action;
+};
+
 const line = (one) =>
 	el(
 		"tr",
 		{ data: { act: one.action } },
 		el("td", { title: date(one.at) }, since(one.at)),
 		el("td", { class: "mono" }, one.actor),
-		el("td", {}, one.action),
+		el("td", {}, did(one.action)),
 		el("td", { class: "mono" }, one.target.slice(0, 80)),
 	);
