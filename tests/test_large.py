@@ -83,6 +83,23 @@ def test_someone_new_gets_what_is_popular(dense, large):
     same([dense.popular(10, at=AT)], [large.popular(10, at=AT)])
 
 
+def test_trees_are_not_asked_about_people_who_did_nothing(large):
+    class Trees:
+        asked = 0
+
+        def added_to(self, names, logs, mixed, *_):
+            self.asked += 1
+            return np.zeros_like(mixed)
+
+    trees = Trees()
+    watched = replace(large, fusion=replace(large.fusion, reranker=trees))
+    same(large.search([Query(text="whale", at=AT)]), watched.search([Query(text="whale", at=AT)]))
+    watched.recommend([Query(at=AT), Query(k=60, at=AT)])
+    assert trees.asked == 0
+    watched.recommend([Query(at=AT), queries()[0]])
+    assert trees.asked == 1
+
+
 @pytest.mark.parametrize(
     "filters",
     [

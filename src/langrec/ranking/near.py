@@ -168,14 +168,18 @@ def weigh(fusion: Fusion, block: QueryBlock, asked: Candidates) -> Weighed:
     others = np.array([not name.startswith("popular") for name in names], dtype=np.bool_)
     heard = (means[others] > 0).any(axis=0)
     heard |= np.bincount(rows, (raw[others] > 0).any(axis=0), minlength=len(block)) > 0
-    if fusion.reranker is not None:
+    # Of whom nothing is known popularity alone speaks, and what trees would add is dropped again below.
+    told_apart = fusion.fallback in names and others.any()
+    if fusion.reranker is not None and told_apart and not heard.any():
+        parts[-1] = 0.0
+    elif fusion.reranker is not None:
         with stage("trees") as has_room:
             if has_room:
                 mixed = parts[:-1].sum(axis=0)
                 parts[-1] = fusion.reranker.added_to(names, logs, mixed, block, asked, fusion.text_vectors)
             else:
                 parts[-1] = 0.0
-    if fusion.fallback in names and others.any() and not heard.all():
+    if told_apart and not heard.all():
         alone, quiet = names.index(fusion.fallback), ~heard[rows]
         parts[:, quiet] = 0.0
         parts[alone, quiet] = log_candidates(raw[alone : alone + 1], means[alone : alone + 1], rows)[0, quiet]

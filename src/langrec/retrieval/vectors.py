@@ -148,6 +148,8 @@ class Vectors:
     def _products(self, block: QueryBlock, asked: Candidates) -> dict[float, FloatVector]:
         """By decay, (m,) what it says of candidates."""
         decays, queries = self._at_all_decays(block)
+        if np.isnan(queries).all():
+            return dict.fromkeys(decays, np.full(len(asked.nums), np.nan, dtype=np.float32))
         rows, written = laid(self.vectors), laid(self.written)
         found = compiled("rows").products(*rows, *written, self.n_items, asked.nums, asked.offsets, queries)
         return dict(zip(decays, found, strict=True))
@@ -155,6 +157,8 @@ class Vectors:
     def _means(self, block: QueryBlock, among: Population, sample: FloatMatrix) -> dict[float, FloatVector]:
         """By decay, (q,) means over the columns of a sample (d, c)."""
         decays, queries = self._at_all_decays(block)
+        if np.isnan(queries).all():
+            return dict.fromkeys(decays, np.zeros(len(block), dtype=np.float32))
         means = among.mean(np.nan_to_num(queries) @ sample)
         return dict(zip(decays, means.reshape(len(decays), -1), strict=True))
 

@@ -175,6 +175,9 @@ class Tower(ABC):
 
     def _all_logits(self, block: QueryBlock, asked: Candidates) -> Logits:
         queries, silent = self.queries(block)
+        if silent.all():  # as where people search who have done nothing: there is nothing to compute
+            nothing = np.zeros(len(asked.nums), dtype=np.float32)
+            return Logits(nothing, nothing > 0, np.full(len(block), np.nan), np.ones(len(block)))
         # What stands for the other items: a sample without the candidates and the history.
         if compiled("rows") is not None:
             values, scored, mine, others, levels, (n_left, n_known, n_past) = self._looped(block, asked, queries)
