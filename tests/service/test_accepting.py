@@ -73,3 +73,51 @@ def test_a_server_answers_whatever_another_worker_says_it_holds(tmp_path: Path, 
         assert sock.fileno() == -1
 
     asyncio.run(asyncio.wait_for(go(), 60))
+
+
+def test_a_worker_that_runs_its_first_queries_leaves_connections_to_one_that_has_run_them(tmp_path: Path) -> None:
+    warm = False
+
+    async def app(scope, receive, send):
+        if scope["type"] != "lifespan":
+            return await _hello(scope, receive, send)
+        while True:
+            kind = (await receive())["type"]
+            scope["state"][accepting.WARM] = lambda: warm
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return None
+
+    async def go() -> None:
+        nonlocal warm
+        holdings = Holdings(tmp_path / "held")
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", 0))
+        server = EvenServer(uvicorn.Config(app, lifespan="on", log_level="error"), holdings, 0)
+        running = asyncio.create_task(server.serve([sock]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = sock.getsockname()[1]
+        assert holdings.fewest() is None
+        assert (await _asked(port)).endswith(b"ok")  # there is nobody else: it says itself that it is not ready
+
+        async def other() -> None:
+            while True:
+                holdings.put(1, 50)
+                await asyncio.sleep(0.1)
+
+        beside = asyncio.create_task(other())
+        await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(_asked(port))
+        await asyncio.sleep(0.4)
+        assert not waiting.done()
+        warm = True
+        assert (await waiting).endswith(b"ok")
+        beside.cancel()
+        holdings.leave(1)
+        while holdings.fewest() != 0:
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        await running
+
+    asyncio.run(asyncio.wait_for(go(), 60))

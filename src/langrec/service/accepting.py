@@ -2,7 +2,8 @@
 
 Workers listen at one socket. Whichever wakes first takes what waits there, and takes all that waits: of 32 kept-alive
 connections one worker may hold 28, and while it is asked more than it can do, the others stand idle. So each worker
-says in a shared file how many connections it holds, and looks at the others' numbers before it takes one more.
+says in a shared file how many connections it holds, and looks at the others' numbers before it takes one more. One
+that still runs its first queries takes none while there is another to take them.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 
 VARIABLE = "LANGREC_CONNECTIONS_FILE"
+# In the state of an application's lifespan: says whether its first queries are done; without it they are.
+WARM = "langrec_warm"
 PLACES = 256
 _HELD = struct.Struct("<id")  # connections, and the second at which that was told, by the clock of all processes
 _ABSENT = -1
 # A connection waits for another worker at most so often, so many seconds: one that is busy takes none.
 _LEFT, _PAUSE = 8, 0.001
+# Until its first queries are done a worker looks so often whether another takes what waits.
+_WARMING = 0.05
 # Who was silent for so many seconds is dead or hangs.
 _SILENT = 1.0
 # Seconds without taking a connection after an error such as too many open files, and for greeting those just taken.
@@ -109,9 +114,13 @@ class EvenServer(Server):
 
     def _tell(self) -> int:
         held = len(self.server_state.connections) + len(self._greeting)
-        if not self.should_exit:
+        if not self.should_exit and self._is_warm():
             self._holdings.put(self._place, held)
         return held
+
+    def _is_warm(self) -> bool:
+        told = self.lifespan.state.get(WARM)
+        return told is None or bool(told())
 
     def _listen(self, sock: socket.socket) -> None:
         if not self.should_exit:
@@ -125,6 +134,9 @@ class EvenServer(Server):
     def _look(self, sock: socket.socket) -> None:
         """Takes one of the connections that wait, or leaves them to a worker that holds fewer."""
         fewest = self._holdings.fewest()
+        if fewest is not None and not self._is_warm():
+            self._pause(sock, _WARMING)
+            return
         if fewest is not None and fewest < self._tell() and self._left < _LEFT:
             self._left += 1
             self._pause(sock, _PAUSE)

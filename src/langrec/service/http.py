@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 
 import langrec
 from langrec.recipe import load_settings
+from langrec.service.accepting import WARM
 from langrec.service.doors import Doors, OneDoor
 from langrec.service.guard import Guard, handle_errors
 from langrec.service.keeping import Keeper
@@ -86,12 +87,12 @@ def create_app(
     keeper = Keeper(service, keeping)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         tasks = [asyncio.create_task(service.run()), asyncio.create_task(service.warm_up())]
         tasks.append(asyncio.create_task(keeper.run()))
         tasks.append(asyncio.create_task(Quality(service, feedback).run()))
         try:
-            yield
+            yield {WARM: lambda: service.is_warm or service.cold is not None}
         finally:
             for task in tasks:
                 task.cancel()
@@ -140,7 +141,7 @@ def document() -> dict[str, Any]:
     return _described(None).openapi()
 
 
-def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None) -> FastAPI:
+def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Any]] | None) -> FastAPI:
     """An application with the routes that the description names."""
     app = FastAPI(
         title="langrec",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -63,8 +64,11 @@ def measure_server(
         folder = Path(name)
         store = folder / "store.db"
         shutil.copyfile(made.store, store)
+        with store.open("rb") as copied:
+            os.fsync(copied.fileno())  # else the system writes it out while the server is measured, and commits wait
         say("starting the server")
         with langrec_server(made.releases, store, workers, folder, settings) as server:
+            server.wait_for(workers)
             result = _driven(server, made, rate, seconds, seed, folder, say)
             say("stopping the server")
             result |= {"ready_s": round(server.ready_s, 1), "stop_status": server.stop()}

@@ -56,6 +56,20 @@ class Server:
             time.sleep(0.1)
         self.ready_s = time.perf_counter() - started
 
+    def wait_for(self, workers: int, seconds: float = 120) -> None:
+        """Waits until so many workers take connections: one of them is ready before the others.
+
+        Raises:
+            LangrecError: they are not within that time.
+        """
+        names, end = set[str](), time.perf_counter() + seconds
+        while len(names) < workers:
+            if time.perf_counter() > end:
+                raise LangrecError(f"of {workers} workers {len(names)} answered within {seconds:g} s")
+            # A connection of its own each time, which any worker may take.
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health/stats", timeout=30) as answer:
+                names.add(json.loads(answer.read())["worker"])
+
     def rss_mb(self) -> float:
         """Resident memory of the server and its workers; pages that they share count once for each."""
         import psutil
