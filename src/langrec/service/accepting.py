@@ -28,8 +28,9 @@ WARM = "langrec_warm"
 PLACES = 256
 _HELD = struct.Struct("<id")  # connections, and the second at which that was told, by the clock of all processes
 _ABSENT = -1
-# A connection waits for another worker at most so often, so many seconds: one that is busy takes none.
-_LEFT, _PAUSE = 8, 0.001
+# A connection waits for another worker at most so often, so many seconds: one that is busy takes none. What waits so
+# many seconds later is another one.
+_LEFT, _PAUSE, _LATER = 8, 0.001, 0.1
 # Until its first queries are done a worker looks so often whether another takes what waits.
 _WARMING = 0.05
 # Who was silent for so many seconds is dead or hangs.
@@ -86,7 +87,7 @@ class EvenServer(Server):
         super().__init__(config)
         self._holdings, self._place = holdings, place
         self._greeting: set[asyncio.Task[None]] = set()
-        self._left = 0
+        self._left, self._left_at = 0, 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts the application, then listens."""
@@ -137,8 +138,11 @@ class EvenServer(Server):
         if fewest is not None and not self._is_warm():
             self._pause(sock, _WARMING)
             return
+        now = time.monotonic()
+        if now > self._left_at + _LATER:
+            self._left = 0
         if fewest is not None and fewest < self._tell() and self._left < _LEFT:
-            self._left += 1
+            self._left, self._left_at = self._left + 1, now
             self._pause(sock, _PAUSE)
             return
         self._left = 0
