@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import langrec.service
+import langrec
+from langrec.retraining.run import ACTS
 
-FOLDER = Path(langrec.service.__file__).parent / "console"
+SOURCE = Path(langrec.__file__).parent
+FOLDER = SOURCE / "service" / "console"
 SCRIPTS = sorted(FOLDER.rglob("*.js"))
 CODE = "\n".join(path.read_text("utf-8") for path in SCRIPTS)
 # Keys built at run time: a template such as t(`act.${type}.done`) stands for every key that fits it.
@@ -20,7 +22,14 @@ TEMPLATES = [
 
 
 def words(language: str) -> dict[str, str]:
-    return dict(json.loads((FOLDER / "words" / f"{language}.json").read_text("utf-8")))
+    """A language's words; of a key that is there twice the first would never be seen."""
+
+    def once(pairs: list[tuple[str, str]]) -> dict[str, str]:
+        keys = [key for key, _ in pairs]
+        assert sorted(set(keys)) == sorted(keys), f"{language}: {sorted({key for key in keys if keys.count(key) > 1})}"
+        return dict(pairs)
+
+    return json.loads((FOLDER / "words" / f"{language}.json").read_text("utf-8"), object_pairs_hook=once)
 
 
 def test_both_languages_have_every_key() -> None:
@@ -56,6 +65,14 @@ def made_at_run_time(key: str) -> bool:
     if key.startswith("reason."):
         return True  # reason.<kind of the API>, .item and .two
     return any(re.fullmatch(template, key) for template in TEMPLATES)
+
+
+def test_every_act_of_the_audit_has_its_words() -> None:
+    noted = re.compile(r"""(?:audit\.note|note_in|_make)\((?:[^()"]|\([^()]*\))*?"([a-z][a-z ]+)\"""", re.DOTALL)
+    code = "".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
+    acts = {*noted.findall(code), *ACTS.values(), "add key"}
+    assert {"rotate key", "delete user", "rollback", "restore store", "add tenant"} <= acts, acts
+    assert [act for act in sorted(acts) if f"audit.act.{act.replace(' ', '_')}" not in words("en")] == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(FOLDER).as_posix())
