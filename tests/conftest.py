@@ -9,13 +9,14 @@ import functools
 import gc
 import os
 import sys
+from pathlib import Path
 
 import httpx._config
 import httpx._transports.default
 import pytest
 from hypothesis import HealthCheck, settings
 
-from long_files import LONG
+from long_files import LONG, SLOW_FILES, SLOW_ROOMS
 
 settings.register_profile(
     "langrec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -29,10 +30,16 @@ for wait in ("connect", "read", "write", "pool"):
 httpx._transports.default.create_ssl_context = functools.cache(httpx._config.create_ssl_context)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` takes its pick
 def pytest_collection_modifyitems(items):
-    """Sorts the files; within each the order stays."""
+    """Sorts the files; within each the order stays. Marks what is slow as a whole."""
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+    here = Path(__file__).parent
+    for item in items:
+        room = item.path.parent.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        if item.path.name in SLOW_FILES or any(f"{room}/".startswith(f"{one}/") for one in SLOW_ROOMS):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish(session):

@@ -25,3 +25,19 @@ LONG = (
     "test_cli_verbs.py",
     "test_retrain.py",
 )
+
+# What `make fast` leaves out as a whole, beside single tests that are marked: rooms whose tests start servers or train
+# models, and files that take seconds together.
+SLOW_ROOMS = ("benches", "deploy", "lm/adapt", "lm/compress", "lm/robust", "retraining", "scale", "service")
+SLOW_FILES = (
+    "test_bundle.py",
+    "test_cli_verbs.py",
+    "test_following.py",
+    "test_index_contract.py",
+    "test_indexes.py",
+    "test_large_training.py",
+    "test_second_look.py",
+    "test_strict.py",
+    "test_training.py",
+    "test_tuning.py",
+)
