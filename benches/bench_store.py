@@ -116,7 +116,8 @@ class databases:  # noqa: N801 - reads as what it gives
     def __enter__(self) -> Callable[[], str] | None:
         if self._url:
             return self._cleared
-        sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "service")]
+        tests = Path(__file__).parents[1] / "tests"
+        sys.path[:0] = [str(tests), str(tests / "service")]
         from postgres_server import SETTINGS, PostgresServer, binaries
 
         if binaries() is None:
