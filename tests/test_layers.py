@@ -129,24 +129,24 @@ def test_the_service_never_imports_training():
     assert not wrong, "\n".join(wrong)
 
 
-def test_importing_langrec_loads_nothing_heavy():
-    heavy = "('torch', 'transformers', 'polars', 'onnxruntime', 'fastapi', 'scipy')"
-    code = f"import sys, langrec; print([name for name in {heavy} if name in sys.modules])"
+def loaded(code, *names):
+    """Which of these modules a new process holds when it has run the code."""
+    code = f"import sys; {code}; print([name for name in {names!r} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    return out.stdout.strip()
+
+
+def test_importing_langrec_loads_nothing_heavy():
+    heavy = ("torch", "transformers", "polars", "onnxruntime", "fastapi", "scipy")
+    assert loaded("import langrec", *heavy) == "[]"
 
 
 def test_the_command_line_loads_nothing_heavy_before_a_verb_runs():
-    heavy = "('torch', 'polars', 'onnxruntime', 'fastapi', 'scipy', 'sqlalchemy', 'uvicorn')"
-    code = "import sys, langrec.cli as cli; from langrec.cli import verbs; verbs.register(cli.app); "
-    code += f"print([name for name in {heavy} if name in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    code = "import langrec.cli as cli; from langrec.cli import verbs; verbs.register(cli.app)"
+    assert loaded(code, "torch", "polars", "onnxruntime", "fastapi", "scipy", "sqlalchemy", "uvicorn") == "[]"
 
 
 def test_a_server_loads_no_part_of_scipy_that_only_a_training_needs():
-    training = "('scipy.optimize', 'scipy.stats', 'scipy.linalg', 'scipy.special', 'matplotlib', 'torch', 'numba')"
-    code = "import sys; from langrec.service.starting import load_code; load_code(); import langrec.retrieval.ease; "
-    code += f"print([name for name in {training} if name in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    code = "from langrec.service.starting import load_code; load_code(); import langrec.retrieval.ease"
+    training = ("scipy.optimize", "scipy.stats", "scipy.linalg", "scipy.special", "matplotlib", "torch", "numba")
+    assert loaded(code, *training) == "[]"

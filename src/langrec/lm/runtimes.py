@@ -115,7 +115,7 @@ def _between_int8_products(flags: Collection[str]) -> dict[str, str]:
 
     It takes bf16 wherever the processor knows it, and one fused kernel for attention. With VNNI but no AMX both lose:
     bf16 is no faster there than fp32 and is converted to and fro, and the fused kernel of a model whose shapes change
-    calls its small products one by one (texts a second +8 % to +20 %, by their length).
+    calls its small products one by one (docs/encoders.md has what that gains).
     """
     if "avx512_vnni" not in flags or "amx_int8" in flags:
         return {}

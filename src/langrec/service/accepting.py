@@ -1,9 +1,9 @@
 """Workers that take connections evenly: a worker leaves a waiting one to another that has fewer.
 
-Workers listen at one socket. Whichever wakes first takes what waits there, and takes all that waits: of 32 kept-alive
-connections one worker may hold 28, and while it is asked more than it can do, the others stand idle. So each worker
-says in a shared file how many connections it holds, and looks at the others' numbers before it takes one more. One
-that still runs its first queries takes none while there is another to take them.
+Workers listen at one socket. Whichever wakes first takes what waits there, and takes all that waits: one
+worker may hold most of the kept-alive connections and be asked more than it can do while the others idle. So each
+worker says in a shared file how many it holds, and looks at the others' numbers before it takes one more. One that
+still runs its first queries takes none while there is another to take them.
 """
 
 from __future__ import annotations
