@@ -16,6 +16,7 @@ from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.classify import contrastive
 from langrec.lm.adapt.examples import spelled
 from langrec.lm.adapt.head import Head
+from langrec.lm.adapt.heads import softened
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings
@@ -75,6 +76,32 @@ def test_the_best_epoch_on_validation_is_kept(tiny, topics, tmp_path):
 def test_training_stops_when_validation_no_longer_gets_better(tiny, topics, tmp_path):
     told = run(tiny, topics, tmp_path, kind="full", epochs=50, rate=0.5, patience=2)
     assert len(told["epochs"]) < 20
+
+
+def test_the_temperature_is_the_one_of_the_lowest_loss_and_makes_nothing_surer():
+    rng = np.random.default_rng(0)
+    true = torch.from_numpy(rng.normal(0, 2, (4000, 3)))
+    shares = torch.softmax(true, dim=1).numpy()
+    targets = torch.from_numpy(np.array([rng.choice(3, p=row) for row in shares]))
+    temperature, loss = softened(true * 4, targets)  # four times as sure as it is right
+    assert temperature == pytest.approx(4, rel=0.1)
+    assert loss < torch.nn.functional.cross_entropy(true * 4, targets) / 1.3
+    assert softened(true * 0.25, targets)[0] == 1.0
+
+
+def test_a_model_that_is_surer_than_right_is_softened_by_validation(tiny, topics, tmp_path, monkeypatch):
+    monkeypatch.setattr("langrec.lm.adapt.heads.RIDGES", (1e-6,))  # which lets the regression be as sure as it likes
+    valid = pl.read_ndjson(topics / "valid.jsonl").with_row_index()
+    turned = pl.col("label").replace({"animals": "films", "films": "seasons", "seasons": "animals"})
+    valid = valid.with_columns(pl.when(pl.col("index") % 3 == 0).then(turned).otherwise("label").alias("label"))
+    valid.select("text", "label").write_csv(tmp_path / "valid.csv")
+    files = Files(topics / "train.csv", tmp_path / "valid.csv")
+    told = run(tiny, topics, tmp_path / "out", kind="head", files=files)
+    assert any(note.startswith("Logits are divided by") for note in told["notes"])
+    assert max(row["temperature"] for row in told["epochs"]) > 1.2
+    assert min(row["valid_loss"] - row["calibrated_loss"] for row in told["epochs"]) >= 0
+    said = pl.read_parquet(tmp_path / "out" / "predictions.parquet")["probability"].mean()
+    assert said == pytest.approx(told["valid"]["accuracy"], abs=0.15)
 
 
 def test_without_a_validation_file_a_share_of_each_label_is_held_out_and_said(tiny, topics, tmp_path):

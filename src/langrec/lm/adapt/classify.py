@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langrec.lm.adapt.examples import Texts, draw, hold_out, numbers_of, read_texts, spelled
-from langrec.lm.adapt.heads import LinearHead, best_regression
+from langrec.lm.adapt.heads import LinearHead, best_regression, softened
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
@@ -66,17 +66,30 @@ class Classify:
         return functional.cross_entropy(logits.float(), self.targets[rows]) + ridge
 
     def judge(self, precision: str) -> tuple[float, dict[str, float]]:
-        """Less the log loss on validation: few rows judge it better than they judge accuracy."""
+        """Less the log loss on validation at its best temperature, which few rows judge better than accuracy."""
         if self.valid_feed is None or self.valid_targets is None:
             return float("nan"), {}
-        self.head.eval()
-        with torch.no_grad():
-            logits = self.head(self.adapted.vectors(self.valid_feed, precision))
-            loss = float(functional.cross_entropy(logits, self.valid_targets))
+        logits = self._logits(self.valid_feed, precision)
+        loss = float(functional.cross_entropy(logits, self.valid_targets))
+        temperature, calibrated = softened(logits, self.valid_targets)
         right, found = self.valid_targets.cpu().numpy(), logits.argmax(1).cpu().numpy()
         told = report(right, found, self.labels)
-        numbers = {"valid_loss": loss, "accuracy": told["accuracy"], "macro_f1": told["macro"]["f1"]}
-        return -loss, numbers
+        numbers = {"valid_loss": loss, "calibrated_loss": calibrated, "temperature": temperature}
+        return -calibrated, {**numbers, "accuracy": told["accuracy"], "macro_f1": told["macro"]["f1"]}
+
+    def calibrate(self, precision: str) -> float:
+        """Divides the logits by the temperature that validation asks for, and says it; 1 without validation."""
+        if self.valid_feed is None or self.valid_targets is None:
+            return 1.0
+        temperature, _ = softened(self._logits(self.valid_feed, precision), self.valid_targets)
+        self.head.soften(temperature)
+        return temperature
+
+    def _logits(self, feed: Any, precision: str) -> Tensor:
+        self.head.eval()
+        with torch.no_grad():
+            logits: Tensor = self.head(self.adapted.vectors(feed, precision)).float()
+        return logits
 
     def probabilities(self, texts: Sequence[str]) -> Any:
         """(n, labels) float32."""
@@ -156,6 +169,8 @@ def run(job: Job) -> tuple[Result, Classify]:
         job.fit(task)
     if few:
         task.regress()
+    if (temperature := task.calibrate(job.precision or "fp32")) > 1.01:
+        job.notes.append(f"Logits are divided by {temperature:.2f}, so that probabilities come true on validation.")
     parts = {"valid": valid, "test": test}
     measured, frames = {}, {}
     for name, part in parts.items():

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,6 +15,8 @@ from langrec.lm.adapt.head import Head
 
 # Ridges of the logistic regression that validation chooses from, as shares of the mean loss.
 RIDGES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
+# Logits are divided by at most so much before they are judged.
+HOTTEST = 20.0
 
 
 class LinearHead(nn.Module):  # type: ignore[misc]
@@ -36,6 +40,12 @@ class LinearHead(nn.Module):  # type: ignore[misc]
         with torch.no_grad():
             self.linear.weight.copy_(weight / self.stretch)
             self.linear.bias.copy_(bias)
+
+    def soften(self, temperature: float) -> None:
+        """Divides every logit from now on."""
+        with torch.no_grad():
+            self.linear.weight /= temperature
+            self.linear.bias /= temperature
 
     def as_head(self, labels: Sequence[str], loss: str = "softmax") -> Head:
         """What is kept of it."""
@@ -90,6 +100,21 @@ def best_regression(
             break
         best, found = loss, (*now, ridge)
     return found or (*regression(train, targets, classes, RIDGES[0]), RIDGES[0])
+
+
+def softened(logits: Tensor, targets: Tensor) -> tuple[float, float]:
+    """The temperature from 1 to HOTTEST at which logits (n, c) have the lowest mean cross-entropy, and that loss.
+
+    Fine-tuning makes a model surer than it is right: its log loss rises while it still learns, which one number mends
+    (temperature scaling, Guo et al. 2017). Nothing is made surer: few rows that are all right would ask for that.
+    """
+    own, y = logits.detach().double().cpu(), targets.cpu()
+
+    def loss(log_temperature: float) -> float:
+        return float(functional.cross_entropy(own / float(np.exp(log_temperature)), y))
+
+    at_one, found = loss(0.0), minimize_scalar(loss, bounds=(0.0, float(np.log(HOTTEST))), method="bounded")
+    return (float(np.exp(found.x)), float(found.fun)) if found.fun < at_one else (1.0, at_one)
 
 
 def _loss(logits: Tensor, targets: Tensor) -> Tensor:

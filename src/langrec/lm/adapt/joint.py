@@ -92,6 +92,9 @@ def run(job: Job) -> tuple[Result, Joint]:
     tasks = {name: task for name, (task, _, _) in made.items()}
     joint = Joint(tasks, job.settings.weigh, job.settings.replay)
     job.fit_encoder(joint)
+    for task in tasks.values():
+        if isinstance(task, Classify):
+            task.calibrate(job.precision)
     measured = {name: _measure(task, job.precision) for name, task in tasks.items()}
     valid = {f"{name}.{metric}": value for name, numbers in measured.items() for metric, value in numbers.items()}
     doubts = {name: float(torch.exp(-value.detach())) for name, value in joint.doubt.items()}
