@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from langrec import asking, finding
+from langrec import asking, finding, loops
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
@@ -112,6 +112,8 @@ def choose(
     Args:
         mix: False learns no mix; it is rank fusion then.
     """
+    if len(dataset.catalogue) > settings.ranking.dense_below:
+        loops.start()  # scorers are tried on what they find, as a large release is served
     kept = Steps(cache_folder() / "steps" if steps is None else steps)
     inputs = {
         "data": dataset.hash(),

@@ -151,7 +151,7 @@ def test_every_route_says_of_another_tenants_ids_what_it_says_of_none(open_shops
     foreign, nobodys = requests_of(document, "aaa", stamp), requests_of(document, "nnn", absent)
     for name in ("acme", "zeta"):
         wait_until(lambda name=name: shops.service(name).is_warm)
-        # What a worker looks for by its own clock would fall on any request; a deletion still brings the models into step.
+        # What a worker does by its own clock would fall on any request; a deletion still brings the models into step.
         shops.service(name).growth.close()
         shops.service(name).growth.catch_up()
     acmes.take(), zetas.take()

@@ -75,3 +75,10 @@ def rows_over(
     if len(data) <= np.iinfo(np.int32).max:
         indptr = indptr.astype(np.int32)
     return sparse.csr_array((data, indices, indptr), shape=shape)
+
+
+def narrowed(matrix: sparse.csr_array) -> sparse.csr_array:
+    """The matrix with indices of 32 bits, where they can be."""
+    if matrix.indptr.dtype == matrix.indices.dtype == np.int32 or matrix.nnz > np.iinfo(np.int32).max:
+        return matrix
+    return rows_over(matrix.data, matrix.indices.astype(np.int32), matrix.indptr, matrix.shape)

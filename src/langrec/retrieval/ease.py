@@ -12,6 +12,7 @@ import scipy
 from scipy import sparse
 
 from langrec.data.fitting import FitData
+from langrec.data.mapped import narrowed
 from langrec.errors import SettingsError
 from langrec.protocols import Progress
 from langrec.retrieval.item_item import ItemItem, Weights, keep_largest
@@ -243,7 +244,9 @@ def _solve_neighbourhoods(
     nums = np.concatenate(rows)
     shape = (gram.shape[0], len(columns))
     return [
-        sparse.csr_array(sparse.csc_array((np.concatenate(found), nums, indptr), shape=shape, dtype=np.float32))
+        narrowed(
+            sparse.csr_array(sparse.csc_array((np.concatenate(found), nums, indptr), shape=shape, dtype=np.float32))
+        )
         for found in values
     ]
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from langrec.data.fitting import FitData, product
+from langrec.data.mapped import narrowed
 from langrec.retrieval.item_item import ItemItem, keep_largest, served
 from langrec.retrieval.sums import Gram, rows_of, with_columns
 from langrec.settings import RetrievalSettings
@@ -41,7 +42,7 @@ class KnnSums:
             self._nearest(gram[start:stop], np.arange(start, stop, dtype=np.int32), norms)
             for start, stop in pairwise(np.concatenate([[0], bounds[bounds > 0]]).tolist())
         ]
-        return parts[0] if len(parts) == 1 else sparse.csr_array(sparse.hstack(parts, format="csr"))
+        return narrowed(parts[0] if len(parts) == 1 else sparse.csr_array(sparse.hstack(parts, format="csr")))
 
     def _nearest(self, near: sparse.csr_array, columns: IntVector, norms: npt.NDArray[np.float64]) -> sparse.csr_array:
         # The matrix is symmetric: its rows are its columns, and need not be turned.

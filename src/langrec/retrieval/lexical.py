@@ -16,14 +16,14 @@ from scipy import sparse
 
 from langrec.data.candidates import Places, best_of, distinct, ragged, union, zeros
 from langrec.data.fitting import FitData
-from langrec.data.mapped import array_at, put_array, rows_over
+from langrec.data.mapped import array_at, narrowed, put_array, rows_over
 from langrec.errors import UNREADABLE, BundleError
 from langrec.loops import compiled
 from langrec.retrieval.history import history_matrix, history_weights
 from langrec.retrieval.newer import Newer
 from langrec.retrieval.postings import Postings
 from langrec.retrieval.reached import Laid, ReachedBlock, ReachedRows, is_narrow, permitted
-from langrec.retrieval.terms import Terms, count_terms, narrowed, padded, replaced, with_values
+from langrec.retrieval.terms import Terms, count_terms, padded, replaced, with_values
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock

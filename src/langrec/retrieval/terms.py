@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.data.mapped import rows_over
 from langrec.retrieval.words import words
 from langrec.types import FloatVector, IntVector
 
@@ -72,13 +71,6 @@ def count_terms(
 def with_values(matrix: sparse.csr_array, data: npt.NDArray[np.floating]) -> sparse.csr_array:
     """The same entries with other values."""
     return sparse.csr_array((data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def narrowed(matrix: sparse.csr_array) -> sparse.csr_array:
-    """The matrix with indices of 32 bits, where they can be."""
-    if matrix.indptr.dtype == matrix.indices.dtype == np.int32 or matrix.nnz > np.iinfo(np.int32).max:
-        return matrix
-    return rows_over(matrix.data, matrix.indices.astype(np.int32), matrix.indptr, matrix.shape)
 
 
 def padded(indptr: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:

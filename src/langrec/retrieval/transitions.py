@@ -10,6 +10,7 @@ from scipy import sparse
 
 from langrec.data.events import Events
 from langrec.data.fitting import FitData, product
+from langrec.data.mapped import narrowed
 from langrec.retrieval.item_item import ItemItem, served
 from langrec.retrieval.sums import padded, summed
 from langrec.settings import RetrievalSettings
@@ -61,7 +62,7 @@ class PairSums:
     def weights(self) -> sparse.csr_array:
         """(n, n) the sums with the discount of popular items."""
         discount = (self.counts + 5.0) ** -self.power
-        return sparse.csr_array(self.pairs.multiply(discount[None, :]), dtype=np.float32)
+        return narrowed(sparse.csr_array(self.pairs.multiply(discount[None, :]), dtype=np.float32))
 
 
 class Transitions(ItemItem):
