@@ -25,6 +25,7 @@ from langrec.settings import TowerSettings
 from langrec.towers.contrastive import pretrain
 from langrec.towers.network import Network
 from langrec.towers.sequences import Sequences
+from langrec.towers.softmax import whole_softmax
 from langrec.types import IntMatrix, IntVector
 
 Batch = tuple[IntMatrix, IntMatrix, IntMatrix]
@@ -160,21 +161,18 @@ def batch_loss(
     vectors = network.item_vectors()
     states = network(vectors, items, gaps)[asked]
     states, vectors = network.scaled(states, vectors if len(candidate) == len(vectors) else vectors[candidate])
-    logits = (states @ vectors.T).float()
-    if settings.mask_seen:
-        logits = _without_seen(logits, items, asked, right, place)
-    return functional.cross_entropy(logits, right, label_smoothing=settings.smoothing), rows
+    without = _seen(items, asked, right, place) if settings.mask_seen else None
+    return whole_softmax(states, vectors, right, without, settings.smoothing), rows
 
 
-def _without_seen(logits: Tensor, items: Tensor, asked: Tensor, right: Tensor, place: Tensor) -> Tensor:
-    """The logits with the history's items out of the softmax: they are no candidates when it comes to answering."""
+def _seen(items: Tensor, asked: Tensor, right: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the logits of the history's own items: they are no candidates when it comes to answering."""
     rows, steps = asked.nonzero(as_tuple=True)
     before = torch.arange(items.shape[1]) <= steps[:, None]
     seen = place[items.clamp(min=0)][rows]
     before &= (items[rows] >= 0) & (seen != right[:, None]) & (seen >= 0)
     at, column = before.nonzero(as_tuple=True)
-    # In place: the logits are this function's to change, and a mask of their size would cost as much as they do.
-    return logits.index_put_((at, seen[at, column]), logits.new_tensor(-1e4))
+    return at.contiguous(), seen[at, column]
 
 
 def negatives(counts: IntVector, settings: TowerSettings) -> _Negatives | None:
