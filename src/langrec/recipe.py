@@ -102,6 +102,7 @@ _LEAST = {
     "serve.max_block": 1,
     "serve.deadline_ms": 0,
     "serve.stop_seconds": 1,
+    "serve.keep_alive": 1,
     "serve.max_impressions": 1,
     "serve.lists_mb": 0,
     "serve.max_age": 0,

@@ -493,6 +493,8 @@ class ServeSettings:
         max_block: requests that are scored together at most.
         deadline_ms: a request that has waited so long for the scorer is shed, not computed; 0 = waits for ever.
         stop_seconds: how long a stopping server lets requests finish.
+        keep_alive: seconds that a connection without a request is kept; longer than what stands before the server keeps
+            its own, or a request may leave on one that is just being closed.
         history: how many of a user's newest events form the history.
         popular_seconds: how often popularity counts the events that have arrived.
         follow_seconds: how often an address that --releases names is looked at for another release; 0 = at start only.
@@ -533,6 +535,7 @@ class ServeSettings:
     max_block: int = 64
     deadline_ms: float = 2000.0
     stop_seconds: int = 10
+    keep_alive: int = 75
     history: int = 200
     popular_seconds: float = 5.0
     follow_seconds: float = 30.0

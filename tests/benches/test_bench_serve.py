@@ -90,6 +90,7 @@ def test_refused_and_broken_answers_are_told_apart(answering, tmp_path):
     assert found["answered"] + found["shed"] + found["errors"] == found["sent"]
     assert found["shed"] == pytest.approx(found["sent"] / 10, abs=2)
     assert found["errors"] == pytest.approx(found["sent"] / 5, abs=3)
+    assert set(found["failed"]) == {"500", "connection lost"} and sum(found["failed"].values()) == found["errors"]
 
 
 def test_each_request_that_finds_no_server_is_one_error(answering, tmp_path):
@@ -98,6 +99,7 @@ def test_each_request_that_finds_no_server_is_one_error(answering, tmp_path):
     found = run(tmp_path, port, kind="open", rate=100, seconds=1, seed=3)
     there = run(tmp_path, answering(lambda n: (200, 0.0)), kind="open", rate=100, seconds=1, seed=3)
     assert found["sent"] == found["answered"] == 0 and found["errors"] == there["sent"] > 50
+    assert found["failed"] == {"not answered": found["errors"]} and there["failed"] == {}
 
 
 def test_closed_connections_ask_as_soon_as_they_are_answered(answering, tmp_path):

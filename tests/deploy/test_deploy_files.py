@@ -271,3 +271,9 @@ def test_compose_fills_nginxs_names_with_what_nginx_takes(local):
     assert site.count("max_fails=2 fail_timeout=2s;") == 2 and "${" not in re.sub(
         r"\$\{LANGREC_HTTPS_PORT[^}]*\}", "", site
     )
+
+
+def test_the_balancer_lets_go_of_a_connection_before_the_server_does():
+    template = (DEPLOY / "nginx" / "langrec.conf.template").read_text("utf-8")
+    [seconds] = re.findall(r"keepalive_timeout (\d+)s;", template)
+    assert int(seconds) < load_settings(environ={}).serve.keep_alive

@@ -189,6 +189,18 @@ def test_ctrl_c_stops_cleanly(start_process, tmp_path, workers):
 
 
 @pytest.mark.slow
+def test_a_connection_without_a_request_is_closed_when_the_setting_says(start_process):
+    server = start_process("--set", "serve.keep_alive=1").wait()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as idle:
+        idle.sendall(b"GET /api/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        said = b""
+        while part := idle.recv(65_536):
+            said += part
+    assert said.startswith(b"HTTP/1.1 200"), "answered, and closed by the server though nobody asked for that"
+    assert b"connection: close" not in said.lower()
+
+
+@pytest.mark.slow
 def test_a_taken_port_is_one_line_and_status_2(start_process, releases):
     port = free_port()
     with socket.socket() as taken:

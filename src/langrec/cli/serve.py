@@ -162,6 +162,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=chosen.stop_seconds,
+            timeout_keep_alive=chosen.keep_alive,
             timeout_worker_healthcheck=60,
             **tls,
         )

@@ -47,7 +47,7 @@ CONTROL = "control.db"
 FILE = "tenant.toml"
 # What belongs to the process, and so is the same for all tenants.
 _TLS = ("tls_cert", "tls_key", "tls_min")
-_PROCESS = ("host", "port", "workers", "keys_file", "keys", "max_body", "stop_seconds")
+_PROCESS = ("host", "port", "workers", "keys_file", "keys", "max_body", "stop_seconds", "keep_alive")
 SERVERS = frozenset((*_PROCESS, *_TLS, "tenants", "max_tenants", "tenant_share"))
 _OPENERS = 2  # tenants that are loaded at the same time
 _AGAIN = 5.0  # seconds after which a tenant that could not be opened is tried again

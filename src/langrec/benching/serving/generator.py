@@ -6,7 +6,8 @@ charged with everything that would have been asked in it (no coordinated omissio
 connections each send the next request when the last was answered: what the server can do at most.
 
 Connections are kept alive. A plan is a JSON object: port, kind (open or closed), rate, seconds, connections, seed, and
-requests: a list of base64 HTTP requests that are sent in turn. The result is one JSON object on standard output.
+requests: a list of base64 HTTP requests that are sent in turn. The result is one JSON object on standard output; its
+`failed` counts the errors by status, or by what became of the request.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import random
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._needed = -1
         self._kind = _OK
+        self._status = ""
         self._since = 0.0
         self.waits = False
 
@@ -54,12 +56,13 @@ class Connection(asyncio.Protocol):
                 return
             head = self._buffer[:end].lower()
             status = head[9:12]
+            self._status = status.decode("latin-1")
             self._kind = _OK if status[:1] == b"2" else _SHED if status == b"429" else _ERROR
             at = head.find(b"content-length:")
             self._needed = end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else end + 4
         if len(self._buffer) >= self._needed:
             self._buffer, self._needed, self.waits = b"", -1, False
-            self._load.answered(self, self._kind, self._since)
+            self._load.answered(self, self._kind, self._since, self._status)
 
     def connection_lost(self, _: Exception | None) -> None:
         self._load.lost(self, self.waits, self._since)
@@ -86,6 +89,7 @@ class Load:
         self._sent = self._done = 0
         self._times: list[float] = []
         self._counts = [0, 0, 0]
+        self._failed: Counter[str] = Counter()
         self._end = 0.0
         self._finished = asyncio.Event()
 
@@ -107,7 +111,7 @@ class Load:
             await asyncio.wait_for(self._all_done(), wait)
         except TimeoutError:
             # What should have left and found no connection was not answered either.
-            self._counts[_ERROR] += self._sent - self._done + len(self._late)
+            self._fail("not answered", self._sent - self._done + len(self._late))
         seconds = self._seconds if not self._is_open else stopped - started
         times = sorted(self._times)
         return {
@@ -115,6 +119,7 @@ class Load:
             "answered": self._counts[_OK],
             "shed": self._counts[_SHED],
             "errors": self._counts[_ERROR],
+            "failed": dict(+self._failed),
             "seconds": seconds,
             "requests_per_s": self._counts[_OK] / seconds,
             **{f"p{q}_ms": _quantile(times, q / 100) for q in (50, 95, 99)},
@@ -122,10 +127,12 @@ class Load:
             "connections": self._n_connections,
         }
 
-    def answered(self, connection: Connection, kind: int, since: float) -> None:
+    def answered(self, connection: Connection, kind: int, since: float, status: str) -> None:
         """Notes an answer, and gives its connection the next request."""
         now = time.perf_counter()
         self._counts[kind] += 1
+        if kind == _ERROR:
+            self._failed[status] += 1
         self._done += 1
         if kind == _OK:
             self._times.append(1000 * (now - since))
@@ -143,9 +150,13 @@ class Load:
         if connection in self._idle:
             self._idle.remove(connection)
         if waited:
-            self._counts[_ERROR] += 1
+            self._fail("connection lost")
             self._done += 1
             self._look_whether_done()
+
+    def _fail(self, why: str, n: int = 1) -> None:
+        self._counts[_ERROR] += n
+        self._failed[why] += n
 
     async def _send_in_time(self) -> None:
         at = self._end - self._seconds
@@ -179,7 +190,8 @@ class Load:
             _, made = await loop.create_connection(lambda: Connection(self), "127.0.0.1", self._port)
         except OSError:
             # In an open loop the request that wanted it waits for another, and is an error if none comes.
-            self._counts[_ERROR] += not self._is_open
+            if not self._is_open:
+                self._fail("no connection")
             return
         self._n_connections += 1
         self._idle.append(made)

@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,7 @@ def _driven(
         "requests_per_s": round(most["requests_per_s"], 1),
         "saturated_p99_ms": most["p99_ms"],
         "errors": sum(phase["errors"] for phase in phases),
+        "failed": dict(sum((Counter(phase["failed"]) for phase in phases), Counter[str]())),
         "shed": steady["shed"],
         "shed_in_all": sum(phase["shed"] for phase in phases),
         "search_p50_ms": search["p50_ms"],
