@@ -121,5 +121,5 @@ def _read(network: Network, vectors: Tensor, sequences: Sequences, some: list[Pl
     items[inside] = sequences.items[np.concatenate(some)]
     gaps[inside] = sequences.gaps[np.concatenate(some)]
     states = network(vectors, torch.from_numpy(items).to(device), torch.from_numpy(gaps).to(device))
-    found: Tensor = states[torch.arange(len(some)), torch.from_numpy(lengths - 1).to(device)]
+    found: Tensor = states[torch.arange(len(some), device=device), torch.from_numpy(lengths - 1).to(device)]
     return found

@@ -12,6 +12,7 @@ import torch
 
 from langrec.data.fitting import FitData
 from langrec.errors import BundleError
+from langrec.lm.device import chosen_device, device_of
 from langrec.lm.precision import autocast, faster_precision
 from langrec.lm.ring import Ring
 from langrec.settings import TowerSettings
@@ -22,7 +23,7 @@ from langrec.towers.sequences import Sequences
 from langrec.towers.shaping import Shaping
 from langrec.towers.text_tower import TextTower
 from langrec.towers.tower import Tower
-from langrec.towers.train import Epoch, batch_loss, negatives, train
+from langrec.towers.train import Epoch, batch_loss, negatives, places_of, train
 from langrec.types import FloatMatrix, IntVector, Mask
 
 
@@ -59,6 +60,7 @@ def fit_tower(
         epochs = max(1, math.ceil(settings.refit * epochs))
         settings = dataclasses.replace(settings, epochs=epochs, rate=settings.rate / 2, pretrain_epochs=0)
     network, finish = (_id if kind is IdTower else _text)(data, settings, trained, before)
+    network.to(chosen_device())
     sequences = Sequences.of(events, data.n_users)
     nums = np.flatnonzero(trained).astype(np.int32)
     settings = _with_precision(network, sequences, nums, counts[nums], settings, precision)
@@ -168,13 +170,12 @@ def _with_precision(
     if precision is None and settings.precision == "auto" and len(sequences.items):
         batches = sequences.batches(settings.length, settings.tokens, np.random.default_rng(settings.seed))
         batch = max(batches[:20], key=lambda part: part[0].size)
-        candidate = torch.from_numpy(nums.astype(np.int64))
-        place = torch.full((int(nums.max(initial=0)) + 1,), -1, dtype=torch.long)
-        place[candidate] = torch.arange(len(nums))
-        draw = negatives(counts, settings)
+        device = device_of(network)
+        candidate, place = places_of(nums, device)
+        draw = negatives(counts, settings, device)
 
         def run(name: str) -> None:
-            with autocast(name, torch.device("cpu")):
+            with autocast(name, device):
                 loss, rows = batch_loss(network, batch, candidate, place, settings, draw)
             if rows:
                 loss.backward()

@@ -108,7 +108,8 @@ class Network(nn.Module, ABC):  # type: ignore[misc]
         if self.settings.positions == "learned":
             x = x + self.position[:length]
         else:
-            turns = tuple(torch.from_numpy(part) for part in rotary(length, self.settings.dim // self.settings.heads))
+            parts = rotary(length, self.settings.dim // self.settings.heads)
+            turns = tuple(torch.from_numpy(part).to(x.device) for part in parts)
         if self.settings.gaps:
             x = x + functional.embedding(gaps, self.gap)
         x = self.dropout(x)
@@ -130,7 +131,7 @@ class Network(nn.Module, ABC):  # type: ignore[misc]
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """float32 parameters by name, as `forward.py` reads them."""
-        return {name: value.detach().float().numpy().copy() for name, value in self.named_parameters()}
+        return {name: value.detach().float().cpu().numpy().copy() for name, value in self.named_parameters()}
 
 
 class IdNetwork(Network):

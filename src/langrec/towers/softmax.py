@@ -28,11 +28,16 @@ def whole_softmax(
         without: rows, rising, and columns of logits that are left out of the softmax; none of them is right.
         smoothing: share of the label that is spread over all.
     """
-    device = states.device.type
-    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
     rows, columns = without or (right[:0], right[:0])
-    loss: Tensor = _WholeSoftmax.apply(states, vectors, right, rows, columns, smoothing, kind)
+    loss: Tensor = _WholeSoftmax.apply(states, vectors, right, rows, columns, smoothing, product_type(states))
     return loss
+
+
+def product_type(states: Tensor) -> torch.dtype:
+    """What autocast makes products in; the states' own type where it is off."""
+    device = states.device.type
+    kind: torch.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+    return kind
 
 
 class _WholeSoftmax(torch.autograd.Function):  # type: ignore[misc]
@@ -52,29 +57,30 @@ class _WholeSoftmax(torch.autograd.Function):  # type: ignore[misc]
         by_state, by_vector = torch.empty_like(states), torch.zeros_like(vectors)
         total = torch.zeros((), dtype=torch.float32, device=states.device)
         bounds = torch.arange(0, m + size, size, device=rows.device)
-        ends = torch.searchsorted(rows, bounds).tolist()
-        with torch.autocast(states.device.type, enabled=False):
-            low, table = states.to(kind), vectors.to(kind)
-            for i, start in enumerate(range(0, m, size)):
-                part, label = low[start : start + size], right[start : start + size, None]
-                away = rows[ends[i] : ends[i + 1]] - start, columns[ends[i] : ends[i + 1]]
-                x = (part @ table.T).float()
-                x.index_put_(away, x.new_tensor(NEVER))
-                said = x.gather(1, label)
-                if smoothing:
-                    said = (1 - smoothing) * said + smoothing * x.mean(1, keepdim=True)
-                highest = x.amax(1, keepdim=True)
-                x.sub_(highest).exp_()
-                sums = x.sum(1, keepdim=True)
-                total += (sums.log() + highest - said).sum()
-                # From here on x is the gradient by the logits.
-                x.div_(sums * m)
-                x.scatter_add_(1, label, x.new_full(label.shape, -(1 - smoothing) / m))
-                if smoothing:
-                    x.sub_(smoothing / (m * t)).index_put_(away, x.new_tensor(0.0))
-                x = x.to(kind)
-                by_state[start : start + size] = x @ table
-                by_vector += x.T @ part
+        ends = torch.searchsorted(rows, bounds).cpu().tolist()
+        # Under autocast the products are of its own type, and all else is float32: nothing is cast on the way.
+        low, table = states.to(kind), vectors.to(kind)
+        for i, start in enumerate(range(0, m, size)):
+            part, label = low[start : start + size], right[start : start + size, None]
+            away = rows[ends[i] : ends[i + 1]] - start, columns[ends[i] : ends[i + 1]]
+            x = (part @ table.T).float()
+            x[away] = NEVER
+            said = x.gather(1, label)
+            if smoothing:
+                said = (1 - smoothing) * said + smoothing * x.mean(1, keepdim=True)
+            highest = x.amax(1, keepdim=True)
+            x.sub_(highest).exp_()
+            sums = x.sum(1, keepdim=True)
+            total += (sums.log() + highest - said).sum()
+            # From here on x is the gradient by the logits.
+            x.div_(sums * m)
+            x.scatter_add_(1, label, x.new_full(label.shape, -(1 - smoothing) / m))
+            if smoothing:
+                x.sub_(smoothing / (m * t))
+                x[away] = 0.0
+            x = x.to(kind)
+            by_state[start : start + size] = x @ table
+            by_vector += x.T @ part
         ctx.save_for_backward(by_state, by_vector)
         return total / max(m, 1)
 

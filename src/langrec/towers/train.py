@@ -74,10 +74,8 @@ def train(
     """
     ring, parameters = Ring.here(), list(network.parameters())
     device = parameters[0].device
-    candidate = torch.from_numpy(trained.astype(np.int64)).to(device)
-    place = torch.full((int(trained.max(initial=0)) + 1,), -1, dtype=torch.long, device=device)
-    place[candidate] = torch.arange(len(trained), device=device)
-    draw = negatives(counts, settings)
+    candidate, place = places_of(trained, device)
+    draw = negatives(counts, settings, device)
     # One pass over a large table instead of several: a tenth of the time, and other last digits.
     optimiser = torch.optim.AdamW(
         network.parameters(),
@@ -132,6 +130,14 @@ def train(
     return history
 
 
+def places_of(trained: IntVector, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(t,) the numbers of the trained items, and by number their place among them; -1 for others."""
+    candidate = torch.from_numpy(trained.astype(np.int64)).to(device)
+    place = torch.full((int(trained.max(initial=0)) + 1,), -1, dtype=torch.long, device=device)
+    place[candidate] = torch.arange(len(trained), device=device)
+    return candidate, place
+
+
 def _own(batch: Batch, ring: Ring) -> Batch:
     """This process's rows of a batch; one row that asks nothing where there is none for it."""
     if ring.world == 1:
@@ -168,28 +174,29 @@ def batch_loss(
 def _seen(items: Tensor, asked: Tensor, right: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns of the logits of the history's own items: they are no candidates when it comes to answering."""
     rows, steps = asked.nonzero(as_tuple=True)
-    before = torch.arange(items.shape[1]) <= steps[:, None]
+    before = torch.arange(items.shape[1], device=items.device) <= steps[:, None]
     seen = place[items.clamp(min=0)][rows]
     before &= (items[rows] >= 0) & (seen != right[:, None]) & (seen >= 0)
     at, column = before.nonzero(as_tuple=True)
     return at.contiguous(), seen[at, column]
 
 
-def negatives(counts: IntVector, settings: TowerSettings) -> _Negatives | None:
+def negatives(counts: IntVector, settings: TowerSettings, device: torch.device) -> _Negatives | None:
     """What draws the negatives of a catalogue that is too large for the whole softmax; None for a smaller one.
 
     Args:
         counts: (t,) training events of the trained items.
+        device: where they are drawn.
     """
-    return None if len(counts) <= settings.full_below else _Negatives(counts, settings.negatives)
+    return None if len(counts) <= settings.full_below else _Negatives(counts, settings.negatives, device)
 
 
 class _Negatives:
     """Draws negatives with probability by count ** 0.75, and knows log(expected count) of each."""
 
-    def __init__(self, counts: IntVector, size: int) -> None:
+    def __init__(self, counts: IntVector, size: int, device: torch.device) -> None:
         share = np.maximum(counts, 1).astype(np.float64) ** 0.75
-        self.share = torch.from_numpy(share / share.sum()).float()
+        self.share = torch.from_numpy(share / share.sum()).float().to(device)
         self.size = size
         self.log_expected = (self.share * size).log()
 
@@ -216,7 +223,7 @@ def _sampled_loss(
     negative = (asked @ others.T).float() - draw.log_expected[picked]
     negative = negative.masked_fill(picked[None, :] == right[:, None], -1e4)
     logits = torch.cat([positive[:, None], negative], dim=1)
-    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
+    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
 def _stale(history: list[Epoch], patience: int) -> bool:
@@ -242,7 +249,7 @@ class _Checkpoint:
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in best.items()}
         tensors |= {f"optimiser.{i}.{key}": value for i, part in state.items() for key, value in part.items()}
-        tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+        tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         rows = json.dumps([[row.epoch, row.loss, row.ndcg, row.seconds, row.rate] for row in history])
         half = self.folder / f"checkpoint.{os.getpid()}.half"
         # One file holds all of it, so that no crash can leave tensors of one epoch beside the history of another.
@@ -258,7 +265,8 @@ class _Checkpoint:
         from safetensors import SafetensorError, safe_open
 
         try:
-            tensors = load_file(path)
+            device = next(network.parameters()).device
+            tensors = {name: value.to(device) for name, value in load_file(path).items()}
             with safe_open(path, "pt") as file:
                 history = [Epoch(*row) for row in json.loads(file.metadata()["history"])]
             network.load_state_dict(_under(tensors, "network."))
