@@ -8,6 +8,7 @@ the 1,000 test rows are windows of 16 users' histories. Published numbers: TALLR
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -49,7 +50,15 @@ def main() -> None:
         for shots in (int(n) for n in asked.shots.split(",")):
             rows.append(one(kind, shots, asked.seeds, files, test, share))
             print(line(rows[-1]), flush=True)
+    rows = others(rows) + rows
     common.write("tallrec", {"rows": rows, "floor": floor, "published": PUBLISHED, "test_rows": len(test)})
+
+
+def others(rows: list[dict]) -> list[dict]:
+    """What an earlier run measured by other kinds or with other numbers of rows."""
+    path, now = common.RESULTS / "tallrec.json", {(row["kind"], row["shots"]) for row in rows}
+    was = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    return [row for row in was if (row["kind"], row["shots"]) not in now]
 
 
 def one(kind: str, shots: int, seeds: int, files: Files, test, share) -> dict:
@@ -60,12 +69,31 @@ def one(kind: str, shots: int, seeds: int, files: Files, test, share) -> dict:
             settings = AdaptSettings(task="recommend", kind=kind, shots=shots, seed=seed)
             told = adapt("minilm", settings, files, Path(out))
             scores.append(pl.read_parquet(Path(out) / "predictions.parquet")["probability"].to_numpy())
-        found.append({"seed": seed, "seconds": told["seconds"], "valid_auc": told["valid"]["auc"], **told["test"]})
+        epoch = float(np.median([row["seconds"] for row in told["epochs"][1:]]))
+        found.append(
+            {
+                "seed": seed,
+                "epoch_seconds": epoch,
+                "seconds": told["seconds"],
+                "valid_auc": told["valid"]["auc"],
+                **told["test"],
+            }
+        )
     areas = np.array([row["auc"] for row in found])
     # The paired gap to the floor, for the mean of the seeds' log-odds: what is said of the method, not of one draw.
     odds = np.mean([np.log(p / (1 - p)) for p in np.clip(scores, 1e-6, 1 - 1e-6)], axis=0)
     gap = auc_difference(test.labels, odds, share, test.users)
-    keep = ("seed", "seconds", "valid_auc", "auc", "auc_interval", "user_auc", "accuracy", "above_floor")
+    keep = (
+        "seed",
+        "seconds",
+        "epoch_seconds",
+        "valid_auc",
+        "auc",
+        "auc_interval",
+        "user_auc",
+        "accuracy",
+        "above_floor",
+    )
     return {
         "kind": kind,
         "shots": shots,
@@ -79,6 +107,7 @@ def one(kind: str, shots: int, seeds: int, files: Files, test, share) -> dict:
         "ensemble_above_floor": list(gap),
         "published_7b": PUBLISHED.get(shots),
         "seconds": time.perf_counter() - started,
+        "epoch_seconds": float(np.mean([row["epoch_seconds"] for row in found])),
         "seeds": [{name: row[name] for name in keep} for row in found],
     }
 
@@ -89,7 +118,7 @@ def line(row: dict) -> str:
         f"{row['kind']:5s} {row['shots']:4d} rows: AUC {row['auc']:.4f} (deviation {row['auc_deviation']:.4f}), "
         f"user AUC {row['user_auc']:.4f}, above the floor in {row['seeds_above_floor']} seeds; mean of seeds "
         f"{row['ensemble_auc']:.4f}, above the floor by {gap:+.4f} [{low:+.4f}, {high:+.4f}]; 7B published "
-        f"{row['published_7b']}; {row['seconds']:.0f} s"
+        f"{row['published_7b']}; {row['seconds']:.0f} s, an epoch {row['epoch_seconds']:.2f} s"
     )
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 # Logits that are worked on at a time, a few megabytes: they stay in the processor's cache until their gradients are
-# taken. Fewer rows than LEAST make the products slow.
-AT_ONCE, LEAST = 3 << 18, 32
+# taken. Fewer rows than LEAST make the products slow. On a graphics card each step is a call, so there are more.
+AT_ONCE, LEAST, ON_CARD = 3 << 18, 32, 64
 # What no softmax reaches.
 NEVER = -1e4
 
@@ -53,7 +53,7 @@ class _WholeSoftmax(torch.autograd.Function):  # type: ignore[misc]
         kind: torch.dtype,
     ) -> Tensor:
         m, t = len(states), len(vectors)
-        size = max(AT_ONCE // t, LEAST)
+        size = max(AT_ONCE * (1 if states.device.type == "cpu" else ON_CARD) // t, LEAST)
         by_state, by_vector = torch.empty_like(states), torch.zeros_like(vectors)
         total = torch.zeros((), dtype=torch.float32, device=states.device)
         bounds = torch.arange(0, m + size, size, device=rows.device)
