@@ -17,7 +17,7 @@ from langrec.protocols import Progress
 from langrec.retrieval.indexes import lists
 from langrec.retrieval.indexes.base import Base
 from langrec.retrieval.indexes.best import NONE, best, blank, finished, joined
-from langrec.retrieval.indexes.bits import Bits, packed
+from langrec.retrieval.indexes.bits import Bits
 from langrec.retrieval.indexes.changes import Changes, asked, checked
 from langrec.retrieval.indexes.exact import scan
 from langrec.retrieval.indexes.files import put_json
@@ -54,7 +54,7 @@ class IVFIndex:
         recall: what was wanted of it.
         measured: recall at each k against the exact index, on sampled queries, when it was built.
         glanced: lists that a glance looks into, whatever its k; 0 = as many as a search.
-        kept: the rows of filters that were asked for before.
+        kept: what filters that were asked for before keep.
     """
 
     base: Base
@@ -163,7 +163,7 @@ class IVFIndex:
 
     def _in_base(self, vectors: FloatMatrix, k: int, allowed: Mask | None) -> tuple[IntMatrix, FloatMatrix]:
         """(q, k) of the base's own items: exact or approximate, whichever is cheaper."""
-        n_kept = len(self.base) if allowed is None else int(np.count_nonzero(allowed[: self.base.width]))
+        n_kept = len(self.base) if allowed is None else self.kept.n(self.base, allowed, self.changes)
         if not n_kept:
             return blank(len(vectors), 0)
         wide = k * max(1.0, len(self.base) / n_kept)  # the k best of the kept are about so many of all
@@ -208,8 +208,7 @@ class IVFIndex:
         """The base's numbers that may be found, as bits; None = all."""
         if allowed is None:
             return ~self.changes.gone if self.changes.n_gone else None
-        bits = packed(allowed[: self.base.width])
-        return bits & ~self.changes.gone[: len(bits)] if self.changes.n_gone else bits
+        return self.kept.bits(self.base, allowed, self.changes)
 
     def _probe(self, k: float) -> int:
         """Lists to look into for the k nearest: on a straight line between what was measured, in logarithms."""
