@@ -272,6 +272,20 @@ def test_the_faster_precision_is_measured(monkeypatch):
     assert faster_precision(partial(run, "bf16"))[0] == "fp32"
 
 
+def test_a_card_has_finished_before_its_step_is_timed(monkeypatch):
+    clock, begun = Clock(stands=True), []
+    monkeypatch.setattr("langrec.lm.precision.time", clock)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+
+    def finish():
+        clock.passed += sum(begun)
+        begun.clear()
+
+    monkeypatch.setattr("torch.cuda.synchronize", finish)
+    name, seconds = faster_precision(lambda name: begun.append(0.02 if name == "fp32" else 0.001))
+    assert name == "bf16" and seconds == pytest.approx({"fp32": 0.02, "bf16": 0.001})
+
+
 def test_padding_never_changes_an_answer():
     tower = IdTower.fit(data_of(CYCLE), dataclasses.replace(IDS, epochs=1, layers=2))
     histories = [[1], [1, 2, 3, 4, 5, 6, 7, 8, 9], [4, 5]]
