@@ -10,7 +10,6 @@ as wrong); phrasebank 0.97 on full agreement, 0.86 on all (FinBERT).
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -46,14 +45,7 @@ def main() -> None:
         for row in known[name](asked):
             print(row, flush=True)
             rows.append(row)
-            common.write("classify", {"rows": others(rows) + rows})
-
-
-def others(rows: list[dict]) -> list[dict]:
-    """What an earlier run measured on other sets or by other kinds."""
-    path, now = common.RESULTS / "classify.json", {(row["set"], row["kind"]) for row in rows}
-    was = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
-    return [row for row in was if (row["set"], row["kind"]) not in now]
+            common.write("classify", {"rows": common.kept("classify", rows, "set", "kind") + rows})
 
 
 def banking(asked) -> list[dict]:

@@ -8,7 +8,6 @@ the 1,000 test rows are windows of 16 users' histories. Published numbers: TALLR
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -50,15 +49,8 @@ def main() -> None:
         for shots in (int(n) for n in asked.shots.split(",")):
             rows.append(one(kind, shots, asked.seeds, files, test, share))
             print(line(rows[-1]), flush=True)
-    rows = others(rows) + rows
+    rows = common.kept("tallrec", rows, "kind", "shots") + rows
     common.write("tallrec", {"rows": rows, "floor": floor, "published": PUBLISHED, "test_rows": len(test)})
-
-
-def others(rows: list[dict]) -> list[dict]:
-    """What an earlier run measured by other kinds or with other numbers of rows."""
-    path, now = common.RESULTS / "tallrec.json", {(row["kind"], row["shots"]) for row in rows}
-    was = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
-    return [row for row in was if (row["kind"], row["shots"]) not in now]
 
 
 def one(kind: str, shots: int, seeds: int, files: Files, test, share) -> dict:

@@ -23,8 +23,8 @@ MOST_BYTES = 16_000_000
 class KeptRows:
     """Remembers masks that are read-only and own their data, by identity: they cannot have changed meanwhile.
 
-    Looking for the rows among a million numbers takes as long as scoring them, and packing a million numbers as bits
-    half as long as a search.
+    Looking for the rows among a million numbers takes as long as scoring them, and counting and packing a million
+    numbers a good part of a search.
     """
 
     def __init__(self) -> None:
