@@ -139,16 +139,25 @@ def cell(text):
 
 def synchronous_client():
     """src/langrec/client/synchronous.py: the asynchronous client with every wait taken out."""
-    text = (ROOT / "src/langrec/client/asynchronous.py").read_text("utf-8")
-    opening = (
-        '"""The client that waits for each answer; made of `asynchronous.py` by `python tests/test_docs.py --write`."""'
-    )
+    return synchronous("asynchronous.py", "The client that waits for each answer")
+
+
+def synchronous_wire():
+    """src/langrec/client/synchronous_wire.py: the asynchronous wire with every wait taken out."""
+    return synchronous("asynchronous_wire.py", "A call on the wire, waited for")
+
+
+def synchronous(source, title):
+    """A module of the asynchronous client with every wait taken out."""
+    text = (ROOT / "src/langrec/client" / source).read_text("utf-8")
+    opening = f'"""{title}; made of `{source}` by `python tests/test_docs.py --write`."""'
     text = re.sub(r'\A""".*?"""', opening, text)
     for pattern, new in (
         (r"\bimport asyncio\n", ""),
         (r"\basyncio\.sleep\b", "time.sleep"),
         (r"\b(?:async|await) ", ""),
-        (r"\bAsync(Iterator|Client)\b", r"\1"),
+        (r"\bAsync(Iterator|Client|Wire)\b", r"\1"),
+        (r"\bclient\.asynchronous_wire\b", "client.synchronous_wire"),
         (r"\b__a(enter|exit)__", r"__\1__"),
         (r"\baclose\b", "close"),
         (r"\ba(read|iter_bytes)\b", r"\1"),
@@ -177,7 +186,11 @@ def openapi_document():
     return json.dumps(document(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-WHOLE = {"src/langrec/client/synchronous.py": synchronous_client, "docs/openapi.json": openapi_document}
+WHOLE = {
+    "src/langrec/client/synchronous.py": synchronous_client,
+    "src/langrec/client/synchronous_wire.py": synchronous_wire,
+    "docs/openapi.json": openapi_document,
+}
 MADE = {"docs/settings.md": ("settings", settings_reference), "docs/cli.md": ("cli", cli_reference)}
 
 

@@ -287,8 +287,8 @@ def test_both_clients_have_the_same_calls_with_the_same_arguments():
     def surface(kind):
         return {
             name: list(inspect.signature(value).parameters.values())
-            for name, value in vars(kind).items()
-            if callable(value) and not name.startswith("_")
+            for name, value in inspect.getmembers(kind, callable)
+            if not name.startswith("_")
         }
 
     waits, awaited = surface(Client), surface(AsyncClient)
