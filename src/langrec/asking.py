@@ -22,7 +22,7 @@ from langrec.ranking.features import features_of
 from langrec.ranking.fusion import Fusion
 from langrec.ranking.mix import Mix, MixSamples, situations_of
 from langrec.ranking.near import candidate_signals, find, log_candidates, rank_candidates, total_of, weigh
-from langrec.ranking.rerank import foremost
+from langrec.ranking.rerank import foremost, holding
 from langrec.ranking.select import top_k
 from langrec.settings import RankingSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, Mask, QueryBlock
@@ -116,6 +116,7 @@ def answer(
         if settings.ranker == "none":
             continue
         best = foremost(names, logs, mixed, block, asked, settings.depth)
+        best = holding(best, [target in asked.nums[own] for own, target in zip(best, part.items, strict=True)])
         where = np.concatenate([np.zeros(0, dtype=np.intp), *best])
         nums = [asked.nums[own] for own in best]
         x.append(features_of(facts, names, logs[:, where], mixed[where], block, nums, fusion.text_vectors))

@@ -22,7 +22,7 @@ from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, feature_names
 from langrec.ranking.fusion import Fusion
 from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features, situations_of
-from langrec.ranking.rerank import candidates_of
+from langrec.ranking.rerank import candidates_of, holding
 from langrec.ranking.trees import Trees
 from langrec.settings import RankingSettings
 from langrec.types import FloatMatrix, FloatVector, Mask
@@ -129,15 +129,17 @@ def gain(ranks: npt.NDArray[np.int64]) -> Gains:
 
 
 def blocks(questions: Targets, fusion: Fusion) -> Iterator[Targets]:
-    """Blocks of questions whose signals stay within some 200 MB."""
-    size = max(1, 200_000_000 // (4 * max(len(fusion.signals), 1) * max(fusion.n_items, 1)))
+    """Blocks of questions whose signals stay within some 64 MB; there are a few such arrays at a time."""
+    size = max(1, 64_000_000 // (4 * max(len(fusion.signals), 1) * max(fusion.n_items, 1)))
     for start in range(0, len(questions), size):
         yield questions.slice(start, start + size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Candidates of all questions, one question after the other.
+    """Candidates of the questions whose right answer is among them, one question after the other.
+
+    The others' gain is 0 whatever trees say, and they teach trees nothing: `groups` holds 0 for these.
 
     Attributes:
         names: f features.
@@ -159,6 +161,8 @@ class _Rows:
 
     def of(self, questions: Mask) -> tuple[FloatMatrix, npt.NDArray[np.int8], npt.NDArray[np.int64], FloatVector]:
         """Those of some questions, as trees are trained from."""
+        if questions.all():
+            return self.x, self.labels, self.groups, self.base
         rows = np.repeat(questions, self.groups)
         return self.x[rows], self.labels[rows], self.groups[questions], self.base[rows]
 
@@ -228,6 +232,7 @@ def _answer(
         if settings.ranker == "none":
             continue
         nums = candidates_of(names, logs, mixed, part.block, settings.depth)
+        nums = holding(nums, [target in own for own, target in zip(nums, part.items, strict=True)])
         x.append(candidate_features(facts, names, logs, mixed, part.block, nums, vectors))
         base.extend(mixed[i, own] for i, own in enumerate(nums))
         labels.extend(own == target for own, target in zip(nums, part.items, strict=True))

@@ -12,6 +12,7 @@ import pytest
 from langrec.errors import BundleError, DataError, LangrecError, MissingExtra
 from langrec.ranking.boosting import mean_ndcg, train_trees
 from langrec.ranking.calibration import Calibration
+from langrec.ranking.rerank import holding
 from langrec.ranking.trees import Trees, filled, joined
 
 lightgbm = pytest.importorskip("lightgbm", reason="the extra lm is not installed", exc_type=ImportError)
@@ -164,6 +165,22 @@ def test_equal_input_gives_equal_trees():
     np.testing.assert_array_equal(again.value, TREES.value)
     other, _ = train_trees(*TRAIN, VALID, NAMES, **OPTIONS, threads=1, seed=5)
     assert other.onnx != TREES.onnx
+
+
+def test_questions_whose_right_answer_is_no_candidate_need_none():
+    """They teach nothing, and their gain is 0 by any scores."""
+    x, labels, groups, base = TRAIN
+    found = holding(np.split(np.arange(60), 3), [True, False, True])
+    assert [len(own) for own in found] == [20, 0, 20] and found[2][0] == 40
+    missed = labels.copy()
+    missed[20:40] = 0
+    kept = np.ones(len(x), dtype=bool)
+    kept[20:40] = False
+    fewer = np.where(np.arange(len(groups)) == 1, 0, groups)
+    whole, _ = train_trees(x, missed, groups, base, None, NAMES, rounds=5, threads=1)
+    less, _ = train_trees(x[kept], labels[kept], fewer, base[kept], None, NAMES, rounds=5, threads=1)
+    assert less.onnx == whole.onnx
+    assert mean_ndcg(base[kept], labels[kept], fewer) == mean_ndcg(base, missed, groups)
 
 
 def test_the_number_of_threads_changes_no_tree():

@@ -141,9 +141,10 @@ def _questions(part: Valid, names: Sequence[str]) -> Valid | None:
     chosen = np.bincount(rows, labels > 0, minlength=len(groups)) > 0
     if not chosen.any():
         return None
-    if not chosen.all():
-        kept = chosen[rows]
-        x, labels, groups, base = x[kept], labels[kept], groups[chosen], base[kept]
+    kept = chosen[rows]
+    if not kept.all():
+        x, labels, base = x[kept], labels[kept], base[kept]
+    groups = groups[chosen]
     return filled(x), labels.astype(np.int32), groups.astype(np.int32), base.astype(np.float64)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -184,6 +184,11 @@ def foremost(
         picked = np.concatenate([best, top_k(texts, depth // 5)])
         found.append(lo + picked[np.argsort(-mixed[lo + picked], kind="stable")])
     return found
+
+
+def holding(found: Sequence[npt.NDArray[Any]], right: Sequence[bool]) -> list[npt.NDArray[Any]]:
+    """The candidates of questions whose right answer is among them, and none of others, which teach trees nothing."""
+    return [own if some else own[:0] for own, some in zip(found, right, strict=True)]
 
 
 def told_by_text(names: Sequence[str], logs: FloatMatrix) -> FloatVector:
