@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 REPLY = b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok"
@@ -140,3 +142,19 @@ def test_the_bench_gives_every_figure_and_reuses_its_world(tmp_path, monkeypatch
     before = (world / "store.db").stat().st_mtime_ns
     assert not list(world.glob("run-*")), "what a run made is gone"
     assert (world / "store.db").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_bench_that_is_told_to_end_leaves_no_server_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path / "cache"))
+    command = [sys.executable, "-m", "langrec", "bench", "serve", "--items", "400", "--users", "60", "--events", "3000"]
+    with subprocess.Popen([*command, "--seconds", "300"], stderr=subprocess.DEVNULL) as bench:
+        end, servers = time.monotonic() + 120, []
+        while not servers and time.monotonic() < end:
+            time.sleep(0.05)
+            servers = [one for one in psutil.Process(bench.pid).children() if "--releases" in one.cmdline()]
+        assert servers, "the bench started no server"
+        bench.terminate()
+        assert bench.wait(60) == 128 + signal.SIGTERM
+    assert psutil.wait_procs(servers, timeout=10)[1] == []
+    assert not list(tmp_path.glob("cache/bench-serve/*/run-*"))

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from langrec.cli.signals import TERMINATED, ending_well
+
 
 def serve(
     items: Annotated[int, typer.Option(min=100, help="Items of the world.")] = 20_000,
@@ -37,7 +39,8 @@ def serve(
     from langrec.benching.serving.world import world
 
     console = Console(stderr=True)
-    with console.status("looking for the world") as status:
+    # The server is a process of its own, which would outlive this one.
+    with ending_well(TERMINATED), console.status("looking for the world") as status:
 
         def told(what: str, done: int = 0, total: int = 0) -> None:
             status.update(f"{what}: {done:,} of {total:,}")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from langrec.cli.signals import ending_well
 from langrec.errors import SettingsError
 from langrec.recipe import ENV_PREFIX, load_settings
 from langrec.remote import is_remote
@@ -166,7 +165,8 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
             timeout_worker_healthcheck=60,
             **tls,
         )
-        with _ending_well():
+        # While it runs, the server takes SIGTERM, finishes what it accepted, and raises it again: for this.
+        with ending_well(0):
             if chosen.workers == 1:
                 _run_alone(config)
             else:
@@ -303,26 +303,6 @@ def _run_workers(config: uvicorn.Config) -> None:
         supervisor.run()
     if any(one.exitcode == STARTUP_FAILURE for one in supervisor.processes):
         raise SystemExit(2)
-
-
-@contextlib.contextmanager
-def _ending_well() -> Iterator[None]:
-    """Makes SIGTERM an ordinary end, with status 0, once the server has finished what it had accepted.
-
-    The server takes the signal while it runs, stops, and then raises it again for whoever stood there before: this.
-    """
-
-    def leave(*_: Any) -> None:
-        raise SystemExit(0)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

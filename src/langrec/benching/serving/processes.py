@@ -49,11 +49,15 @@ class Server:
             self.process = subprocess.Popen(
                 list(command), stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ.copy()
             )
-        while not self._answers(ready):
-            if self.process.poll() is not None or time.perf_counter() - started > seconds:
-                self.close()
-                raise LangrecError(f"the server did not start; its output: {log.read_text('utf-8', 'replace')[-2000:]}")
-            time.sleep(0.1)
+        try:
+            while not self._answers(ready):
+                if self.process.poll() is not None or time.perf_counter() - started > seconds:
+                    said = log.read_text("utf-8", "replace")[-2000:]
+                    raise LangrecError(f"the server did not start; its output: {said}")
+                time.sleep(0.1)
+        except BaseException:
+            self.close()
+            raise
         self.ready_s = time.perf_counter() - started
 
     def wait_for(self, workers: int, seconds: float = 120) -> None:
