@@ -20,7 +20,7 @@ function table(rows) {
 	const heads = ["audit.at", "audit.who", "audit.did", "audit.to"];
 	return el(
 		"div",
-		{ class: "table-box", tabindex: "0", role: "region", "aria-label": t("audit.title") },
+		{ class: "table-box", tabindex: "0", role: "group", "aria-label": t("audit.title") },
 		el(
 			"table",
 			{ class: "small" },

@@ -58,7 +58,7 @@ function table(now, other, metric, nowName, otherName) {
 		!same && el("p", { class: "muted small", css: { padding: "8px 16px 0" } }, t("measure.releases.data")),
 		el(
 			"div",
-			{ class: "table-box", tabindex: "0", role: "region", "aria-label": t("measure.releases") },
+			{ class: "table-box", tabindex: "0", role: "group", "aria-label": t("measure.releases") },
 			el(
 				"table",
 				{},

@@ -9,7 +9,7 @@ export function metricTable(told, metric, models) {
 	const found = new Map(rows(told, metric, "all").map((row) => [row.model, row]));
 	return el(
 		"div",
-		{ class: "table-box", tabindex: "0", role: "region", "aria-label": t("measure.numbers") },
+		{ class: "table-box", tabindex: "0", role: "group", "aria-label": t("measure.numbers") },
 		el(
 			"table",
 			{},
