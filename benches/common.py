@@ -61,10 +61,10 @@ def write(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
-def kept(name: str, rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+def kept(name: str, rows: list[dict[str, Any]], *keys: str, under: str = "rows") -> list[dict[str, Any]]:
     """The rows of results/<name>.json that an earlier run measured and these do not replace, told apart by `keys`."""
     path, now = RESULTS / f"{name}.json", {tuple(row[key] for key in keys) for row in rows}
-    was = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    was = json.loads(path.read_text("utf-8"))[under] if path.exists() else []
     return [row for row in was if tuple(row[key] for key in keys) not in now]
 
 

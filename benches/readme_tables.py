@@ -107,8 +107,6 @@ def page(text: str, language: str, results: Path = RESULTS) -> str:
 def block(name: str, language: str, results: Path = RESULTS) -> str:
     """The lines of one table, its machine and date below it."""
     say = _words(language)
-    if name == "sizing-index":
-        return indexes_block(sorted(results.glob("index*.json")), say)
     path = results / f"{SAME.get(name, name)}.json"
     if not path.exists():
         return f"*{say('not measured yet')}*\n"
@@ -258,18 +256,15 @@ def needs_table(result: Result, say: Callable[[str], str]) -> Rows:
     return rows
 
 
-def indexes_block(paths: list[Path], say: Callable[[str], str]) -> str:
-    """A line per measured size of the index, with what it takes and finds; a note where none was measured."""
-    found = [json.loads(path.read_text("utf-8")) for path in paths]
-    rows = [["vectors", "kind", "resident bytes an item", "bytes on disk an item", "built in, s", "p50, ms", "p99, ms"]]
-    for one in sorted((one for one in found if "resident_bytes_per_item" in one), key=lambda one: one["items"]):
-        times = [f"{one[key]:g}" if key in one else "" for key in ("p50_ms", "p99_ms")]
+def index_table(result: Result, say: Callable[[str], str]) -> Rows:
+    """A line per measured size of the index, with what it takes and finds."""
+    heads = ["vectors", "kind", "resident bytes an item", "bytes on disk an item", "built in, s", "p50, ms", "p99, ms"]
+    rows = [[say(head) for head in heads]]
+    for one in result["runs"]:
         sizes = [f"{one[key]:,.0f}" for key in ("resident_bytes_per_item", "disk_bytes_per_item", "build_s")]
+        times = [f"{one[key]:.2f}" for key in ("p50_ms", "p99_ms")]
         rows.append([f"{one['items']:,} x {one['dim']}", one["kind"], *sizes, *times])
-    if len(rows) == 1:
-        return f"*{say('not measured yet')}*\n"
-    head, *rest = rows
-    return "\n".join([_line(head), _line(["---"] + ["---:"] * (len(head) - 1)), *map(_line, rest), ""])
+    return rows
 
 
 # By figure of results/sizing.json, the head of its column.
@@ -281,7 +276,7 @@ SIZED = {
     "start_s": "start, ms",
 }
 # Tables that are made of another one's file.
-SAME = {"sizing-needs": "sizing"}
+SAME = {"sizing-needs": "sizing", "sizing-index": "index"}
 
 TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "evaluate": evaluation_table,
@@ -293,6 +288,7 @@ TABLES: dict[str, Callable[[Result, Callable[[str], str]], Rows]] = {
     "peers": peers_table,
     "sizing": sizing_table,
     "sizing-needs": needs_table,
+    "sizing-index": index_table,
 }
 
 
