@@ -4,9 +4,8 @@
     python benches/bench_index.py --from FOLDER --from ITEMS --sizes 100000 1000000 10000000
 
 `--from` names what the vectors are like, as in `langrec bench index`. Every size runs in a process of its own; beside
-it run brute force and, where usearch or hnswlib is installed and the size is not above `--peer-up-to`, that library,
-whose graph takes much longer to build. Writes results/index.json, and keeps there the sizes of an earlier run on the
-same processor, so that a size that takes half an hour can run by itself.
+it run brute force and, up to a million vectors, usearch or hnswlib where one is installed. Writes results/index.json,
+and keeps there the sizes of an earlier run on the same processor, so that a size of half an hour can run by itself.
 """
 
 from __future__ import annotations
@@ -56,9 +55,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000], help="numbers of vectors")
     parser.add_argument("--from", dest="sources", action="append", default=[], help="what the vectors are like")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="as for langrec")
-    parser.add_argument("--peer-up-to", type=int, default=1_000_000, help="largest size that a peer is run at")
     args = parser.parse_args()
-    runs = [measured(size, args.sources, args.overrides, size <= args.peer_up_to) for size in args.sizes]
+    runs = [measured(size, args.sources, args.overrides) for size in args.sizes]
     alike = [one for one in common.kept("index", runs, "items", under="runs") if one.get("cpu") == runs[0]["cpu"]]
     runs = sorted(alike + runs, key=lambda one: one["items"])
     targets = {}
@@ -74,12 +72,11 @@ def main() -> None:
     print(common.write("index", {"runs": runs, "targets": targets}))
 
 
-def measured(size: int, sources: list[str], overrides: list[str], has_peer: bool) -> dict[str, Any]:
+def measured(size: int, sources: list[str], overrides: list[str]) -> dict[str, Any]:
     """The figures of one size."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "index.json"
         words = ["bench", "index", "--items", str(size), "--json", str(out), "--folder", f"{folder}/index"]
-        words += ["--peer", "auto" if has_peer else "none"]
         for source in sources:
             words += ["--from", source]
         for override in overrides:
