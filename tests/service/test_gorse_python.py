@@ -121,9 +121,14 @@ def test_sessions_and_neighbours_stay_on_their_topic(client: Same):
     log = [{"FeedbackType": "click", "UserId": "x", "ItemId": f"bread0{i}", "Timestamp": AT} for i in range(3)]
     found = client.session_recommend(log, 3)
     assert len(found) == 3 and {one["Id"][:5] for one in found} == {"bread"}
-    near = client.get_neighbors("chess00", n=4)
+    # What earlier tests wrote grows into the models by the server's own clock, which may fall between two pages.
+    for _ in range(5):
+        near = client.get_neighbors("chess00", n=4)
+        rest = client.get_neighbors("chess00", n=2, offset=2)
+        if client.get_neighbors("chess00", n=4) == near:
+            break
     assert len(near) == 4 and {one["Id"][:5] for one in near} == {"chess"}
-    assert client.get_neighbors("chess00", n=2, offset=2) == near[2:]
+    assert rest == near[2:]
 
 
 def test_no_method_of_the_clients_was_left_out():
