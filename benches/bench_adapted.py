@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import common
+from langrec.steps import step_hash
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "adapted.toml"
@@ -56,14 +57,17 @@ def main() -> None:
 
 def timed(asked: argparse.Namespace, out: Path) -> dict[str, Any]:
     """What the command took; kept beside the steps, as an interrupted bench would find these done and time nothing."""
-    kept = None if asked.cache is None else asked.cache / "command.json"
-    if kept is not None and kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text("utf-8"))
-        return found
-    ran = command(asked.data, asked.overrides, out)
-    if kept is not None:
+    if asked.cache is None:
+        return command(asked.data, asked.overrides, out)
+    what = step_hash(
+        "command", {"data": str(asked.data.resolve()), "set": asked.overrides, "recipe": RECIPE.read_text()}
+    )
+    kept = asked.cache / f"command-{what[:16]}.json"
+    if not kept.exists():
+        ran = command(asked.data, asked.overrides, out)
         kept.write_text(json.dumps(ran, indent=1), "utf-8")
-    return ran
+    found: dict[str, Any] = json.loads(kept.read_text("utf-8"))
+    return found
 
 
 def command(data: Path, overrides: list[str], out: Path) -> dict[str, Any]:
