@@ -1,12 +1,14 @@
-"""What robustness gains, in four parts, each over the same runs without it.
+"""What robustness gains, in five parts, each over the same runs without it.
 
     python benches/bench_robust.py --part transfer
 
 ways: altered texts, attacks and keeping on banking77 at 10 rows per label. Gains are paired by test row, averaged over
 seeds. transfer: a model tuned on one log, measured on another without, with 1 % and with 10 % of its rows, beside the
-plain model with the same rows. reptile: a head learned over users, for users that it never met. towers: an id tower on
-ml-100k after epochs of finding two views of a history, by NDCG@10 on validation; no test is looked at. Intervals are
-drawn over rows, or users where these are known; one that holds 0 is told as no gain. Seconds are processor seconds.
+plain model with the same rows. matrix: three logs learned one after the other, forwards and backwards, with each way
+of keeping, and all of them measured after each. reptile: a head learned over users, for users that it never met.
+towers: an id tower on ml-100k after epochs of finding two views of a history, by NDCG@10 on validation; no test is
+looked at. Intervals are drawn over rows, or users where these are known; one that holds 0 is told as no gain. Seconds
+are processor seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings, with_overrides
 from langrec.lm.model import find_model
 from langrec.lm.robust.reptile import Meta, Unit, average, best, compare, reptile
-from langrec.lm.robust.transfer import Domain, carry
+from langrec.lm.robust.transfer import Domain, carry, matrix
 from langrec.settings import EncoderSettings, IdTowerSettings
 from langrec.towers.id_tower import IdTower
 
@@ -64,6 +66,8 @@ LOGS = {
     "beauty": ("amazon-beauty-2014/interactions.csv.gz", "amazon-beauty-2014/items.csv.gz"),
     "office": ("amazon-office-2018/interactions.csv.gz", "amazon-office-2018/items.csv.gz"),
 }
+ORDERS = ("films>beauty>office", "office>beauty>films")
+KEEPING = ("", "keep.l2=10", "keep.interpolate=0.5", "keep.replay=0.1")
 ROUTES = ("films>beauty", "beauty>films", "films>office", "office>films")
 # Titles are read, and these many tokens of them.
 TOKENS = 32
@@ -74,13 +78,13 @@ def main() -> None:
     parser.add_argument(
         "--part",
         default="ways",
-        choices=("ways", "transfer", "reptile", "towers"),
-        help="which of the four parts is measured",
+        choices=("ways", "transfer", "matrix", "reptile", "towers"),
+        help="which of the five parts is measured",
     )
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     parser.add_argument("--kind", default="full", help="kind of adaptation")
     parser.add_argument("--seeds", type=int, default=5, help="seeds that each is repeated with")
-    parser.add_argument("--rows", type=int, default=4000, help="transfer: training rows of each log, drawn")
+    parser.add_argument("--rows", type=int, default=4000, help="transfer, matrix: training rows of each log, drawn")
     parser.add_argument("--routes", default=";".join(ROUTES), help="transfer: from>to, joined by ;")
     parser.add_argument("--log", type=Path, default=None, help="towers: a log; default: ml-100k as fetched")
     parser.add_argument("--epochs", type=int, default=20, help="towers: at most so many")
@@ -89,7 +93,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.quick:
         asked.seeds = 1
-    {"ways": ways, "transfer": transfer, "reptile": new_users, "towers": towers}[asked.part](asked)
+    parts = {"ways": ways, "transfer": transfer, "matrix": in_turn, "reptile": new_users, "towers": towers}
+    parts[asked.part](asked)
 
 
 def keep(part: str, result: dict, asked: argparse.Namespace) -> None:
@@ -147,6 +152,26 @@ def transfer(asked: argparse.Namespace) -> None:
             print(found.table(), flush=True)
             about = {"kind": asked.kind, "rows": rows, "reads": f"titles, {TOKENS} tokens"}
             keep("transfer", {**about, "metric": "mrr", "routes": told}, asked)
+
+
+def in_turn(asked: argparse.Namespace) -> None:
+    """What each log's training does to the others: all after each, in two orders, with each way of keeping."""
+    rows, told = 200 if asked.quick else asked.rows, []
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        domains = {name: by_items(asked.data, name, place, rows) for name in ORDERS[0].split(">")}
+        base = AdaptSettings(kind=asked.kind, precision="fp32", max_tokens=TOKENS, epochs=1 if asked.quick else 0)
+        for order in ORDERS:
+            for i, way in enumerate(KEEPING):
+                start = time.process_time()
+                settings = with_overrides(base, [way] if way else [])
+                turns = [domains[name] for name in order.split(">")]
+                found = matrix("minilm", settings, turns, place / f"{turns[0].name}-first-{i}")
+                also = {"forgotten": found.forgotten(), "ahead": found.ahead()}
+                told.append({"keeping": way, **asdict(found), **also, "seconds": time.process_time() - start})
+                print(f"{way or 'plain'}: {also}\n{found.table()}", flush=True)
+                about = {"kind": asked.kind, "rows": rows, "reads": f"titles, {TOKENS} tokens"}
+                keep("matrix", {**about, "orders": told}, asked)
 
 
 def by_items(data: Path, name: str, place: Path, rows: int) -> Domain:
