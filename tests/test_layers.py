@@ -33,6 +33,7 @@ FLOORS = {
     "recommender": 5,
     "lists": 5,
     "large": 5,
+    "selecting": 5,
     "finding": 5,
     "state": 5,
     "windows": 5,

@@ -14,22 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from langrec.budget import stage, was_skipped
 from langrec.data.asked import Asked, block_of, nobody, number
 from langrec.data.candidates import distinct, places_in, union
-from langrec.data.rows import Growing
 from langrec.explain.account import account
 from langrec.explain.additive import Explanation
-from langrec.ranking.cross import RERANK, look_again
+from langrec.ranking.cross import look_again
 from langrec.ranking.explore import Explored, draws, explore
 from langrec.ranking.fill import BY_NUMBER, Fallback
 from langrec.ranking.filters import allowed
 from langrec.ranking.narrow import narrowed
 from langrec.ranking.near import Found, find, searched, total_of, weigh
 from langrec.ranking.scored import Scored
-from langrec.ranking.select import diverse_rows, top_k
 from langrec.ranking.spoken import READERS, Spoken, speaks, spoken_block
 from langrec.ranking.starters import candidates_for, liking, pick_starters
+from langrec.selecting import selected
 from langrec.state import State
 from langrec.types import (
     Candidates,
@@ -204,71 +202,17 @@ def _said(state: State, spoken: QueryBlock, talking: npt.NDArray[np.intp], candi
 
 def _list(state: State, looked: Looked) -> Recommendation:
     """Filters, selects, fills and accounts for one query."""
-    clock = time.perf_counter()
-    scored, nums = looked.scored, looked.nums
-    query, asked = scored.query, scored.asked
-    view = state.items.among(nums)
-    mask, dropped = allowed(view, view.hidden(), query.filters, asked.seen, asked.at)
-    mask &= scored.matches
-    filtered = time.perf_counter()
-    again = None
-    if state.cross is not None:
-        again = look_again(state.cross, scored, mask, state.items, state.text_fields, nums)
-        scored = again.scored
-        looked = replace(looked, scored=scored)
-    scores = scored.scores
-    wanted, amount, depth = query.k + query.offset, state.ranking.diversity, state.ranking.candidates
-    pool = top_k(np.where(mask & (scores > 0), scores, np.nan), max(wanted, depth if amount > 0 else 0))
-    # Items are places among the candidates until the end, where they become numbers.
-    listed = ItemList(pool, scores[pool], scored.columns(pool))
-    skipped = ["trees"] if was_skipped("trees") else []
-    skipped += [RERANK] if again is not None and again.skipped else []
-    if amount > 0:
-        with stage("diversity") as has_room:
-            if has_room:
-                listed = diverse_rows(listed, _text_vectors(state), nums[pool], wanted, amount, depth)
-            else:
-                listed = listed.take(np.arange(min(wanted, len(listed))))
-                skipped.append("diversity")
-    found, filled = len(listed), {}
-    if found < wanted and not scored.spoken:
-        more = _filling(state, looked, nums[listed.nums], mask, wanted)
-        listed = _with_more(listed, (len(nums) + np.arange(len(more))).astype(np.int32))
-        nums = np.concatenate([nums, more])
-        name = state.ranking.fallback if state.ranking.fallback in state.fusion.scorers else BY_NUMBER
-        filled = {name: len(listed) - max(found, query.offset)}
-    explored = _explored(state, looked, listed.nums, mask)
-    if explored is not None:
-        listed = explored.joined(
-            listed, np.append(scores, np.zeros(len(nums) - len(scores), np.float32)), scored.columns(explored.drawn)
-        )
-    page = np.arange(query.offset, max(query.offset, min(wanted, len(listed))))
-    listed = listed.take(page)
-    done = time.perf_counter()
-    matching, left = int(scored.matches.sum()), int(mask.sum())
-    stages = (
-        Stage("retrieve", state.n_items, matching, looked.ms),
+    retrieved = (
+        Stage("retrieve", state.n_items, int(looked.scored.matches.sum()), looked.ms),
         *(Stage(f"retrieve {name}", state.n_items, count, 0.0) for name, count in looked.found.items()),
-        Stage("filter", matching, left, 1000 * (filtered - clock)),
-        *(again.stages(left) if again is not None else ()),
-        Stage("select", left, len(listed), 1000 * (done - filtered) - (again.ms if again is not None else 0.0)),
     )
-    filled = {name: count for name, count in filled.items() if count > 0}
-    ids = state.items.ids.take(nums[listed.nums])
-    drawn = () if explored is None else tuple(ids[row] for row in np.flatnonzero(np.isin(listed.nums, explored.drawn)))
-    trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, state.release, drawn, tuple(skipped))
-    chances = None if explored is None else explored.propensities[page]
-    answer = ItemList(nums[listed.nums].astype(np.int32), listed.scores, listed.columns)
-    return Recommendation(ids, answer, trace, propensities=chances, level=scored.level)
-
-
-def _with_more(listed: ItemList, places: IntVector) -> ItemList:
-    """The list with further places at its end, whose scores and signals are 0."""
-    nothing = np.zeros(len(places), dtype=np.float32)
-    return ItemList(
-        np.concatenate([listed.nums, places]).astype(np.int32),
-        np.concatenate([listed.scores, nothing]),
-        {name: np.concatenate([column, nothing]) for name, column in listed.columns.items()},
+    return selected(
+        state,
+        looked.scored,
+        retrieved,
+        lambda _, listed, mask, wanted: _filling(state, looked, listed, mask, wanted),
+        lambda scored, listed, mask: _explored(state, replace(looked, scored=scored), listed, mask),
+        nums=looked.nums,
     )
 
 
@@ -334,12 +278,6 @@ def _in_order(state: State, nums: IntVector, at: int) -> IntVector:
     scores = np.nan_to_num(scorer.score_items(replace(nobody(at), kept={}), Candidates.of([np.sort(nums)])))
     nums = np.sort(nums)
     return nums[np.lexsort((nums, -scores))]
-
-
-def _text_vectors(state: State) -> Growing:
-    """By number, the vectors that tell how items differ; where there are none, nothing does."""
-    vectors = state.fusion.text_vectors
-    return np.zeros((state.n_items, 1), np.float32) if vectors is None else vectors
 
 
 # ---- other questions -------------------------------------------------------------------------------------------------

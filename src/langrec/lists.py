@@ -13,7 +13,7 @@ import numpy.typing as npt
 from langrec.data.asked import now
 from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.cross import RERANK
-from langrec.ranking.fill import Fallback
+from langrec.ranking.fill import Fallback, with_more
 from langrec.recommender import Recommender
 from langrec.types import FloatMatrix, FloatVector, IntVector, ItemList, Mask, Query, QueryBlock, TimeVector
 from langrec.windows import in_windows
@@ -230,7 +230,7 @@ def _filled(
     for i in np.flatnonzero(lengths < k):
         mask, seen = ~hidden, histories.items[histories.offsets[i] : histories.offsets[i + 1]]
         mask[seen[seen >= 0]] = False
-        own[i] = fallback.fill(own[i], mask, k)
+        own[i] = with_more(own[i], fallback.more(own[i].nums, mask, k))
     return (
         np.array([len(one) for one in own], dtype=np.int32),
         np.concatenate([one.nums for one in own]),

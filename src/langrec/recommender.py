@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from langrec import large
-from langrec.budget import stage, was_skipped
 from langrec.data.asked import Asked, block_of, number
 from langrec.errors import DataError
 from langrec.explain.account import account, reasons
@@ -21,22 +18,19 @@ from langrec.explain.additive import Explanation, Reason
 from langrec.ranking.calibration import levels
 from langrec.ranking.cross import RERANK, look_again
 from langrec.ranking.drawn import drawn_into
-from langrec.ranking.explore import Explored
 from langrec.ranking.fill import Fallback
 from langrec.ranking.filters import allowed
 from langrec.ranking.newest import newest
 from langrec.ranking.scored import Scored
-from langrec.ranking.select import diverse, top_k
 from langrec.ranking.spoken import matched_words, spoken_scores
 from langrec.ranking.starters import starters
+from langrec.selecting import selected
 from langrec.settings import ExploreSettings
 from langrec.state import State
 from langrec.types import (
     Filters,
-    FloatMatrix,
     FloatVector,
     IntVector,
-    ItemList,
     Mask,
     Query,
     Recommendation,
@@ -200,64 +194,17 @@ class Recommender(State):
 
     def _list(self, scored: Scored, hidden: Mask, ms: float) -> Recommendation:
         """Filters, selects, fills and accounts for one query."""
-        clock = time.perf_counter()
-        query, asked = scored.query, scored.asked
-        mask, dropped = allowed(self.items, hidden, query.filters, asked.seen, asked.at)
-        mask &= scored.matches
-        filtered = time.perf_counter()
-        again = None
-        if self.cross is not None:
-            again = look_again(self.cross, scored, mask, self.items, self.text_fields)
-            scored = again.scored
-        scores = scored.scores
-        wanted, amount, depth = query.k + query.offset, self.ranking.diversity, self.ranking.candidates
-        pool = top_k(np.where(mask & (scores > 0), scores, np.nan), max(wanted, depth if amount > 0 else 0))
-        listed = ItemList(pool, scores[pool], scored.columns(pool))
-        skipped = ["trees"] if was_skipped("trees") else []
-        skipped += [RERANK] if again is not None and again.skipped else []
-        if amount > 0:
-            with stage("diversity") as has_room:
-                if has_room:
-                    listed = diverse(listed, self._text_vectors(pool), wanted, amount, depth)
-                else:
-                    listed = listed.take(np.arange(min(wanted, len(listed))))
-                    skipped.append("diversity")
-        found, filled = len(listed), {}
-        if found < wanted and not scored.spoken:
-            fallback = self._fallback(asked)
-            listed = fallback.fill(listed, mask, wanted)
-            filled = {fallback.name: len(listed) - max(found, query.offset)}
-        explored = drawn_into(self.exploring, scored, listed.nums, mask, self.fusion, self.items)
-        if explored is not None:
-            listed = explored.joined(listed, scored.scores, scored.columns(explored.drawn))
-        page = np.arange(query.offset, max(query.offset, min(wanted, len(listed))))
-        listed = listed.take(page)
-        done = time.perf_counter()
-        matching, allowed_ = int(scored.matches.sum()), int(mask.sum())
-        stages = (
-            Stage("retrieve", self.n_items, matching, ms),
-            Stage("filter", matching, allowed_, 1000 * (filtered - clock)),
-            *(again.stages(allowed_) if again is not None else ()),
-            Stage("select", allowed_, len(listed), 1000 * (done - filtered) - (again.ms if again is not None else 0.0)),
+        return selected(
+            self,
+            scored,
+            (Stage("retrieve", self.n_items, int(scored.matches.sum()), ms),),
+            lambda one, listed, mask, wanted: self._fallback(one.asked).more(listed, mask, wanted),
+            lambda one, listed, mask: drawn_into(self.exploring, one, listed, mask, self.fusion, self.items),
+            hidden=hidden,
         )
-        filled = {name: count for name, count in filled.items() if count > 0}
-        trace = Trace(scored.reason, stages, dropped, filled, asked.unknown, self.release, skipped=tuple(skipped))
-        answer = Recommendation(self.items.ids.take(listed.nums), listed, trace, level=scored.level)
-        return answer if explored is None else self._told(answer, explored, page)
-
-    def _told(self, answer: Recommendation, explored: Explored, page: npt.NDArray[np.intp]) -> Recommendation:
-        """The answer with what was drawn into it."""
-        drawn = answer.items.nums[np.isin(answer.items.nums, explored.drawn)]
-        named = replace(answer.trace, explored=self.items.ids.take(drawn))
-        return replace(answer, trace=named, propensities=explored.propensities[page])
 
     def _fallback(self, asked: Asked) -> Fallback:
         return Fallback.of(self.fusion, self.ranking.fallback, asked.at)
-
-    def _text_vectors(self, nums: IntVector) -> FloatMatrix:
-        scorer: Any = self.fusion.scorers.get("vectors")
-        vectors: FloatMatrix = np.zeros((len(nums), 1), np.float32) if scorer is None else scorer.index_rows(nums)
-        return vectors
 
     # ---- explaining ------------------------------------------------------------------------------------------------
 

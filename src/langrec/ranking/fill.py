@@ -9,7 +9,7 @@ import numpy as np
 from langrec.data.asked import nobody
 from langrec.ranking.fusion import Fusion
 from langrec.ranking.select import top_k
-from langrec.types import FloatVector, ItemList, Mask
+from langrec.types import FloatVector, IntVector, ItemList, Mask
 
 # The name that the trace shows where the fallback scorer is not among the scorers.
 BY_NUMBER = "catalogue"
@@ -33,17 +33,21 @@ class Fallback:
         order[: len(known)] = np.nan_to_num(known)
         return cls(name, order)
 
-    def fill(self, listed: ItemList, mask: Mask, wanted: int) -> ItemList:
-        """The list with further allowed items up to `wanted`; their scores and signals are 0."""
+    def more(self, listed: IntVector, mask: Mask, wanted: int) -> IntVector:
+        """Numbers of further allowed items that make a list of item numbers as long as is wanted."""
         left = mask.copy()
-        left[listed.nums] = False
-        more = top_k(np.where(left, self.order, np.nan), wanted - len(listed))
-        nothing = np.zeros(len(more), dtype=np.float32)
-        return ItemList(
-            np.concatenate([listed.nums, more]),
-            np.concatenate([listed.scores, nothing]),
-            {name: np.concatenate([column, nothing]) for name, column in listed.columns.items()},
-        )
+        left[listed] = False
+        return top_k(np.where(left, self.order, np.nan), wanted - len(listed))
+
+
+def with_more(listed: ItemList, nums: IntVector) -> ItemList:
+    """The list with further items at its end, whose scores and signals are 0."""
+    nothing = np.zeros(len(nums), dtype=np.float32)
+    return ItemList(
+        np.concatenate([listed.nums, nums]).astype(np.int32),
+        np.concatenate([listed.scores, nothing]),
+        {name: np.concatenate([column, nothing]) for name, column in listed.columns.items()},
+    )
 
 
 def place(num: int, scores: FloatVector, mask: Mask, fallback: Fallback | None) -> int | None:
