@@ -19,7 +19,6 @@ from langrec.data.candidates import distinct, places_in, union
 from langrec.explain.account import account
 from langrec.explain.additive import Explanation
 from langrec.ranking.cross import look_again
-from langrec.ranking.explore import Explored, draws, explore
 from langrec.ranking.fill import BY_NUMBER, Fallback
 from langrec.ranking.filters import allowed
 from langrec.ranking.narrow import narrowed
@@ -202,6 +201,8 @@ def _said(state: State, spoken: QueryBlock, talking: npt.NDArray[np.intp], candi
 
 def _list(state: State, looked: Looked) -> Recommendation:
     """Filters, selects, fills and accounts for one query."""
+    near = state.fusion.near
+    assert near is not None
     retrieved = (
         Stage("retrieve", state.n_items, int(looked.scored.matches.sum()), looked.ms),
         *(Stage(f"retrieve {name}", state.n_items, count, 0.0) for name, count in looked.found.items()),
@@ -211,28 +212,9 @@ def _list(state: State, looked: Looked) -> Recommendation:
         looked.scored,
         retrieved,
         lambda _, listed, mask, wanted: _filling(state, looked, listed, mask, wanted),
-        lambda scored, listed, mask: _explored(state, replace(looked, scored=scored), listed, mask),
+        lambda: near.rare.holds(looked.nums),
         nums=looked.nums,
     )
-
-
-def _explored(state: State, looked: Looked, listed: IntVector, mask: Mask) -> Explored | None:
-    """The list with drawn candidates that few or none have met; places among the candidates."""
-    settings, scored = state.exploring, looked.scored
-    if not settings.places:
-        return None
-    assert state.fusion.near is not None
-    fit = scored.scores if scored.spoken or scored.rare is None else scored.rare
-    may = mask & state.fusion.near.rare.holds(looked.nums)
-    worth = np.where(may & (fit > 0), fit, np.float32(np.nan)).astype(np.float32)
-    if np.isnan(worth).all() and not scored.spoken:
-        places = np.flatnonzero(may)
-        newest = np.lexsort((places, state.items.among(looked.nums[places]).times()))
-        worth[places[newest]] = np.arange(len(places), dtype=np.float32)
-    rng = draws(settings.seed, scored.query, scored.asked.at)
-    beyond = max(0, int(listed.max(initial=-1)) + 1 - len(worth))
-    worth = np.append(worth, np.full(beyond, np.nan, dtype=np.float32))
-    return explore(listed, scored.query.k, worth, settings.among, settings.places, rng)
 
 
 def _filling(state: State, looked: Looked, listed: IntVector, mask: Mask, wanted: int) -> IntVector:

@@ -17,7 +17,6 @@ from langrec.explain.account import account, reasons
 from langrec.explain.additive import Explanation, Reason
 from langrec.ranking.calibration import levels
 from langrec.ranking.cross import RERANK, look_again
-from langrec.ranking.drawn import drawn_into
 from langrec.ranking.fill import Fallback
 from langrec.ranking.filters import allowed
 from langrec.ranking.newest import newest
@@ -199,7 +198,7 @@ class Recommender(State):
             scored,
             (Stage("retrieve", self.n_items, int(scored.matches.sum()), ms),),
             lambda one, listed, mask, wanted: self._fallback(one.asked).more(listed, mask, wanted),
-            lambda one, listed, mask: drawn_into(self.exploring, one, listed, mask, self.fusion, self.items),
+            self.fusion.is_rare,
             hidden=hidden,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from langrec.budget import stage, was_skipped
 from langrec.ranking.cross import RERANK, look_again
-from langrec.ranking.explore import Explored
+from langrec.ranking.drawn import drawn_into
 from langrec.ranking.fill import BY_NUMBER, with_more
 from langrec.ranking.filters import allowed
 from langrec.ranking.scored import Scored
@@ -20,8 +20,6 @@ from langrec.types import IntVector, ItemList, Mask, Recommendation, Stage, Trac
 # Of a scored query: numbers of further allowed items that make a list of item numbers, (n,) what may be shown, as long
 # as is wanted.
 Fill = Callable[[Scored, IntVector, Mask, int], IntVector]
-# Of a scored query: a list of places with what was drawn into it, None where nothing is explored.
-Draw = Callable[[Scored, IntVector, Mask], Explored | None]
 
 
 def selected(
@@ -29,7 +27,7 @@ def selected(
     scored: Scored,
     retrieved: tuple[Stage, ...],
     fill: Fill,
-    draw: Draw,
+    rare: Callable[[], Mask],
     *,
     nums: IntVector | None = None,
     hidden: Mask | None = None,
@@ -40,7 +38,7 @@ def selected(
         scored: the query and what is said of n items.
         retrieved: the stages so far, for the trace.
         fill: asked where a list without a wish in words is short.
-        draw: asked in the end.
+        rare: gives the (n,) items that few or none have met; asked where such are drawn into lists.
         nums: (n,) numbers of the items, rising; None = all of the catalogue.
         hidden: (n,) items that nobody is shown, where that is known already.
     """
@@ -76,7 +74,7 @@ def selected(
         listed = with_more(listed, more)
         name = state.ranking.fallback if state.ranking.fallback in state.fusion.scorers else BY_NUMBER
         filled = {name: len(listed) - max(found, query.offset)}
-    explored = draw(scored, listed.nums, mask)
+    explored = drawn_into(state.exploring, scored, listed.nums, mask, rare, view)
     if explored is not None:
         beyond = 0 if nums is None else len(nums) - len(scores)
         listed = explored.joined(
