@@ -12,6 +12,7 @@ import pytest
 
 from langrec.data.load import load_dataset
 from langrec.data.sources.delimited import read_delimited
+from langrec.data.sources.tables import read_table
 from langrec.data.times import to_millis
 from langrec.errors import DataError
 from langrec.settings import DataSettings
@@ -61,6 +62,15 @@ FORMATS = {
     "jsonl": as_jsonl,
     "recbole": as_recbole,
 }
+
+
+def test_a_field_that_only_late_json_lines_have_is_kept(tmp_path):
+    items = [{"item_id": f"i{n}", "title": f"Title {n}"} for n in range(3_000)]
+    items[-1] |= {"price": 4.5, "note": "signed"}
+    path = write(tmp_path / "items.jsonl", "\n".join(map(json.dumps, items)))
+    frame = read_table(path).frame
+    assert frame.columns == ["item_id", "title", "price", "note"]
+    assert frame.row(-1) == ("i2999", "Title 2999", 4.5, "signed") and frame["note"].null_count() == 2_999
 
 
 @pytest.mark.parametrize("kind", FORMATS)

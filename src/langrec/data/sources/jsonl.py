@@ -53,12 +53,13 @@ def _read_quickly(data: bytes) -> pl.DataFrame | None:
     if _is_deep(data):
         return None  # Polars' types of objects within objects grow past all memory
     try:
-        frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=1000)
+        # All lines are looked at first: a key that only later ones have would be passed over in silence.
+        frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError):
         return None
     if any(dtype.is_nested() or dtype == pl.Null for dtype in frame.dtypes):
         return None
-    # Polars passes over keys that it did not see while it guessed the schema; a file with lines lost is read again.
+    # A file with lines lost is read again.
     return frame if frame.height == sum(bool(line.strip()) for line in io.BytesIO(data)) else None
 
 
