@@ -233,14 +233,14 @@ def skipped_stages(live: Live) -> dict[str, float]:
 
 
 def test_a_slow_optional_stage_is_skipped_told_and_counted(serve, monkeypatch, clock):
-    from langrec import recommender
+    from langrec import selecting
     from langrec.settings import BudgetSettings
 
     live = serve(budget=BudgetSettings(diversity_ms=100_000))
     wait_until(lambda: live.service.is_warm)
     ask = {"user": "sea-u0", "k": 5, "diversity": 0.5, "explain": False}
     assert live.send("POST", "/api/recommend", ask)["trace"]["skipped"] == []
-    slowed(monkeypatch, clock, recommender, "diverse", 2_000)
+    slowed(monkeypatch, clock, selecting, "diverse_rows", 2_000)
     live.send("POST", "/api/recommend", {**ask, "k": 6})  # from this one the server learns
     plain = live.send("POST", "/api/recommend", {**ask, "k": 7})
     assert plain["trace"]["skipped"] == ["diversity"] and len(plain["items"]) == 7
