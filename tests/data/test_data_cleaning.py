@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -190,3 +191,22 @@ def test_loading_twice_gives_equal_data(tmp_path):
     first, second = load_dataset(path)[0], load_dataset(path)[0]
     assert first.hash() == second.hash()
     assert list(first.users) == list(second.users)
+
+
+def test_rows_of_one_time_that_stand_by_item_id_are_told(tmp_path):
+    rng = np.random.default_rng(0)
+    baskets = [rng.choice(3_000, 10, replace=False) for _ in range(200)]
+
+    def found(order):
+        rows = [
+            f"u{n % 50},{item},{1_600_000_000 + 60 * n}" for n, items in enumerate(baskets) for item in order(items)
+        ]
+        path = tmp_path / "log.csv"
+        path.write_text("\n".join(["user_id,item_id,timestamp", *rows]), "utf-8")
+        return [step for step in load_dataset(path)[1].steps if step.name == "order_of_file"]
+
+    (told,) = found(np.sort)  # by number: as texts, "10" would stand before "9"
+    assert told.count == 1_800 and "100% of them stand in rising order" in told.what and "shuffle" in told.fix
+    assert told.places == ("log.csv row 0", "log.csv row 1")
+    assert "falling" in found(lambda items: np.sort(items)[::-1])[0].what
+    assert not found(lambda items: items), "baskets in the order in which they were drawn"

@@ -16,6 +16,8 @@ from langrec.errors import DataError, SettingsError
 from langrec.settings import DataSettings
 
 EXAMPLES = 5
+# Of rows that share their time, so many are looked at for an order by item id; from so many pairs on, and this share.
+LOOKED_AT, ENOUGH, BY_ID = 1_000_000, 1_000, 0.95
 
 
 class Ledger:
@@ -120,7 +122,40 @@ def clean_events(log: Log, settings: DataSettings, ledger: Ledger, known_items: 
     if settings.repeats != "all":
         what = f"the user has another {'earlier' if settings.repeats == 'first' else 'later'} event with this item"
         frame = _drop(ledger, log, frame, ["user", "item", "type"], settings.repeats, "repeat", what)
+    if log.has_time:
+        _order_of_file(log, frame, ledger)
     return frame
+
+
+def _order_of_file(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
+    """Notes where a user's events of one time stand by item id: which comes next then says nothing of the user."""
+    at = frame["at"].to_numpy()
+    equal = at[1:] == at[:-1]
+    places = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))[:LOOKED_AT]
+    user, at = frame["user"].to_numpy()[places], at[places]
+    order = np.lexsort((at, user))  # stable: rows of one user and time stay as they stand in the file
+    user, at, item = user[order], at[order], frame["item"].to_numpy()[places][order]
+    follows = (user[1:] == user[:-1]) & (at[1:] == at[:-1]) & (item[1:] != item[:-1])
+    count = int(follows.sum())
+    if count < ENOUGH:
+        return
+    numbers = log.items.cast(pl.Int64, strict=False)
+    names = (log.items if numbers.null_count() else numbers).rank("dense").to_numpy()
+    rising = float((names[item[1:]] > names[item[:-1]])[follows].mean())
+    if max(rising, 1 - rising) < BY_ID:
+        return
+    where = int(np.flatnonzero(follows)[0])
+    rows = frame["row"].to_numpy()[places][order][where : where + 2]
+    ledger.note(
+        "order_of_file",
+        count,
+        "kept",
+        f"events follow another of the same user and time, and {max(rising, 1 - rising):.0%} of them stand "
+        f"in {'rising' if rising > 0.5 else 'falling'} order of item ids: which comes next is the file's order",
+        places=[f"{log.table.path.name} row {row}" for row in rows],
+        fix="shuffle the rows of one time, or give them times of their own; else sequences and next-item tests "
+        "learn and score that order",
+    )
 
 
 def _check_times(log: Log, frame: pl.DataFrame, settings: DataSettings, ledger: Ledger) -> pl.DataFrame:
