@@ -211,7 +211,7 @@ def _list(state: State, looked: Looked) -> Recommendation:
         state,
         looked.scored,
         retrieved,
-        lambda _, listed, mask, wanted: _filling(state, looked, listed, mask, wanted),
+        lambda listed, mask, wanted: _filling(state, looked, listed, mask, wanted),
         lambda: near.rare.holds(looked.nums),
         nums=looked.nums,
     )

@@ -197,7 +197,7 @@ class Recommender(State):
             self,
             scored,
             (Stage("retrieve", self.n_items, int(scored.matches.sum()), ms),),
-            lambda one, listed, mask, wanted: self._fallback(one.asked).more(listed, mask, wanted),
+            lambda listed, mask, wanted: self._fallback(scored.asked).more(listed, mask, wanted),
             self.fusion.is_rare,
             hidden=hidden,
         )

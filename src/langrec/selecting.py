@@ -17,9 +17,8 @@ from langrec.ranking.select import diverse_rows, top_k
 from langrec.state import State
 from langrec.types import IntVector, ItemList, Mask, Recommendation, Stage, Trace
 
-# Of a scored query: numbers of further allowed items that make a list of item numbers, (n,) what may be shown, as long
-# as is wanted.
-Fill = Callable[[Scored, IntVector, Mask, int], IntVector]
+# Of a list of item numbers, (n,) what may be shown, and how many are wanted: numbers of further allowed items.
+Fill = Callable[[IntVector, Mask, int], IntVector]
 
 
 def selected(
@@ -68,7 +67,7 @@ def selected(
                 skipped.append("diversity")
     found, filled = len(listed), {}
     if found < wanted and not scored.spoken:
-        more = fill(scored, listed.nums if nums is None else nums[listed.nums], mask, wanted)
+        more = fill(listed.nums if nums is None else nums[listed.nums], mask, wanted)
         if nums is not None:
             nums, more = np.concatenate([nums, more]), np.arange(len(nums), len(nums) + len(more), dtype=np.int32)
         listed = with_more(listed, more)

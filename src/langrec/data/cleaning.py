@@ -135,6 +135,7 @@ def _order_of_file(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
     user, at = frame["user"].to_numpy()[places], at[places]
     order = np.lexsort((at, user))  # stable: rows of one user and time stay as they stand in the file
     user, at, item = user[order], at[order], frame["item"].to_numpy()[places][order]
+    among = f" (of the first {LOOKED_AT:,} that share a time)" if len(places) == LOOKED_AT else ""
     follows = (user[1:] == user[:-1]) & (at[1:] == at[:-1]) & (item[1:] != item[:-1])
     count = int(follows.sum())
     if count < ENOUGH:
@@ -150,7 +151,7 @@ def _order_of_file(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
         "order_of_file",
         count,
         "kept",
-        f"events follow another of the same user and time, and {max(rising, 1 - rising):.0%} of them stand "
+        f"events{among} follow another of the same user and time, and {max(rising, 1 - rising):.0%} of them stand "
         f"in {'rising' if rising > 0.5 else 'falling'} order of item ids: which comes next is the file's order",
         places=[f"{log.table.path.name} row {row}" for row in rows],
         fix="shuffle the rows of one time, or give them times of their own; else sequences and next-item tests "
