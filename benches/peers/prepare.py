@@ -26,7 +26,7 @@ from langrec.data.load import load_dataset
 from langrec.data.splits import Split, split_events
 from langrec.errors import SettingsError
 from langrec.evaluation.protocol import Targets, next_item
-from langrec.settings import RankingSettings, Settings, SplitSettings
+from langrec.settings import DataSettings, RankingSettings, Settings, SplitSettings
 
 SETS: dict[str, tuple[str, ...]] = {
     "ml-100k": ("loo", "time"),
@@ -35,6 +35,8 @@ SETS: dict[str, tuple[str, ...]] = {
     "amazon-office-2018": ("own",),
     "complete-journey-grocery": ("time",),
 }
+# Their rows of one user and time stand by item id, which next-item questions would score.
+DRAWN = ("ml-latest-small", "complete-journey-grocery")
 OWN = "own"  # the parts that the set itself names in a column `part`
 
 
@@ -76,6 +78,7 @@ class Asked:
             "n_events": len(self.dataset.events),
             "valid_questions": len(self.valid),
             "empty_history": "popularity of the training's end",
+            "equal_times": data_settings(self.name).equal_times,
         }
 
     def key(self) -> str:
@@ -100,7 +103,12 @@ def load_set(name: str, data: Path) -> tuple[Dataset, Path]:
         folder = fetch(name)
     else:
         folder = data / name
-    return load_dataset(folder)[0], folder
+    return load_dataset(folder, None, data_settings(name))[0], folder
+
+
+def data_settings(name: str) -> DataSettings:
+    """How the set is cleaned."""
+    return DataSettings(equal_times="drawn" if name in DRAWN else "file")
 
 
 def ask(name: str, kind: str, data: Path, limit: int | None = None) -> Asked:

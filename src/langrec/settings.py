@@ -32,6 +32,8 @@ class DataSettings:
         strict: stop at the first kind of problem instead of setting the bad rows aside.
         drop_duplicates: drop rows equal in user, item, type, time and value to an earlier one.
         repeats: what to do with several events of one user, item and type: keep all, the first or the last.
+        equal_times: in which order events of one time count: file (as the rows stand) or drawn (at random, the same at
+            every load), for logs whose rows of one time stand by item or not at all in order, such as baskets.
         repair_text: repair mis-decoded Unicode and HTML entities (ftfy), and collapse whitespace.
         fill_texts: give items without a title one from their other fields, and mark them.
         min_time: earliest believable time (ISO date); rows before it are set aside.
@@ -47,6 +49,7 @@ class DataSettings:
     strict: bool = False
     drop_duplicates: bool = True
     repeats: Literal["all", "first", "last"] = "all"
+    equal_times: Literal["file", "drawn"] = "file"
     repair_text: bool = True
     fill_texts: bool = True
     min_time: str = "1980-01-01"

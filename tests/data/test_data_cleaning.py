@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langrec.data.events import joined
 from langrec.data.load import load_dataset
 from langrec.data.near_duplicates import find_near_duplicates
 from langrec.data.report import CleaningReport
+from langrec.data.splits import split_events
 from langrec.data.texts import repair
 from langrec.errors import DataError, SettingsError
 from langrec.settings import DataSettings
@@ -206,7 +208,30 @@ def test_rows_of_one_time_that_stand_by_item_id_are_told(tmp_path):
         return [step for step in load_dataset(path)[1].steps if step.name == "order_of_file"]
 
     (told,) = found(np.sort)  # by number: as texts, "10" would stand before "9"
-    assert told.count == 1_800 and "100% of them stand in rising order" in told.what and "shuffle" in told.fix
+    assert told.count == 1_800 and "100% of them stand in rising order" in told.what and "equal_times=drawn" in told.fix
     assert told.places == ("log.csv row 0", "log.csv row 1")
     assert "falling" in found(lambda items: np.sort(items)[::-1])[0].what
     assert not found(lambda items: items), "baskets in the order in which they were drawn"
+
+
+def test_equal_times_are_drawn_where_it_is_asked(tmp_path):
+    rng = np.random.default_rng(0)
+    baskets = [np.sort(rng.choice(3_000, 10, replace=False)) for _ in range(200)]
+    rows = [f"u{n % 50},{item},{1_600_000_000 + 60 * n}" for n, items in enumerate(baskets) for item in items]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["user_id,item_id,timestamp", *rows]), "utf-8")
+    dataset, report = load_dataset(path, None, DataSettings(equal_times="drawn"))
+    events = dataset.events
+    assert (np.diff(events.at) >= 0).all()
+    for n in (0, 1, 199):
+        basket = events.rows[10 * n : 10 * n + 10]
+        assert sorted(basket) == list(range(10 * n, 10 * n + 10)), "no event leaves its time"
+    rising = np.diff(events.rows)[np.diff(events.at) == 0] > 0
+    assert 0.45 < rising.mean() < 0.55
+    (told,) = [step for step in report.steps if step.name in ("equal_times", "order_of_file")]
+    assert (told.name, told.count, told.action) == ("equal_times", 1_800, "changed")
+    again = load_dataset(path, None, DataSettings(equal_times="drawn"))[0]
+    assert again.hash() == dataset.hash() != load_dataset(path)[0].hash()
+    split = split_events(events, len(dataset.users))
+    whole = joined(split.train, split.valid)
+    assert (whole.rows == events.rows[: len(whole)]).all(), "parts put together keep the drawn order"

@@ -92,7 +92,7 @@ def note_reading(ledger: Ledger, table: Table) -> None:
 
 
 def clean_events(log: Log, settings: DataSettings, ledger: Ledger, known_items: pl.Series | None) -> pl.DataFrame:
-    """The log's good rows, oldest first, rows of one time in the order of the file.
+    """The log's good rows, oldest first, rows of one time in the order of the file or in one drawn.
 
     Args:
         log: the events as read.
@@ -122,16 +122,32 @@ def clean_events(log: Log, settings: DataSettings, ledger: Ledger, known_items: 
     if settings.repeats != "all":
         what = f"the user has another {'earlier' if settings.repeats == 'first' else 'later'} event with this item"
         frame = _drop(ledger, log, frame, ["user", "item", "type"], settings.repeats, "repeat", what)
-    if log.has_time:
-        _order_of_file(log, frame, ledger)
+    if not log.has_time:
+        return frame
+    if settings.equal_times == "drawn":
+        return _drawn(frame, ledger)
+    _order_of_file(log, frame, ledger)
     return frame
+
+
+def _drawn(frame: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Rows of one time in an order drawn at random, which depends on nothing but how many rows there are."""
+    at = frame["at"].to_numpy()
+    places = _of_equal_times(at)
+    keys = np.random.default_rng(0).random(len(places))
+    order = np.arange(len(at))
+    order[places] = places[np.lexsort((keys, at[places]))]
+    again = len(places) - frame.select(pl.struct("user", "at").gather(places).n_unique()).item() if len(places) else 0
+    what = "events follow another of the same user and time; the order of such events was drawn at random"
+    fix = "nothing to do, or set data.equal_times=file to take the order of the file"
+    ledger.note("equal_times", again, "changed", what, fix=fix)
+    return frame[order]
 
 
 def _order_of_file(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
     """Notes where a user's events of one time stand by item id: which comes next then says nothing of the user."""
     at = frame["at"].to_numpy()
-    equal = at[1:] == at[:-1]
-    places = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))[:LOOKED_AT]
+    places = _of_equal_times(at)[:LOOKED_AT]
     user, at = frame["user"].to_numpy()[places], at[places]
     order = np.lexsort((at, user))  # stable: rows of one user and time stay as they stand in the file
     user, at, item = user[order], at[order], frame["item"].to_numpy()[places][order]
@@ -154,7 +170,7 @@ def _order_of_file(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
         f"events{among} follow another of the same user and time, and {max(rising, 1 - rising):.0%} of them stand "
         f"in {'rising' if rising > 0.5 else 'falling'} order of item ids: which comes next is the file's order",
         places=[f"{log.table.path.name} row {row}" for row in rows],
-        fix="shuffle the rows of one time, or give them times of their own; else sequences and next-item tests "
+        fix="set data.equal_times=drawn, or give the events times of their own; else sequences and next-item tests "
         "learn and score that order",
     )
 
@@ -233,10 +249,7 @@ def _drop(
     key = pl.struct(same)
     if "at" in same:
         # Equal rows are of one time, and the frame is in time order: only rows with such a neighbour are compared.
-        at = frame["at"].to_numpy()
-        equal = at[1:] == at[:-1]
-        near = pl.Series(np.append(equal, False) | np.insert(equal, 0, False))
-        places = near.arg_true()
+        places = pl.Series(_of_equal_times(frame["at"].to_numpy()))
         first = frame.select(pl.col(same).gather(places)).select(key.is_first_distinct())[:, 0]
         gone = places.filter(~first)
     else:
@@ -250,6 +263,12 @@ def _drop(
     left = np.ones(frame.height, dtype=np.bool_)
     left[gone.to_numpy()] = False
     return frame.filter(pl.Series(left))
+
+
+def _of_equal_times(at: np.ndarray) -> np.ndarray:
+    """Places of the rows whose time another row shares; `at` rises."""
+    equal = at[1:] == at[:-1]
+    return np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
 
 
 def _stretch(column: pl.Series, height: int) -> pl.Series:

@@ -15,7 +15,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
-    """m events, oldest first; events of one time keep the order of their file.
+    """m events, oldest first; events of one time in the order of their file, or as `data.equal_times` drew it.
 
     Attributes:
         users: (m,) int32 user numbers.
@@ -85,8 +85,11 @@ class Histories:
 
 
 def joined(first: Events, second: Events) -> Events:
-    """Both logs as one, in time order; they number the same users, items and types."""
-    order = np.lexsort((np.concatenate([first.rows, second.rows]), np.concatenate([first.at, second.at])))
+    """Both logs as one, in time order, of one time those of the first before those of the second.
+
+    They number the same users, items and types. Each log keeps its own order of equal times.
+    """
+    order = np.argsort(np.concatenate([first.at, second.at]), kind="stable")
     columns = {
         f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])[order]
         for f in fields(first)
