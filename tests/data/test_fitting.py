@@ -52,6 +52,13 @@ def test_normalised_rows_sum_to_one_or_are_empty():
     np.testing.assert_allclose(history_matrix(block, 2, 0.3, normalise=True).sum(axis=1), [1, 0, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("history", [[0, 1], [0, 7]], ids=["all known", "some unknown"])
+def test_its_indices_are_as_narrow_as_those_of_the_models(history):
+    # A product of a wide matrix with a narrow one copies the narrow one, all of a model for one query.
+    matrix = history_matrix(worlds.queries([history]), 2, 1.0)
+    assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
+
+
 @pytest.mark.parametrize("normalise", [False, True])
 def test_weights_by_row_are_those_of_the_matrix(normalise):
     block = worlds.queries([[0, 1, 9, 1], [2], []])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,19 @@ def test_scores_of_a_history_are_the_decayed_mean_of_centred_cosines():
     expected = weights / weights.sum() @ CENTRED[[1, 3]] @ CENTRED.T
     np.testing.assert_allclose(np.delete(scores, 4), np.delete(expected, 4), rtol=1e-4)
     assert np.isnan(scores[4])
+
+
+def test_states_at_several_decays_share_one_product_and_keep_apart():
+    slow = fit().with_params(decay=0.1)
+    quick = slow.with_params(decay=2.0)
+    histories = [[1, 3], [], [0, 2, 5]]
+    for scorer in (slow, quick, slow):
+        kept = replace(worlds.queries(histories), kept={})
+        together = [one.score_block(kept) for one in (slow, quick)]
+        np.testing.assert_allclose(together[scorer is quick], scorer.score_block(worlds.queries(histories)), rtol=1e-5)
+        together[0][:] = 0  # what is given out is the caller's own
+        np.testing.assert_array_equal(slow.score_block(kept), slow.score_block(kept))
+        assert np.nan_to_num(slow.score_block(kept)).any()
 
 
 def test_a_wish_is_answered_by_its_own_vector_whatever_the_history():

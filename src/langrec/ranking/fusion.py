@@ -172,6 +172,8 @@ class Fusion:
         for name, scores in zip(self.names, signals, strict=True):
             if not name.startswith("popular"):
                 silent &= ~(scores > 0).any(axis=1)
+            if not silent.any():
+                break
         return silent
 
     def score_block(self, block: QueryBlock) -> FloatMatrix:

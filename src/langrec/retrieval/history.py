@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from langrec.data.mapped import rows_over
 from langrec.types import FloatVector, Mask, QueryBlock
 
 # A step back that weighs less than this weighs nothing: of a long history a steep decay reads only the newest part,
@@ -32,12 +33,13 @@ def history_matrix(block: QueryBlock, n_items: int, decay: float, normalise: boo
 
 def _matrix(block: QueryBlock, n_items: int, decay: float, normalise: bool) -> sparse.csr_array:
     # Built row by row as CSR: going through coordinates costs more than the product it is made for.
+    # Pointers as narrow as the items: SciPy would widen both matrices of a product, the whole model for each query.
     weights = history_weights(block, n_items, decay, normalise)
     known = weights > 0
     if known.all():
-        return sparse.csr_array((weights, block.items, block.offsets), shape=(len(block), n_items))
+        return rows_over(weights, block.items, block.offsets, (len(block), n_items))
     kept = np.concatenate([[0], np.cumsum(known)])[block.offsets]
-    return sparse.csr_array((weights[known], block.items[known], kept), shape=(len(block), n_items))
+    return rows_over(weights[known], block.items[known], kept, (len(block), n_items))
 
 
 def history_weights(block: QueryBlock, n_items: int, decay: float, normalise: bool = False) -> FloatVector:
