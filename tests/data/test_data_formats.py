@@ -64,6 +64,21 @@ FORMATS = {
 }
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        '{"item_id": "a", "title": "first", "title": "second"}\n{"item_id": "b", "title": "other"}',
+        '{"item_id": "a", "title": "first", "title": "second", "tags": ["x"]}\n{"item_id": "b", "title": "other"}',
+        '[{"item_id": "a", "title": "first", "title": "second"}, {"item_id": "b", "title": "other"}]',
+    ],
+    ids=["flat lines", "lines with lists", "an array"],
+)
+def test_the_first_of_two_equal_keys_counts(tmp_path, lines):
+    path = tmp_path / "items.jsonl"
+    path.write_text(lines.replace("{", "{").replace("}", "}"), "utf-8")
+    assert read_table(path).frame["title"].to_list() == ["first", "other"]
+
+
 def test_a_field_that_only_late_json_lines_have_is_kept(tmp_path):
     items = [{"item_id": f"i{n}", "title": f"Title {n}"} for n in range(3_000)]
     items[-1] |= {"price": 4.5, "note": "signed"}

@@ -24,10 +24,10 @@ _DEEP = 32
 def read_jsonl(path: Path) -> Table:
     """Reads JSON lines (or one JSON array of objects).
 
-    Scalars keep their type where all rows agree, else they become strings. A list, nested or not, becomes one flat list
-    of strings; an inner object becomes its JSON text. The quote style of old Amazon files (Python literals instead of
-    JSON) is understood. Lines that are not UTF-8 are read as Windows-1252, and the table's notes say so; a line over a
-    megabyte is refused.
+    Of a key that an object has twice the first counts. Scalars keep their type where all rows agree, else they become
+    strings. A list, nested or not, becomes one flat list of strings; an inner object becomes its JSON text. The quote
+    style of old Amazon files (Python literals instead of JSON) is understood. Lines that are not UTF-8 are read as
+    Windows-1252, and the table's notes say so; a line over a megabyte is refused.
 
     Raises:
         DataError: the file is empty or holds no object at all.
@@ -94,7 +94,7 @@ def _read_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int], list[Refu
             continue
         text = line.decode("utf-8", "replace")
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_first)
             if "\\u" in text:
                 # Half of a surrogate pair is no character: it becomes a question mark.
                 value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
@@ -111,6 +111,14 @@ def _read_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int], list[Refu
     return rows, places, refused
 
 
+def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which the first of equal keys counts, as it does in Polars' parser."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        found.setdefault(key, value)
+    return found
+
+
 def _python_literal(text: str) -> Any:
     if not text.startswith("{'"):
         return None
@@ -122,7 +130,7 @@ def _python_literal(text: str) -> Any:
 
 def _read_array(data: bytes, path: Path) -> tuple[list[dict[str, Any]], list[int], list[Refused]]:
     try:
-        values = json.loads(data)
+        values = json.loads(data, object_pairs_hook=_first)
         if b"\\u" in data:
             values = json.loads(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
