@@ -29,6 +29,7 @@ from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.settings import RerankSettings
+from peers import prepare
 
 SCORERS = ("popular", "popular_7d", "popular_decayed", "itemknn", "ease", "transitions", "bm25", "vectors")
 
@@ -108,7 +109,7 @@ def _trained(given: argparse.Namespace) -> Path:
             settings.ranking, rerank=own, questions=given.learn, tune_questions=min(given.learn, 4000)
         ),
     )
-    dataset = load_dataset(given.data, None)[0]
+    dataset = load_dataset(given.data, None, prepare.data_settings(given.data.name))[0]
     told = lambda *said: print(*said, flush=True)  # noqa: E731
     return train(dataset, settings, given.work / "releases", progress=told, steps=given.work / "steps")[0]
 
