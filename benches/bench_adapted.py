@@ -4,7 +4,8 @@
 
 First `langrec train recipes/adapted.toml` runs as a person would run it, from an empty cache, and is timed. Then the
 test is asked three times in one process: the encoder as it was, adapted, and adapted and made cheaper (what the release
-serves). Beside the lists stands search: a title finding its own text. The differences are paired, users resampled.
+serves). Beside the lists stands search: a title finding its own text, or where items have only a title one half of it
+the other. The differences are paired, users resampled.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 
 import common
 from langrec.steps import step_hash
+from peers import prepare
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "adapted.toml"
@@ -100,7 +102,7 @@ def measure(data: Path, overrides: list[str]) -> dict[str, Any]:
     from langrec.recipe import load_settings
     from langrec.training import evaluate_models
 
-    dataset, _ = load_dataset(data)
+    dataset, _ = load_dataset(data, None, prepare.data_settings(data.name))
     reports, ways = {}, {}
     for way, off in OFF.items():
         settings = load_settings(RECIPE, ["evaluate.controls=false", *overrides, *off], environ={})
@@ -115,7 +117,11 @@ def measure(data: Path, overrides: list[str]) -> dict[str, Any]:
             "encoder": report.protocol["encoders"]["vectors"],
         }
         print(f"{way}: measured", flush=True)
-    return {"ways": ways, "differences": differences(dataset, reports), "protocol": reports[BEFORE].protocol}
+    return {
+        "ways": ways,
+        "differences": differences(dataset, settings.split, reports),
+        "protocol": reports[BEFORE].protocol,
+    }
 
 
 def search(dataset: Any, settings: Any) -> float:
@@ -131,14 +137,15 @@ def search(dataset: Any, settings: Any) -> float:
     return float(pair_gains(encoder.encode(corpus.asked, "query"), encoder.encode(corpus.found)).mean())
 
 
-def differences(dataset: Any, reports: dict[str, Any]) -> list[dict[str, Any]]:
+def differences(dataset: Any, how: Any, reports: dict[str, Any]) -> list[dict[str, Any]]:
     """Each way less the encoder as it was on the same questions: all, items in training (hot), and others (warm)."""
     from langrec import compare
     from langrec.data.events import joined
     from langrec.data.splits import split_events
 
-    split = split_events(dataset.events, len(dataset.users))
-    counts = np.bincount(joined(split.train, split.valid).items, minlength=len(dataset.catalogue))
+    split = split_events(dataset.events, len(dataset.users), how)
+    seen = split.train if split.kind == "loo" else joined(split.train, split.valid)
+    counts = np.bincount(seen.items, minlength=len(dataset.catalogue))
     found = []
     for way in (ADAPTED, SERVED):
         for model in MODELS:
@@ -164,7 +171,7 @@ def show(result: dict[str, Any]) -> None:
             f"command: {result['command']['seconds']:.0f} s ({result['command']['processor_seconds']:.0f} s processor)"
         )
     for way, found in result["ways"].items():
-        print(f"{way}: a title finds its text {found['search']:.4f}")
+        print(f"{way}: a text finds its other half {found['search']:.4f}")
     for gap in result["differences"]:
         bounds = f"[{gap['low']:+.4f}, {gap['high']:+.4f}]"
         print(f"{gap['way']}, {gap['model']}, {gap['slice']}: {gap['difference']:+.4f} {bounds} {gap['verdict']}")
