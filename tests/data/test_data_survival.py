@@ -146,11 +146,24 @@ def test_rows_with_too_many_fields_are_set_aside_and_keep_the_count_of_rows(tmp_
     assert report.count("unreadable") == 1
 
 
-def test_an_open_quote_does_not_swallow_the_rest_silently(tmp_path):
-    rows = GOOD + '"u9,i1,1600000000\n' + "".join(f"u{i},i1,{1_600_000_100 + i}\n" for i in range(5))
-    _, report = load_dataset(write(tmp_path, rows))
-    assert report.events + report.refused >= 20
-    assert report.refused >= 1
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("later", [False, True])
+def test_an_open_quote_costs_its_own_row_alone(tmp_path, place, later):
+    fields = ["u9", "i1", "1600000000"]
+    fields[place] = '"' + fields[place]
+    rest = "".join(f"u{i},i1,{1_600_000_100 + i}\n" for i in range(5))
+    quoted = 'u7,"i1",1600000200\n' if later else ""
+    dataset, report = load_dataset(write(tmp_path, GOOD + ",".join(fields) + "\n" + rest + quoted))
+    assert report.refused == report.count("unreadable") == 1
+    assert dataset.events.rows.tolist() == [*range(20), *range(21, 26 + later)]
+
+
+def test_a_quoted_text_of_several_lines_is_one_field_whatever_stands_in_it(tmp_path):
+    rows = 'item_id,title,price\n1,"two\nlines, ""quoted""",5\n2,"one\nand a "loose" one",6\n3,c,7\n'
+    dataset, report = load_dataset(None, write(tmp_path, rows, "items.csv"), DataSettings(repair_text=False))
+    assert report.refused == 0
+    assert dataset.catalogue.titles[0] == 'two\nlines, "quoted"'
+    assert dataset.catalogue.frame["price"].to_list() == [5, 6, 7]
 
 
 def test_a_gzip_file_cut_short_says_so(tmp_path):

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -133,43 +134,89 @@ def _parse(data: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFra
 
 
 def _parse_slowly(body: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFrame, list[Refused]]:
-    too_long: set[int] = set()
     # A line of absurd length would become millions of fields: it stands in as one row that has a field too many.
-    stand_in = mark * width + "\n"
-    reader = csv.reader(
-        _lines(body, stand_in, too_long), delimiter=mark, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    )
+    source = _Lines(body, mark * width + "\n")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    strict = csv.reader(source, delimiter=mark, quoting=quoting, strict=True)
+    lenient = csv.reader(source, delimiter=mark, quoting=quoting)
     columns: list[list[str | None]] = [[] for _ in range(width)]
     refused: list[Refused] = []
     row = -1
     while True:
         row += 1
-        before = reader.line_num
+        source.begin()
+        line = source.number + 2  # the header is line 1
         try:
-            fields = next(reader)
+            try:
+                fields = next(strict)
+            except csv.Error:
+                source.give_back(0)
+                fields = next(lenient)
+                if len(source.taken) > 1 and _is_open(source.taken, mark, width):
+                    raise csv.Error("a quote is opened and not closed") from None
         except StopIteration:
             break
         except csv.Error as error:
-            refused.append(Refused(row, "unreadable row", f"line {before + 2}: {error}"))
+            refused.append(Refused(row, "unreadable row", f"line {line}: {error}"))
+            source.give_back(1)
             continue
         if not fields:
             row -= 1
             continue
-        if reader.line_num in too_long:
-            refused.append(Refused(row, "unreadable row", f"line {before + 2}: over {LONGEST_LINE:,} bytes"))
+        if source.number in source.too_long:
+            refused.append(Refused(row, "unreadable row", f"line {line}: over {LONGEST_LINE:,} bytes"))
             continue
         if len(fields) > width:
-            refused.append(Refused(row, "too many fields", f"line {before + 2}: {len(fields)} fields, not {width}"))
+            refused.append(Refused(row, "too many fields", f"line {line}: {len(fields)} fields, not {width}"))
             continue
         for i, column in enumerate(columns):
             column.append(fields[i] or None if i < len(fields) else None)
     return pl.DataFrame({str(i): pl.Series(c, dtype=pl.String) for i, c in enumerate(columns)}), refused
 
 
-def _lines(body: bytes, stand_in: str, too_long: set[int]) -> Iterator[str]:
-    for number, line in enumerate(io.BytesIO(body), start=1):
+def _is_open(lines: Sequence[str], mark: str, width: int) -> bool:
+    """True where a row runs over several lines because of a stray quote, and not because a quoted text does.
+
+    The quote is never closed; or what closes it is no closing quote, and the last line is a whole row by itself.
+    """
+    try:
+        list(csv.reader(lines, delimiter=mark, strict=True))
+    except csv.Error as error:
+        return "end of data" in str(error) or len(next(csv.reader(lines[-1:], delimiter=mark))) == width
+    return False
+
+
+class _Lines(Iterator[str]):
+    """The lines of a body; those that a row has taken can be given back."""
+
+    def __init__(self, body: bytes, stand_in: str) -> None:
+        self._lines = io.BytesIO(body)
+        self._stand_in = stand_in
+        self._back: list[str] = []  # the next one is the last
+        self.taken: list[str] = []
+        self.number = 0
+        self.too_long: set[int] = set()
+
+    def begin(self) -> None:
+        """A row begins."""
+        self.taken = []
+
+    def give_back(self, keep: int) -> None:
+        """The row is its first `keep` lines: the others come again."""
+        again = self.taken[keep:]
+        self._back += reversed(again)
+        self.number -= len(again)
+        self.taken = self.taken[:keep]
+
+    def __next__(self) -> str:
+        line = self._back.pop() if self._back else self._read()
+        self.number += 1
+        self.taken.append(line)
+        return line
+
+    def _read(self) -> str:
+        line = next(self._lines)
         if len(line) > LONGEST_LINE:
-            too_long.add(number)
-            yield stand_in
-            continue
-        yield line.decode("utf-8", "replace").replace("\0", "")
+            self.too_long.add(self.number + 1)
+            return self._stand_in
+        return line.decode("utf-8", "replace").replace("\0", "")
