@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from langrec.data.events import DAY_MS
-from langrec.data.log import NO_ID, Log
+from langrec.data.log import MISSING_IDS, NO_ID, Log
 from langrec.data.report import Action, Step
 from langrec.data.sources.table import Refused, Table
 from langrec.errors import DataError, SettingsError
@@ -122,6 +122,7 @@ def clean_events(log: Log, settings: DataSettings, ledger: Ledger, known_items: 
     if settings.repeats != "all":
         what = f"the user has another {'earlier' if settings.repeats == 'first' else 'later'} event with this item"
         frame = _drop(ledger, log, frame, ["user", "item", "type"], settings.repeats, "repeat", what)
+    _note_values(log, frame, ledger)
     if not log.has_time:
         return frame
     if settings.equal_times == "drawn":
@@ -195,6 +196,27 @@ def _check_times(log: Log, frame: pl.DataFrame, settings: DataSettings, ledger: 
     what = f"the time lies before {settings.min_time} or more than {settings.future_days:g} days in the future"
     fix = f"correct the column {name}, or set data.min_time / data.future_days"
     return _refuse(ledger, log, frame, bad, "impossible_time", what, fix)
+
+
+def _note_values(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
+    """Notes the values that are no numbers: their events count without them."""
+    if log.raw_values is None or log.raw_values.dtype != pl.String:
+        return
+    rows = frame.filter(pl.col("value").is_null())["row"].sort()
+    texts = log.raw_values.gather(log.table.row_numbers().search_sorted(rows)).str.strip_chars()
+    said = ~(texts.is_null() | texts.str.to_lowercase().is_in(MISSING_IDS))
+    if not said.any():
+        return
+    rows, texts = rows.filter(said), texts.filter(said)
+    shown = zip(rows.head(EXAMPLES), texts.head(EXAMPLES), strict=True)
+    ledger.note(
+        "unreadable_value",
+        len(rows),
+        "kept",
+        "the value is no number; the event counts without it",
+        places=[f"{log.table.path.name} row {row} ({text})" for row, text in shown],
+        fix=f"write the column {log.roles['value']} as numbers",
+    )
 
 
 def _unknown_items(

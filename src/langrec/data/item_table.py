@@ -9,6 +9,7 @@ import polars as pl
 from langrec.data.aliases import EVENT_ROLES, ITEM_ROLES, LONG_TEXT, TEXT_NAMES, find_roles, key
 from langrec.data.cleaning import EXAMPLES, Ledger
 from langrec.data.log import MISSING_IDS, as_ids
+from langrec.data.numbers import first_numbers
 from langrec.data.sources.table import Table
 from langrec.data.texts import repair_texts
 from langrec.data.times import to_millis
@@ -152,8 +153,7 @@ def _categories(column: pl.Series) -> pl.Series:
 def _price(column: pl.Series) -> pl.Series:
     if column.dtype.is_numeric():
         return column.cast(pl.Float64)
-    found = column.cast(pl.String).str.replace_all(",", "").str.extract(r"(\d+(?:\.\d+)?)")
-    return found.cast(pl.Float64, strict=False)
+    return first_numbers(column)
 
 
 def _release_year(column: pl.Series | None, titles: pl.Series) -> pl.Series | None:

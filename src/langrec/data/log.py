@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from langrec.data.aliases import EVENT_ROLES, find_roles, key
+from langrec.data.numbers import whole_numbers
 from langrec.data.sources.table import Table
 from langrec.data.times import to_millis
 from langrec.errors import DataError
@@ -33,6 +34,7 @@ class Log:
         has_time: the times are of the clock; False: positions within each user.
         placed: the file has times or positions; False: the order of its rows stands in for them.
         raw_times: the times as they stand in the file, for messages.
+        raw_values: the values, likewise.
     """
 
     table: Table
@@ -45,6 +47,7 @@ class Log:
     has_time: bool
     placed: bool
     raw_times: pl.Series | None
+    raw_values: pl.Series | None
 
 
 def event_columns(names: list[str]) -> list[str]:
@@ -89,14 +92,16 @@ def read_log(table: Table, default_type: str) -> Log:
         at = frame[roles["position"]].cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
     else:
         at = rows
+    raw_values = frame[roles["value"]] if "value" in roles else None
     value = (
-        frame[roles["value"]].cast(pl.Float32, strict=False)
-        if "value" in roles
-        else pl.Series("value", [None], dtype=pl.Float32).new_from_index(0, frame.height)
+        pl.Series("value", [None], dtype=pl.Float32).new_from_index(0, frame.height)
+        if raw_values is None
+        else (whole_numbers(raw_values) if raw_values.dtype == pl.String else raw_values).cast(pl.Float32, strict=False)
     )
     columns = [users.alias("user"), items.alias("item"), at.alias("at"), types, value.alias("value"), rows.alias("row")]
     placed = has_time or "position" in roles
-    return Log(table, pl.DataFrame(columns), user_ids, item_ids, type_names, roles, rated, has_time, placed, raw_times)
+    data = pl.DataFrame(columns)
+    return Log(table, data, user_ids, item_ids, type_names, roles, rated, has_time, placed, raw_times, raw_values)
 
 
 def number(column: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -1,0 +1,51 @@
+"""Numbers in the forms of several countries are read as what they say, and what is none is named."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+import pytest
+
+from langrec.data.load import load_dataset
+from langrec.data.numbers import first_numbers, whole_numbers
+from langrec.settings import DataSettings
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["1.299,00 €", "12,99 €", "1.299", "1 234 567,89", "0,500"], [1299, 12.99, 1299, 1234567.89, 0.5]),
+        (["$1,299.50", "1,299", "1.299", "¥9"], [1299.5, 1299, 1.299, 9]),
+        (["12,99", "1,299"], [12.99, 1.299]),
+        (["1.299 €"], [1299]),
+        (["1,299"], [1299]),
+        (["1.234.567", "1,234,567"], [1234567, 1234567]),
+        (["CHF 1'299.-", "EUR 12.-", "1\u202f299 kr", None, "ask us"], [1299, 12, 1299, None, None]),
+    ],
+)
+def test_the_decimal_mark_is_found_by_value_and_by_column(texts, numbers):
+    assert first_numbers(pl.Series(texts)).to_list() == numbers
+
+
+def test_whole_numbers_read_nothing_else():
+    texts = ["4,5", " -2,25", "1.000", "4 stars", "", None, "1e3"]
+    assert whole_numbers(pl.Series(texts)).to_list() == [4.5, -2.25, 1000, None, None, None, 1000]
+    assert whole_numbers(pl.Series(["1.000", "-4", "1e3"])).to_list() == [1, -4, 1000], "plain numbers stay as they are"
+
+
+def test_prices_with_decimal_commas_are_read(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("item_id;title;price\n1;A;1.299,00 €\n2;B;12,99 €\n3;C;5 €\n", "utf-8-sig")
+    assert load_dataset(None, path)[0].catalogue.frame["price"].to_list() == [1299, 12.99, 5]
+
+
+def test_values_with_decimal_commas_are_read_and_others_are_named(tmp_path):
+    path = tmp_path / "events.csv"
+    rows = ["u1;i1;1600000000;4,5", "u2;i1;1600000001;good", "u3;i1;1600000002;", "u4;i1;1600000003;3"]
+    path.write_text("\n".join(["user_id;item_id;timestamp;rating", *rows, ""]))
+    dataset, report = load_dataset(path, settings=DataSettings(rating_gain="scaled"))
+    assert [value if math.isfinite(value) else None for value in dataset.events.values.tolist()] == [4.5, None, None, 3]
+    assert dataset.events.gains.tolist() == pytest.approx([1, 1, 1, 3 / 4.5])
+    found = next(step for step in report.steps if step.name == "unreadable_value")
+    assert (found.count, found.places) == (1, ("events.csv row 1 (good)",))
