@@ -143,10 +143,39 @@ def test_one_wild_time_does_not_change_the_unit_of_the_others():
 
 @pytest.mark.parametrize(
     "text",
-    ["2020-09-13T12:26:40Z", "2020-09-13 12:26:40", "2020-09-13T12:26:40", "2020-09-13T14:26:40+02:00", "1600000000"],
+    [
+        *(
+            "2020-09-13T12:26:40Z",
+            "2020-09-13 12:26:40",
+            "2020-09-13T12:26:40",
+            "2020-09-13T14:26:40+02:00",
+            "1600000000",
+        ),
+        *(
+            "20200913T122640Z",
+            "13.09.2020 12:26:40",
+            "13/09/2020 12:26:40",
+            "09/13/2020 12:26:40",
+            "2020/09/13 12:26:40",
+        ),
+    ],
 )
 def test_times_in_words_are_read(text):
     assert to_millis(pl.Series([text])).to_list() == [1_600_000_000_000]
+
+
+@pytest.mark.parametrize("text", ["2020-09-13T14:26+02:00", "2020-09-13 12:26", "13.09.2020 12:26", "9/13/2020 12:26"])
+def test_times_without_seconds_are_read(text):
+    assert to_millis(pl.Series([text])).to_list() == [1_599_999_960_000]
+
+
+def test_dates_with_slashes_have_one_order_in_a_column():
+    first, second = to_millis(pl.Series(["2020-04-03", "2020-03-04"]))
+    assert to_millis(pl.Series(["03/04/2020", "13/09/2020"])).to_list() == [first, 1_599_955_200_000]
+    assert to_millis(pl.Series(["03/04/2020", "09/13/2020"])).to_list() == [second, 1_599_955_200_000]
+    assert to_millis(pl.Series(["03/04/2020"])).to_list() == [second]
+    mixed = to_millis(pl.Series(["03/04/2020", "13/09/2020", "14/09/2020", "09/15/2020"]))
+    assert mixed.to_list()[:2] == [first, 1_599_955_200_000] and mixed[3] is None
 
 
 @pytest.mark.parametrize("text", ["2020-09-13T12:26:40.250Z", "2020-09-13 12:26:40.250", "1600000000.25"])

@@ -132,6 +132,11 @@ def test_negative_and_far_future_times_are_set_aside(tmp_path):
     assert details == {20: "-5", 21: "99999999999", 22: "soon"}
 
 
+def test_where_no_row_can_be_used_the_first_place_and_the_way_out_are_named(tmp_path):
+    message = error_of(write(tmp_path, "user_id,item_id,timestamp\nu1,i1,13-Sep-2020\n"))
+    assert "events.csv row 0 (13-Sep-2020)" in message and "ISO 8601" in message
+
+
 def test_of_columns_with_one_name_the_first_is_used_and_the_other_reported(tmp_path):
     rows = "user_id,item_id,user_id,timestamp\nu1,i1,other,1600000000\n"
     dataset, report = load_dataset(write(tmp_path, rows))

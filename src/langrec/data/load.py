@@ -251,7 +251,9 @@ def _check_left(report: CleaningReport, events: Path | None, items: Path | None)
     if events is not None and not report.events:
         if not report.rows_in:
             raise DataError(f"{events}: holds a header and no rows; nothing to learn from")
-        reasons = ", ".join(f"{step.what} ({step.count:,})" for step in report.steps if step.action == "refused")
-        raise DataError(f"{events}: none of the {report.rows_in:,} rows can be used: {reasons}")
+        refused = [step for step in report.steps if step.action == "refused"]
+        reasons = ", ".join(f"{step.what} ({step.count:,}: {', '.join(step.places[:1])})" for step in refused)
+        fixes = "; ".join(dict.fromkeys(step.fix for step in refused))
+        raise DataError(f"{events}: none of the {report.rows_in:,} rows can be used: {reasons}; {fixes}")
     if events is None and not report.items:
         raise DataError(f"{items}: holds no items")

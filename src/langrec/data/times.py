@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import polars as pl
 
 # A whole number is read by its size: seconds reach 1e11 in the year 5138, milliseconds 1e14, microseconds 1e17.
 _UNITS = ((1e11, 1000.0), (1e14, 1.0), (1e17, 1e-3), (float("inf"), 1e-6))
-_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%m %d, %Y", "%B %d, %Y", "%Y-%m-%d %H:%M:%S%.f UTC")
+_DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m %d, %Y", "%B %d, %Y")
+_CLOCKED = ("%Y/%m/%d", "%d.%m.%Y")  # days that a time of day may follow
+_CLOCKS = (" %H:%M:%S%.f", " %H:%M")
 
 
 def to_millis(column: pl.Series) -> pl.Series:
@@ -14,7 +18,8 @@ def to_millis(column: pl.Series) -> pl.Series:
 
     Numbers are seconds, milliseconds, microseconds or nanoseconds by the size of the column's median, so that one wild
     value does not change the unit of the others. Strings are numbers, ISO 8601 (with or without an offset; without one
-    they are UTC), or one of a few common date formats.
+    they are UTC), or one of a few common date formats. Whether the day or the month comes first in dates with slashes,
+    those dates of the column tell that can be but one of them; where none does, the month.
     """
     kind = column.dtype
     if kind == pl.Date:
@@ -54,25 +59,45 @@ def _from_number(column: pl.Series) -> pl.Series:
 
 def _from_text(column: pl.Series) -> pl.Series:
     text = column.str.strip_chars()
-    tries = [
-        pl.col("text").str.to_datetime("%+", strict=False, time_unit="ms", time_zone="UTC").dt.replace_time_zone(None),
-        *(
-            pl.col("text").str.to_datetime(f"%Y-%m-%d{mark}%H:%M:%S%.f{zone}", strict=False, time_unit="ms")
-            for mark in ("T", " ")
-            for zone in ("", "Z")
-        ),
-        pl.col("text")
-        .str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", strict=False, time_unit="ms", time_zone="UTC")
-        .dt.replace_time_zone(None),
-        *(pl.col("text").str.to_datetime(f"%Y-%m-%d{mark}%H:%M", strict=False, time_unit="ms") for mark in ("T", " ")),
-        *(pl.col("text").str.to_date(form, strict=False).cast(pl.Datetime("ms")) for form in _FORMATS[:-1]),
-        pl.col("text").str.to_datetime(_FORMATS[-1], strict=False, time_unit="ms"),
-    ]
     done = pl.Series("at", [None] * len(text), dtype=pl.Datetime("ms"))
-    for attempt in tries:
-        if not done.null_count():
+    for attempt in _attempts(text):
+        left = done.is_null().arg_true()
+        if not len(left):
             break
-        done = pl.DataFrame({"done": done, "text": text}).select(
-            pl.when(pl.col("done").is_null()).then(attempt).otherwise(pl.col("done"))
-        )[:, 0]
+        # scatter writes in place, and the column is ours.
+        done.scatter(left, pl.DataFrame({"text": text.gather(left)}).select(attempt)[:, 0])
     return done.dt.epoch("ms").alias(column.name)
+
+
+def _attempts(text: pl.Series) -> Iterator[pl.Expr]:
+    """Ways to read the column `text` as times without an offset, UTC; what a way cannot read is null."""
+    yield _with_offset("%+")
+    for mark in ("T", " "):
+        for zone in ("", "Z", " UTC"):
+            yield _plain(f"%Y-%m-%d{mark}%H:%M:%S%.f{zone}")
+    for form in ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z", "%Y%m%dT%H%M%S%#z"):
+        yield _with_offset(form)
+    for form in ("%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", *_DAYS):
+        yield _plain(form)
+    slashed = "%d/%m/%Y" if _day_first(text) else "%m/%d/%Y"
+    for form in (slashed, *(day + clock for day in (*_CLOCKED, slashed) for clock in _CLOCKS)):
+        yield _plain(form)
+
+
+def _plain(form: str) -> pl.Expr:
+    text = pl.col("text")
+    if "%H" not in form:
+        return text.str.to_date(form, strict=False).cast(pl.Datetime("ms"))
+    return text.str.to_datetime(form, strict=False, time_unit="ms")
+
+
+def _with_offset(form: str) -> pl.Expr:
+    found = pl.col("text").str.to_datetime(form, strict=False, time_unit="ms", time_zone="UTC")
+    return found.dt.replace_time_zone(None)
+
+
+def _day_first(text: pl.Series) -> bool:
+    """Whether more dates with slashes can only be day/month/year than can only be month/day/year."""
+    pair = text.str.extract_groups(r"^(\d{1,2})/(\d{1,2})/\d{4}\b").struct.unnest().cast(pl.Int8)
+    first, second = ((pair.to_series(place) > 12).sum() for place in (0, 1))
+    return first > second
