@@ -132,6 +132,36 @@ def test_a_file_is_imported_once_and_again_where_asked(store, tmp_path):
     assert import_file(store, path, "users").rows == 3
 
 
+def test_other_columns_are_kept_beside_labels_without_names(live):
+    rows = [
+        {"ItemId": "tagged", "Labels": ["red", "tall"], "price": 3, "description": "a zither", "Fields": {"size": 4}},
+        {"ItemId": "worded", "Labels": "red", "price": 3},
+        {"ItemId": "slip", "Labels": "red", "price": 3, "Fields": "x"},
+    ]
+    sent = {"content": "\n".join(map(json.dumps, rows)), "headers": {"Content-Type": "application/x-ndjson"}}
+    answer = live.client.post("/api/bulk/items", **sent)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["RowAffected"] == 2
+    assert [one["Row"] for one in answer.json()["Refused"]] == [3]
+    assert live.get("/api/item/tagged")["Labels"] == ["red", "tall"] and live.get("/api/item/worded")["Labels"] == "red"
+    wanted = {"where": [{"field": "price", "op": "eq", "value": 3}]}
+    found = live.send("POST", "/api/recommend", {"filters": wanted})["items"]
+    assert {one["id"] for one in found} == {"tagged", "worded"}
+    fields = {one["id"]: one["fields"] for one in found}["tagged"]
+    assert (fields["price"], fields["size"], fields["description"]) == (3, 4, "a zither")
+    assert [one["id"] for one in live.get("/api/search", q="zither", k=1)["items"]] == ["tagged"]
+
+    people = ['{"UserId": "ann", "Labels": ["x"], "age": 3, "town": "Lund"}', '{"UserId": "bea", "age": 4}']
+    sent["content"] = "\n".join(people)
+    answer = live.client.post("/api/bulk/users", **sent)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "RowAffected": 1,
+        "RowRefused": 1,
+        "Refused": [{"Row": 1, "Reason": "Labels: is no object, so age, town cannot stand among them"}],
+    }
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_what_is_exported_and_imported_is_the_same(store, tmp_path, suffix):
     from langrec.service.bodies import GorseItem

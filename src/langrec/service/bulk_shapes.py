@@ -87,7 +87,7 @@ def parse(
                 raise value
             if not isinstance(value, dict):
                 raise ValueError("is not an object")  # noqa: TRY004 - a reason like the others
-            taken.append(make(_named(kind, value), now))
+            taken.append(make(_named(kind, value, text_fields), now))
         except (ValueError, OverflowError, RecursionError) as error:
             refused.append(Refused(i, _reason(error), text or json.dumps(value, default=str, ensure_ascii=False)))
     return taken, refused
@@ -145,7 +145,7 @@ def _makers(text_fields: Sequence[str]) -> dict[str, Callable[[dict[str, Any], i
     return {"users": user, "items": item, "events": event}
 
 
-def _named(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+def _named(kind: str, row: dict[str, Any], text_fields: Sequence[str]) -> dict[str, Any]:
     """The row under the names of the bodies; what a file of items or users has beside becomes labels."""
     names = _renamed(kind, tuple(row))
     found = {new: _plain(row[old]) for old, new in names.items()}
@@ -154,9 +154,24 @@ def _named(kind: str, row: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, int) and not isinstance(value, bool):
             found[name] = str(value)
     rest = {name: _plain(row[name]) for name in row if name not in names}
-    if rest and kind != "events" and not isinstance(found.get("Labels"), list):
-        found["Labels"] = {**(found.get("Labels") or {}), **rest}
+    if rest and kind != "events":
+        _add(kind, found, rest, text_fields)
     return found
+
+
+def _add(kind: str, found: dict[str, Any], rest: dict[str, Any], text_fields: Sequence[str]) -> None:
+    """Puts the other columns of a user or an item among its labels; beside them where labels have no names."""
+    labels = found.get("Labels")
+    if labels is None or isinstance(labels, dict):
+        found["Labels"] = {**(labels or {}), **rest}
+        return
+    if kind == "users":
+        raise ValueError(f"Labels: is no object, so {', '.join(rest)} cannot stand among them")
+    for name, value in rest.items():
+        is_text = isinstance(value, str) and (name in text_fields or name in shapes.TEXT_LABELS)
+        beside = found.get("Texts" if is_text else "Fields") or {}
+        if isinstance(beside, dict):  # what is none is refused with the body
+            found["Texts" if is_text else "Fields"] = {name: value, **beside}
 
 
 @lru_cache(maxsize=256)
