@@ -43,7 +43,17 @@ ITEM_ROLES: dict[str, tuple[str, ...]] = {
     ),
     "image": ("image", "image_url", "image_path", "img", "im_url", "photo", "poster", "thumbnail"),
     "price": ("price", "list_price", "cost"),
-    "at": ("timestamp", "created_at", "published_at", "publish_time", "release_date", "date_added", "datetime", "date"),
+    "at": (
+        "timestamp",
+        "created_at",
+        "published_at",
+        "publish_time",
+        "release_date",
+        "date_added",
+        "datetime",
+        "date",
+        "at",
+    ),
     "release_year": ("release_year", "year"),
     "hidden": ("hidden", "is_hidden"),
 }

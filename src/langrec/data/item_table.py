@@ -58,7 +58,7 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
         standard["release_year"] = year
     if "hidden" in roles:
         standard["hidden"] = _truth(frame[roles["hidden"]])
-    used = {"item_id", *roles.values()}
+    used = {"item_id", "title_filled", *roles.values()}  # which titles are filled is found out anew
     others = [name for name in frame.columns if name not in used and name not in standard]
     texts = _text_fields(frame, others)
     columns = {name: _prose(frame[name]) for name in texts}
@@ -121,8 +121,8 @@ def _is_long(column: pl.Series) -> bool:
 
 def _joined(column: pl.Series) -> pl.Series:
     """A column as strings; the parts of a list are joined by a space."""
-    if column.dtype == pl.List(pl.String):
-        return column.list.drop_nulls().list.join(" ")
+    if isinstance(column.dtype, pl.List):
+        return column.cast(pl.List(pl.String)).list.drop_nulls().list.join(" ")
     return column.cast(pl.String)
 
 
@@ -139,7 +139,9 @@ def _categories(column: pl.Series) -> pl.Series:
         mark = next((m for m in ("|", ";", ",") if known.str.contains(m, literal=True).any()), None)
         text = column.str.strip_chars("[]").str.replace_all("['\"]", "") if known.str.starts_with("[").any() else column
         column = text.str.split(mark) if mark else text.to_frame("c").select(pl.concat_list("c"))[:, 0]
-    elif column.dtype != pl.List(pl.String):
+    elif isinstance(column.dtype, pl.List):
+        column = column.cast(pl.List(pl.String))
+    else:
         column = column.cast(pl.String).to_frame("c").select(pl.concat_list("c"))[:, 0]
     part = pl.element().str.strip_chars()
     keep = (part.str.len_chars() > 0) & ~part.str.to_lowercase().is_in(NO_CATEGORY)
@@ -174,8 +176,10 @@ def _truth(column: pl.Series) -> pl.Series:
 def typed(column: pl.Series) -> pl.Series:
     """A string column as numbers or truth values where every value is one, so that ranges and equality filter.
 
-    Zero-padded codes stay strings.
+    Zero-padded codes stay strings. Decimals become floats.
     """
+    if column.dtype.is_decimal():
+        return column.cast(pl.Float64)
     if column.dtype != pl.String:
         return column
     known = column.drop_nulls()

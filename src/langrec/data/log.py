@@ -135,12 +135,14 @@ def number(column: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def as_ids(column: pl.Series) -> pl.Series:
-    """A column of any kind as id strings; whole floats lose their '.0'."""
+    """A column of any kind as id strings; whole floats and decimals lose their '.0'."""
     if column.dtype.is_float():
         whole = column.fill_nan(None)
         as_int = whole.cast(pl.Int64, strict=False)
         text = whole.cast(pl.String)
         return text.zip_with((as_int.cast(pl.Float64) != whole).fill_null(True), as_int.cast(pl.String))
+    if column.dtype.is_decimal():
+        return column.cast(pl.String).str.replace(r"\.0+$", "")
     return column.cast(pl.String)
 
 

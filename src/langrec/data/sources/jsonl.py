@@ -153,16 +153,17 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 def _series(name: str, values: list[Any]) -> pl.Series:
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {list, str} and list in kinds:
-        return pl.Series(name, [None if value is None else _flat(value) for value in values], pl.List(pl.String))
+        return pl.Series(name, [None if value is None else flat(value) for value in values], pl.List(pl.String))
     for allowed, dtype in (({bool}, pl.Boolean), ({int}, pl.Int64), ({int, float}, pl.Float64)):
         if kinds and kinds <= allowed and all(abs(v) < 2**63 for v in values if type(v) is int):
             return pl.Series(name, [None if v is None else v for v in values], dtype)
     return pl.Series(name, [_text(value) for value in values], pl.String)
 
 
-def _flat(value: Any) -> list[str]:
+def flat(value: Any) -> list[str]:
+    """The parts of a list, of lists in it likewise, as strings; what is empty is left out."""
     if isinstance(value, (list, tuple)):
-        return [text for inner in value for text in _flat(inner)]
+        return [text for inner in value for text in flat(inner)]
     text = _text(value)
     return [text] if text else []
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from langrec.data.sources.delimited import read_delimited
 from langrec.data.sources.opening import check_readable, read_bytes, suffixes
+from langrec.data.sources.plain import plain_columns
 from langrec.data.sources.recbole import SUFFIXES, read_atomic
 from langrec.data.sources.table import Table
 from langrec.errors import DataError
@@ -49,4 +50,5 @@ def _read_parquet(path: Path, keep: Keep | None) -> Table:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable Parquet file ({reason}); write it again") from error
-    return Table(path, frame, "parquet")
+    frame, notes = plain_columns(frame)
+    return Table(path, frame, "parquet", notes=notes)
