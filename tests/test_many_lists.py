@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -90,6 +91,13 @@ def test_a_user_among_many_gets_the_list_of_a_request(recommender, k, changed, m
 
 def test_nobody_asked_gets_no_lists(recommender):
     assert list(lists_of(recommender, Histories.of(recommender, [], log()), 5, NOW)) == []
+
+
+def test_users_whom_the_release_does_not_know_get_the_list_of_a_new_visitor(recommender):
+    (part,) = lists_of(recommender, Histories.of(recommender, ["a stranger", "another"], log()), 5, NOW)
+    answer = recommender.recommend([Query(user="a stranger", k=5, at=datetime.fromtimestamp(NOW / 1000, UTC))])[0]
+    assert part.lengths.tolist() == [5, 5]
+    assert recommender.items.ids.take(part.items) == answer.ids * 2
 
 
 def test_the_best_of_each_row_are_those_of_one_row_ties_by_number():

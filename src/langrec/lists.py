@@ -65,7 +65,8 @@ class Histories:
             np.array(list(place), dtype=object),
             recommender.users.numbers(place),
             offsets,
-            rows["item_id"].replace_strict(ids, nums, return_dtype=pl.Int32).to_numpy(),
+            # Of no rows at all it stays a column of strings.
+            rows["item_id"].replace_strict(ids, nums, return_dtype=pl.Int32).cast(pl.Int32).to_numpy(),
             rows["at"].to_numpy(),
             ~rows["type"].fill_null("").is_in(list(recommender.unsaying)).to_numpy(),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import polars as pl
 import pytest
 
@@ -18,9 +20,36 @@ def test_users_come_from_lines_or_a_table(tmp_path):
     assert _read_users(tmp_path / "table.parquet") == ["1", "2"]
 
 
-@pytest.mark.parametrize("name", ["absent.txt", "absent.parquet", "no_column.csv", "bytes.txt"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("excel.csv", "\ufeffCustomer ID;Age\r\n 01 ;3\r\n2;4\r\n"),
+        ("quoted.csv", '"userId","note"\n"01","a, b"\n"2","c"\n'),
+        ("one.csv", "User ID\n01\n2\nNaN\n"),
+        ("lines.jsonl", '{"user_id": "01"}\n{"user_id": 2}\n'),
+        ("tabs.tsv", "age\tuser\n3\t01\n4\t2\n"),
+        ("plain.txt", "01\n 2\n"),
+        ("packed.txt.gz", "01\n2\n"),
+    ],
+)
+def test_users_come_from_every_kind_of_table_that_training_reads(tmp_path, name, content):
+    data = content.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert _read_users(tmp_path / name) == ["01", "2"]
+
+
+def test_whole_floats_are_whole_ids(tmp_path):
+    pl.DataFrame({"uid": [7.0, None, 8.0]}).write_parquet(tmp_path / "users.parquet")
+    assert _read_users(tmp_path / "users.parquet") == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    "name", ["absent.txt", "absent.parquet", "no_column.csv", "bytes.txt", "empty.txt", "wide.csv"]
+)
 def test_a_list_that_cannot_be_read_is_named(tmp_path, name):
     (tmp_path / "no_column.csv").write_text("name,age\nx,3\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "wide.csv").write_text("user_id,age\nu1,3\nu2,3,4\n")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=name):
         _read_users(tmp_path / name)

@@ -64,6 +64,13 @@ def recommend(
     recommender = bundle.recommender()
     start = time.perf_counter()
     asked = _read_users(users) if users is not None else recommender.users.names.tolist()
+    strange = [name for name in asked if name not in recommender.users]
+    if strange:
+        print(
+            f"{len(strange)} of {len(asked)} users are not in the release and get the list of a new visitor, "
+            f"such as {strange[0]!r}",
+            file=sys.stderr,
+        )
     events = pl.read_parquet(bundle.folder / "catalog" / "events.parquet", columns=["user_id", "item_id", "type", "at"])
     histories = Histories.of(recommender, asked, events)
     parts: list[Lists] = []
@@ -109,26 +116,48 @@ def _print_one(release: Path, likes: tuple[str, ...], wish: str | None, k: int, 
 
 
 def _read_users(path: Path) -> list[str]:
-    """User ids of a table with the column user_id, or of a text file with one id a line.
+    """User ids of a table with a user column, or of a text file with one id a line.
 
     Raises:
-        DataError: the file cannot be read, or the table has no such column.
+        DataError: the file cannot be read, has rows that cannot, or holds no ids; or the table has no user column.
     """
-    import polars as pl
+    from langrec.data.aliases import find_roles
+    from langrec.data.log import MISSING_IDS, as_ids
+    from langrec.data.profiles import USER_ROLE
+    from langrec.data.sources.delimited import DELIMITERS
+    from langrec.data.sources.opening import read_bytes, suffixes
+    from langrec.data.sources.tables import read_table
 
+    data = read_bytes(path)
+    typed = suffixes(path) in (".parquet", ".jsonl", ".ndjson", ".json", ".user")
+    if not typed and data[:4] != b"PAR1" and data.lstrip()[:1] != b"{":
+        first = next(iter(data.decode("utf-8-sig", "replace").splitlines()), "")
+        fields = [[name.strip(' "') for name in first.split(mark)] for mark in DELIMITERS]
+        if not any(find_roles(names, USER_ROLE) for names in fields):
+            if any(mark in first for mark in ",;\t"):
+                raise DataError(f"{path}: no user column (line 1 is {first[:80]!r}); call it user_id", field="users")
+            return _one_a_line(data, path)
+    table = read_table(path)
+    if table.refused:
+        bad = table.refused[0]
+        raise DataError(f"{path} row {bad.row}: {bad.reason} ({bad.detail}); repair or delete the row", field="users")
+    column = find_roles(table.frame.columns, USER_ROLE).get("user")
+    if column is None:
+        has = ", ".join(table.frame.columns[:8])
+        raise DataError(f"{path}: no user column (it has {has}); call it user_id", field="users")
+    ids = as_ids(table.frame[column]).str.strip_chars().drop_nulls()
+    return _some(ids.filter(~ids.str.to_lowercase().is_in(MISSING_IDS)).to_list(), path)
+
+
+def _one_a_line(data: bytes, path: Path) -> list[str]:
     try:
-        if path.suffix == ".parquet":
-            table = pl.read_parquet(path)
-        else:
-            lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-            if not lines or "," not in lines[0]:
-                return [line for line in lines if line != "user_id"]
-            table = pl.read_csv(path, infer_schema=False)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", field="users") from error
-    except (UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as a list of users ({error})", field="users") from error
-    if "user_id" not in table.columns:
-        raise DataError(f"{path}: no column user_id (it has {', '.join(table.columns)})", field="users")
-    ids: list[str] = table["user_id"].cast(pl.String).drop_nulls().to_list()
+    return _some([line.strip() for line in lines if line.strip()], path)
+
+
+def _some(ids: list[str], path: Path) -> list[str]:
+    if not ids:
+        raise DataError(f"{path}: holds no user ids; write one a line", field="users")
     return ids
