@@ -71,6 +71,35 @@ def test_a_patch_keeps_what_it_leaves_out(live):
     assert live.get("/api/search", q="xylophones", k=1)["items"][0]["title"] == before["Comment"]
 
 
+def test_what_a_patch_says_in_our_words_is_shown_and_outlives_the_next_one(live):
+    def fields(item: str) -> dict:
+        found = live.send("POST", "/api/recommend", {"k": 100})["items"]
+        return {one["id"]: {"title": one["title"], **one["fields"]} for one in found}[item]
+
+    first = {"ItemId": "oar", "Comment": "Oar", "Labels": {"price": 20, "description": "of ash"}}
+    live.send("POST", "/api/item", first)
+    live.send("PATCH", "/api/item/oar", {"Title": "Long oar", "Fields": {"price": 18}, "Texts": {"plot": "of oak"}})
+    said = live.get("/api/item/oar")
+    assert said["Labels"] == {"price": 18, "description": "of ash", "plot": "of oak"}
+    assert said["Comment"] == "Long oar"
+    live.send("PATCH", "/api/item/oar", {"Comment": "Oar of oak"})
+    assert fields("oar") == {"title": "Oar of oak", "price": 18, "description": "of ash", "plot": "of oak"}
+    live.send("PATCH", "/api/item/oar", {"Labels": {"price": 17}})
+    assert fields("oar") == {"title": "Oar of oak", "price": 17}, "labels are replaced as a whole"
+
+    tagged = {"ItemId": "net", "Title": "Net", "Comment": "hemp", "Labels": ["big"], "Fields": {"price": 5}}
+    live.send("POST", "/api/item", tagged)
+    live.send("PATCH", "/api/item/net", {"Comment": "flax"})
+    assert fields("net") == {"title": "Net", "price": 5, "labels": ["big"]}
+    live.send("PATCH", "/api/item/net", {"Labels": ["small"]})
+    assert fields("net") == {"title": "Net", "price": 5, "labels": ["small"]}
+    live.send("PATCH", "/api/item/net", {"Labels": {"title": "Seine", "price": 6}})
+    assert fields("net") == {"title": "Seine", "price": 6, "comment": "flax"}
+    live.send("PATCH", "/api/item/net", {"Title": "Trawl"})
+    live.send("PATCH", "/api/item/net", {"Labels": {"price": 7}})
+    assert live.get("/api/item/net")["Labels"] == {"price": 7}
+
+
 def test_posting_the_same_event_adds_up_and_putting_it_overwrites(live):
     for value in (2.0, 3.0):
         live.send("POST", "/api/feedback", [click("ann", "sea00", Value=value)])

@@ -167,15 +167,33 @@ def item_from(body: GorseItem, text_fields: Sequence[str]) -> StoredItem:
 
 
 def item_patched(stored: StoredItem, patch: GorseItemPatch, text_fields: Sequence[str]) -> StoredItem:
-    """The item with the patch's fields; what the patch leaves out stays."""
+    """The item with the patch's fields; what the patch leaves out stays, in whichever words it was said."""
     stored = as_sent(stored)
     item, labels, comment = stored.item, stored.labels, stored.comment
     if patch.Labels is not None or patch.Comment is not None:
+        title_before, _, texts_before, fields_before = _from_labels(labels, comment, text_fields)
+        has_own_title = item.title != title_before
         labels = labels if patch.Labels is None else patch.Labels
         comment = comment if patch.Comment is None else patch.Comment
         title, image, texts, fields = _from_labels(labels, comment, text_fields)
-        kept = item.title if patch.Comment is None and not title else title
-        item = replace(item, title=kept or item.title, image=image or item.image, texts=texts, fields=fields)
+        if has_own_title and not (isinstance(patch.Labels, dict) and patch.Labels.get("title")):
+            title = item.title
+        item = replace(
+            item,
+            title=title or item.title,
+            image=image or item.image,
+            texts=_and_own(item.texts, texts_before, texts),
+            fields=_and_own(item.fields, fields_before, fields),
+        )
+    if patch.Title is not None:
+        is_label = isinstance(labels, dict) and "title" in labels
+        if is_label:
+            labels = {**labels, "title": patch.Title}
+        if patch.Comment is None and comment == item.title and (comment or not is_label):
+            comment = patch.Title
+    beside = {**(patch.Texts or {}), **(patch.Fields or {})} | ({"image": patch.Image} if patch.Image else {})
+    if beside and (labels is None or isinstance(labels, dict)):
+        labels = {**(labels or {}), **beside}
     given: Mapping[str, Any] = {
         "hidden": patch.IsHidden,
         "categories": None if patch.Categories is None else tuple(dict.fromkeys(patch.Categories)),
@@ -192,6 +210,13 @@ def item_patched(stored: StoredItem, patch: GorseItemPatch, text_fields: Sequenc
         labels=labels,
         comment=comment,
     )
+
+
+def _and_own(known: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What labels say after a patch, and what was known beside those of before it."""
+    own = {name: value for name, value in known.items() if before.get(name) != value}
+    changed = {name: value for name, value in after.items() if name not in own or before.get(name) != value}
+    return {**own, **changed}
 
 
 def _from_labels(
