@@ -40,6 +40,13 @@ def test_a_new_release_takes_over_without_a_restart(live):
     assert live.get("/api/release")["stamp"] == live.old
 
 
+def test_a_server_that_nobody_asks_follows_too(live):
+    point_at(live.releases, live.old)
+    wait_until(lambda: live.get("/api/release")["stamp"] == live.old)
+    assert live.get("/api/health/ready")["Release"] == live.old
+    assert f'langrec_release_info{{stamp="{live.old}"}} 1.0' in live.client.get("/metrics").text
+
+
 def test_rolling_back_serves_the_release_before(live):
     assert live.send("POST", "/api/releases/rollback", {}) == {"stamp": live.old}
     assert live.send("POST", "/api/recommend", {"user": "sea-u0"})["trace"]["release"] == live.old

@@ -89,6 +89,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         tasks = [asyncio.create_task(service.run()), asyncio.create_task(service.warm_up())]
+        tasks.append(asyncio.create_task(service.follow()))
         tasks.append(asyncio.create_task(keeper.run()))
         tasks.append(asyncio.create_task(Quality(service, feedback).run()))
         try:

@@ -274,6 +274,15 @@ class Service:
             except LangrecError as error:
                 _log.warning("statistics were not written: %s", error.message)
 
+    async def follow(self) -> None:
+        """Has another release take over though nobody asks, until it is cancelled."""
+        while True:
+            await asyncio.sleep(self.releases.pause)
+            await asyncio.to_thread(self.releases.look)
+            if self.releases.has_next:
+                with contextlib.suppress(LangrecError):  # who asks is told what stands in the way
+                    await self.call(lambda *_: None, patient=True)
+
     async def close(self) -> None:
         """Finishes what was begun."""
         await self.shown.close()

@@ -264,7 +264,7 @@ class Tenants:
             return
         loop, service = asyncio.get_running_loop(), done.result()
         own = (Keeper(service, self._keeping).run(), Quality(service, self._feedback).run())
-        beside = (service.run(), service.warm_up(), *own)
+        beside = (service.run(), service.warm_up(), service.follow(), *own)
         tenant.tasks += [loop.create_task(one) for one in beside]
 
     async def _opened(self, name: str, settings: ServeSettings) -> Service:

@@ -114,7 +114,7 @@ class Releases:
     ) -> None:
         self.folder = folder
         self._store = store
-        self._pause = pause
+        self.pause = pause
         self._popular_pause = popular_pause
         self._texts = texts
         self._masks = masks
@@ -159,6 +159,11 @@ class Releases:
             self._counted = time.monotonic()
         return self.snapshot
 
+    @property
+    def has_next(self) -> bool:
+        """Whether a release is loaded that the next call of `fresh` serves."""
+        return self._next is not None
+
     def offer(self, grown: Grown) -> None:
         """Has the next call of `fresh` take these scorers in; any thread may call it."""
         with self._taking:
@@ -185,7 +190,7 @@ class Releases:
 
     def look(self) -> None:
         """Begins to load what CURRENT names now, at most once a pause; any thread may call it."""
-        if time.monotonic() - self._looked < self._pause or (self._loading is not None and self._loading.is_alive()):
+        if time.monotonic() - self._looked < self.pause or (self._loading is not None and self._loading.is_alive()):
             return
         self._looked = time.monotonic()
         if self._pointer() != self._seen:
