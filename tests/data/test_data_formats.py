@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from langrec.data.describe import describe_dataset
 from langrec.data.load import load_dataset
 from langrec.data.sources.delimited import read_delimited
 from langrec.data.sources.tables import read_table
@@ -209,6 +210,15 @@ def test_event_types_weigh_as_the_settings_say(tmp_path):
     events = load_dataset(path)[0].events
     assert [events.type_names[t] for t in events.types] == ["view", "purchase", "click"]
     assert events.gains.tolist() == pytest.approx([0.3, 1.0, 0.5])
+
+
+def test_types_that_differ_in_case_are_one(tmp_path):
+    types = ["View", "view ", "BUY", "", "buy", "VIEW"]
+    rows = [("u1", f"i{num}", 1_600_000_000 + num, kind) for num, kind in enumerate(types)]
+    dataset, _ = load_dataset(write(tmp_path / "events.csv", csv_of(rows, "user_id,item_id,timestamp,type")))
+    assert dataset.events.type_names == ("view", "buy", "click")
+    assert dataset.events.types.tolist() == [0, 0, 1, 2, 1, 0]
+    assert describe_dataset(dataset)["events"]["types"] == {"view": 3, "buy": 2, "click": 1}
 
 
 def test_ratings_count_alike_or_by_their_size(tmp_path):

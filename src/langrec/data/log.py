@@ -151,9 +151,15 @@ def _types(column: pl.Series | None, rated: bool, default_type: str, height: int
     if column is None:
         return pl.Series("type", [0], dtype=pl.Int8).new_from_index(0, height), (default,)
     codes, names = number(column)
-    type_names = tuple(name.lower() for name in names)
+    # Names that differ in case alone are one type.
+    lower = names.str.to_lowercase()
+    type_names = tuple(lower.unique(maintain_order=True))
     if len(type_names) > 126:
         raise DataError(f"the type column {column.name} holds {len(type_names)} kinds; at most 126 make sense")
+    if len(type_names) < len(names):
+        places = {name: place for place, name in enumerate(type_names)}
+        table = pl.Series([*(places[name] for name in lower), NO_ID], dtype=pl.Int32)
+        codes = table.gather(codes.set(codes == NO_ID, len(names)))
     if codes.min() == NO_ID:
         type_names = type_names if default in type_names else (*type_names, default)
         codes = codes.set(codes == NO_ID, type_names.index(default))
