@@ -288,6 +288,23 @@ def test_yes_or_no_columns_are_truth_values(tmp_path):
     assert frame["organic"].to_list() == [True, False, None]
 
 
+def test_fields_that_cannot_be_read_are_named(tmp_path):
+    rows = ["1;A;ja;ask us;soon;once", "2;B;1.0;;;1999", "3;C; NO ;2;2024-05-01;n/a", "4;D;NaN;3;;"]
+    dataset, report = load_dataset(
+        None, write(tmp_path / "items.csv", "\n".join(["item_id;title;hidden;price;date;year", *rows]))
+    )
+    assert dataset.catalogue.frame["hidden"].to_list() == [False, True, False, False]
+    found = {
+        step.what.split()[2]: (step.count, step.places[0]) for step in report.steps if step.name == "unreadable_field"
+    }
+    assert found == {
+        "hidden": (1, "items.csv: item 1 (ja)"),
+        "price": (1, "items.csv: item 1 (ask us)"),
+        "date": (1, "items.csv: item 1 (soon)"),
+        "year": (2, "items.csv: item 1 (once)"),
+    }
+
+
 def test_a_recbole_folder_gives_events_and_items(tmp_path):
     as_recbole(tmp_path)
     lines = [

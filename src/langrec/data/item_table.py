@@ -17,7 +17,15 @@ from langrec.errors import DataError
 from langrec.settings import DataSettings
 
 NO_CATEGORY = ("(no genres listed)", "unknown", "none", "n/a", "null", "nan")
+_WORDS = {"true": True, "t": True, "yes": True, "y": True, "false": False, "f": False, "no": False, "n": False}
 _NAMES = frozenset(map(key, ("brand", "manufacturer", "author", "authors", "artist", "director", "directors", "cast")))
+# How the values of a role are to be written, for what cannot be read.
+_WAYS = {
+    "price": "a number",
+    "at": "a time",
+    "release_year": "a year of four digits",
+    "hidden": "true or false",
+}
 STANDARD = ("item_id", "title", "categories", "image", "price", "at", "release_year", "hidden")
 
 
@@ -58,6 +66,10 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
         standard["release_year"] = year
     if "hidden" in roles:
         standard["hidden"] = _truth(frame[roles["hidden"]])
+    for role in (role for role in _WAYS if role in roles and role in standard):
+        _note_unread(ledger, table, frame, roles[role], standard[role], _WAYS[role])
+    if "hidden" in standard:
+        standard["hidden"] = standard["hidden"].fill_null(False)
     used = {"item_id", "title_filled", *roles.values()}  # which titles are filled is found out anew
     others = [name for name in frame.columns if name not in used and name not in standard]
     texts = _text_fields(frame, others)
@@ -167,10 +179,12 @@ def _release_year(column: pl.Series | None, titles: pl.Series) -> pl.Series | No
 
 
 def _truth(column: pl.Series) -> pl.Series:
-    """A yes-or-no column; what is missing is no."""
-    if column.dtype == pl.String:
-        return column.str.to_lowercase().is_in(["true", "t", "yes", "y", "1"]).fill_null(False)
-    return column.cast(pl.Boolean).fill_null(False)
+    """A yes-or-no column; null where it is neither."""
+    if column.dtype != pl.String:
+        return column.cast(pl.Boolean)
+    text = column.str.strip_chars().str.to_lowercase()
+    word = text.replace_strict(_WORDS, default=None, return_dtype=pl.Boolean)
+    return word.zip_with(word.is_not_null(), text.cast(pl.Float64, strict=False).fill_nan(None) != 0)
 
 
 def typed(column: pl.Series) -> pl.Series:
@@ -226,6 +240,18 @@ def _note_missing(frame: pl.DataFrame, texts: Sequence[str], table: Table, ledge
         told |= ~silent
     what = "items have no text at all: only their id"
     _note_items(ledger, table, frame, ~told, "no_text", what, "give them titles", "kept")
+
+
+def _note_unread(ledger: Ledger, table: Table, frame: pl.DataFrame, name: str, read: pl.Series, way: str) -> None:
+    """Counts the items whose column says something that could not be read."""
+    raw = frame[name]
+    if raw.dtype != pl.String:
+        return
+    mask = read.is_null() & ~raw.str.strip_chars().str.to_lowercase().is_in(MISSING_IDS).fill_null(True)
+    bad = frame.filter(mask).head(EXAMPLES)
+    places = [f"{table.path.name}: item {item} ({text})" for item, text in zip(bad["item_id"], bad[name], strict=True)]
+    what = f"the column {name} cannot be read as {way}; it counts as empty"
+    ledger.note("unreadable_field", int(mask.sum()), "changed", what, places=places, fix=f"write {way}")
 
 
 def _note_items(
