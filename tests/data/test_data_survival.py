@@ -186,6 +186,16 @@ def test_a_damaged_gzip_file_says_so(tmp_path):
     assert "damaged" in error_of(write(tmp_path, bytes(packed), "events.csv.gz"))
 
 
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [(b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")],
+)
+@pytest.mark.parametrize("name", ["events.csv.zst", "events.jsonl", "events"])
+def test_a_file_that_is_packed_otherwise_says_how(tmp_path, head, what, name):
+    message = error_of(write(tmp_path, head + b"\0\1\2\n" * 9, name))
+    assert what in message and "unpack it" in message
+
+
 def test_a_folder_without_data_lists_what_is_in_it(tmp_path):
     write(tmp_path, "hello", "notes.txt")
     assert "notes.txt" in error_of(tmp_path)

@@ -11,6 +11,15 @@ from langrec.errors import DataError
 # Logs of events shrink to a tenth, the most even ones to a fiftieth. A gzip file can grow a thousandfold.
 _FREE = 64_000_000
 _TIMES = 200
+# What other packed and binary files begin with, and the way out.
+_OTHERS = {
+    b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it (zstd -d) or pack it with gzip",
+    b"PK\x03\x04": "a zip file or an Excel workbook; unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
+    b"BZh": "packed with bzip2; unpack it (bunzip2) or pack it with gzip",
+    b"\xfd7zXZ": "packed with xz; unpack it (unxz) or pack it with gzip",
+    b"7z\xbc\xaf": "a 7-Zip file; unpack it",
+}
 
 
 def check_readable(path: Path) -> None:
@@ -36,11 +45,17 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
     """The file's content, unpacked where it is gzip; at most `limit` bytes where that is not negative.
 
     Raises:
-        DataError: missing, a folder, not permitted, or a gzip file that is damaged, cut short or a bomb.
+        DataError: missing, a folder, not permitted, packed in another way, or a gzip file that is damaged, cut short or
+            a bomb.
     """
     check_readable(path)
     if not is_gzip(path):
         with path.open("rb") as file:
+            head = file.read(8)
+            for mark, what in _OTHERS.items():
+                if head.startswith(mark):
+                    raise DataError(f"{path}: is {what}")
+            file.seek(0)
             return file.read(limit)
     try:
         with gzip.open(path, "rb") as packed:
