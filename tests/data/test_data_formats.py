@@ -305,6 +305,14 @@ def test_fields_that_cannot_be_read_are_named(tmp_path):
     }
 
 
+def test_long_numbers_beside_a_float_stay_apart(tmp_path):
+    users = [2**53 + 1, 2**53 + 2, 7.0, 1.5]
+    rows = [{"user_id": user, "item_id": "a", "timestamp": 1_600_000_000 + n} for n, user in enumerate(users)]
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert list(load_dataset(path)[0].users) == ["9007199254740993", "9007199254740994", "7", "1.5"]
+
+
 def test_a_recbole_folder_gives_events_and_items(tmp_path):
     as_recbole(tmp_path)
     lines = [

@@ -19,6 +19,7 @@ from langrec.errors import DataError
 
 _CHUNK = 1 << 23
 _DEEP = 32
+_EXACT = 2**53  # floats hold whole numbers up to here
 
 
 def read_jsonl(path: Path) -> Table:
@@ -57,10 +58,15 @@ def _read_quickly(data: bytes) -> pl.DataFrame | None:
         frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError):
         return None
-    if any(dtype.is_nested() or dtype == pl.Null for dtype in frame.dtypes):
+    if any(dtype.is_nested() or dtype == pl.Null for dtype in frame.dtypes) or any(map(_is_rounded, frame)):
         return None
     # A file with lines lost is read again.
     return frame if frame.height == sum(bool(line.strip()) for line in io.BytesIO(data)) else None
+
+
+def _is_rounded(column: pl.Series) -> bool:
+    """Whether long whole numbers may have become floats that hold fewer digits."""
+    return column.dtype == pl.Float64 and bool((column.abs() > _EXACT).any())
 
 
 def _is_deep(data: bytes) -> bool:
@@ -154,6 +160,10 @@ def _series(name: str, values: list[Any]) -> pl.Series:
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {list, str} and list in kinds:
         return pl.Series(name, [None if value is None else flat(value) for value in values], pl.List(pl.String))
+    if kinds == {int, float} and any(abs(value) > _EXACT for value in values if type(value) is int):
+        # As floats, ids of many digits would become one another.
+        values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
+        return pl.Series(name, [_text(value) for value in values], pl.String)
     for allowed, dtype in (({bool}, pl.Boolean), ({int}, pl.Int64), ({int, float}, pl.Float64)):
         if kinds and kinds <= allowed and all(abs(v) < 2**63 for v in values if type(v) is int):
             return pl.Series(name, [None if v is None else v for v in values], dtype)
