@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import math
 import re
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import typing
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 
@@ -441,6 +443,19 @@ def test_every_recipe_loads_and_changes_something(path):
     assert settings != Settings()
     assert len(path.read_text("utf-8").splitlines()) <= 25, "a recipe is an overlay, not a copy of the defaults"
     assert f"`{path.name}`" in (ROOT / "docs/settings.md").read_text("utf-8")
+
+
+def test_the_code_that_scores_lists_again_reads_ids_as_they_are(tmp_path):
+    code = next(
+        code for kind, code in FENCE.findall((ROOT / "docs/measuring.md").read_text("utf-8")) if "lists/mix" in code
+    )
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\nu1,007,1\nu1,008,2\nu2,009,3\n")
+    (tmp_path / "report/lists").mkdir(parents=True)
+    (tmp_path / "report/protocol.json").write_text('{"questions": 2}')
+    found = {"event": [1, 1, 2], "item_id": ["007", "008", "009"], "rank": [1, 2, 1]}
+    pl.DataFrame(found).write_parquet(tmp_path / "report/lists/mix.parquet")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert float(done.stdout) == pytest.approx((1 / math.log2(3) + 1) / 2), done.stderr
 
 
 def test_the_changelog_has_a_place_for_the_next_change():
