@@ -128,6 +128,14 @@ def test_broken_texts_are_repaired_and_counted(tmp_path):
     assert report.count("text_repaired") == 3
 
 
+def test_html_leaves_its_words_alone(tmp_path):
+    link = f"<a href='https://shop.example/{'x' * 300}' style='color: red'>Link</a>"
+    code = "<style>p { color: red }</style><SCRIPT type='a'>var a = 1 < 2</SCRIPT>"
+    rows = [f"1,{link}", f"2,{code}Chair", "3,&lt;p&gt;Bank&lt;/p&gt;", '4,"<!-- two\nlines -->Bed"']
+    dataset, _ = load_dataset(None, items(tmp_path, *rows))
+    assert dataset.catalogue.titles == ("Link", "Chair", "Bank", "Bed")
+
+
 def test_repair_can_be_switched_off(tmp_path):
     dataset, _ = load_dataset(None, items(tmp_path, "1,A&amp;B"), DataSettings(repair_text=False))
     assert dataset.catalogue.titles == ("A&amp;B",)

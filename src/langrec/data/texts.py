@@ -18,7 +18,11 @@ _SUSPECT = "|".join(
         r"[\x{0080}-\x{00bf}\x{2010}-\x{2044}\x{20ac}\x{0152}-\x{0192}\x{02c6}\x{02dc}\x{2122}]",
     )
 )
-_TAGS = r"</?[a-zA-Z][^<>]{0,200}>|<!--.*?-->"
+# Programs and styles with what they hold, comments, tags; a long one is a tag where it has attributes.
+_TAGS = (
+    r"(?is)<(?:script|style)\b[^<>]*>.*?</(?:script|style)\s*>|<!--.*?-->"
+    r"|</?[a-z][^<>]{0,200}>|<[a-z][a-z0-9]*\s[^<>]*=[^<>]*>"
+)
 _SPACE = r"[\s\x{0000}-\x{001f}\x{007f}\x{00a0}\x{200b}]"
 # Any white space but one plain space between words.
 _SPACES = rf"{_SPACE}{{2,}}|[^\S ]|[\x{{0000}}-\x{{001f}}\x{{007f}}\x{{200b}}]|^{_SPACE}|{_SPACE}$"
