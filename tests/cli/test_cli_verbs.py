@@ -13,6 +13,7 @@ import typer
 
 from langrec.cli import options, verbs
 from langrec.errors import MissingExtra
+from langrec.service.store.store import Store
 
 FEW = "retrieval.scorers=popular,popular_decayed,itemknn,bm25,vectors"
 
@@ -171,7 +172,6 @@ def test_bundle_lists_checks_and_rolls_back(langrec_, releases):
 def test_a_roll_back_is_in_the_audit_of_the_store_that_is_named_or_says_that_it_is_in_none(
     langrec_, releases, tmp_path
 ):
-    from langrec.service.store.store import Store
 
     code, out, err = langrec_("bundle", "rollback", releases)
     older = out.strip()
@@ -402,3 +402,27 @@ def test_the_progress_of_a_pipe_is_silent(langrec_, shop, tmp_path):
     events, items = shop
     words = ["train", "--events", events, "--items", items, "--set", "retrieval.scorers=popular"]
     assert langrec_(*words, "--out", tmp_path)[2] == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["users", "export", "ann"],
+        ["users", "delete", "ann", "--yes", "--releases", "RELEASES"],
+        ["users", "receipt", "5f2b"],
+        ["audit", "list"],
+        ["audit", "verify"],
+        ["keys", "list"],
+        ["keys", "rotate", "3fa1b2"],
+        ["keys", "revoke", "3fa1b2"],
+        ["feedback", "report", "--releases", "RELEASES"],
+        ["retrain", "--releases", "RELEASES"],
+    ],
+)
+def test_a_store_that_is_not_there_is_named_and_not_made(langrec_, tmp_path, releases, words):
+    path = tmp_path / "shp.db"
+    words = [str(releases) if word == "RELEASES" else word for word in words]
+    code, out, error = langrec_(*words, "--store", f"sqlite:///{path}")
+    assert (code, out) == (2, "")
+    assert "shp.db: there is no such file" in error and len(error.splitlines()) == 1
+    assert not path.exists()

@@ -43,7 +43,7 @@ def report(
 
     settings = load_settings(recipe, overrides or [])
     bundle = Bundle.open(releases, verify=False)
-    opened = Store(store or settings.serve.store)
+    opened = Store(store or settings.serve.store, create=None)
     try:
         recommender = with_store_items(bundle.recommender(), opened)
         live = Live.of(recommender, bundle.folder)

@@ -58,7 +58,7 @@ def add(
 
     now = int(time.time() * 1000)
     ends = now + parse_span(expires, "expires") if expires else None
-    with opened(store, recipe) as found, found.write() as connection:
+    with opened(store, recipe, make=True) as found, found.write() as connection:
         text, key = add_key(
             connection,
             name,
@@ -154,11 +154,16 @@ def revoke(key: KeyId, store: StoreUrl = None, recipe: Recipe = None, as_json: A
 
 
 @contextmanager
-def opened(store: str | None, recipe: Any) -> Iterator[Store]:
-    """The store that the command line or the settings name, while the block runs."""
+def opened(store: str | None, recipe: Any, *, make: bool = False) -> Iterator[Store]:
+    """The store that the command line or the settings name, while the block runs.
+
+    Args:
+        make: make one where there is none; else that is an error, so that a slip in its name is told.
+    """
     from langrec.service.store.store import Store
 
-    found = Store(store or settings_of(recipe, None).serve.store)
+    url = store or settings_of(recipe, None).serve.store
+    found = Store(url) if make else Store(url, create=None)
     try:
         yield found
     finally:

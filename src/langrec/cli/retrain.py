@@ -53,6 +53,7 @@ def retrain(
     from langrec.service.store.store import Store
 
     server = load_settings(recipe, overrides or []).serve
+    is_named = store is not None
     if tenant is not None:
         from langrec.retraining.schedule import place_of
 
@@ -62,7 +63,8 @@ def retrain(
     base = None if recipe is not None else Bundle.open(releases, verify=False).settings
     own = load_settings(recipe, overrides or [], base=base)
     stand_back(own)
-    opened = Store(url)
+    # A slip in a name must not pass for a store without news; a shop that was never asked has none yet.
+    opened = Store(url, create=None) if is_named else Store(url)
     try:
         with bar() as told:
             outcome = run(releases, opened, own, force=force, progress=told)

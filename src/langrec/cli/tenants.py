@@ -57,7 +57,7 @@ def add(
             folder.rmdir()
         raise
     control = store or control_url(tenants)
-    with opened(control, None) as found, found.write() as connection:
+    with opened(control, None, make=True) as found, found.write() as connection:
         audit.note(
             connection, audit.cli_actor(), "add tenant", name, {"settings": [one.split(" =")[0] for one in lines]}
         )
@@ -85,7 +85,7 @@ def list_(tenants: Folder = Path("tenants"), store: StoreUrl = None, as_json: As
     from langrec.settings import ServeSettings
 
     now = int(time.time() * 1000)
-    with opened(store or control_url(tenants), None) as found, found.read() as connection:
+    with opened(store or control_url(tenants), None, make=store is None) as found, found.read() as connection:
         keys = [key.tenant for key in all_keys(connection) if key.state(now) in ("valid", "ends")]
     rows: list[dict[str, Any]] = []
     for name in tenants_in(tenants):
