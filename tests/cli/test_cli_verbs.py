@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 from langrec.cli import options, verbs
 from langrec.errors import MissingExtra
+from langrec.service.store.event_rows import StoredUser, get_user, put_users
 from langrec.service.store.store import Store
 
 FEW = "retrieval.scorers=popular,popular_decayed,itemknn,bm25,vectors"
@@ -426,3 +428,18 @@ def test_a_store_that_is_not_there_is_named_and_not_made(langrec_, tmp_path, rel
     assert (code, out) == (2, "")
     assert "shp.db: there is no such file" in error and len(error.splitlines()) == 1
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("answer", "status", "said"), [("n\n", 130, "stopped"), ("", 2, "--yes")])
+def test_a_deletion_that_nobody_confirms_is_not_made(langrec_, tmp_path, releases, monkeypatch, answer, status, said):
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    store = Store(url)
+    with store.write() as connection:
+        put_users(connection, [StoredUser("ann", None, "")])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    code, out, error = langrec_("users", "delete", "ann", "--releases", releases, "--store", url)
+    assert (code, out.strip()) == (status, "")
+    assert said in error.splitlines()[-1] and "failed" not in error
+    with store.read() as connection:
+        assert get_user(connection, "ann") is not None
+    store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +63,7 @@ def delete(
     bundle = Bundle.open(releases, verify=False)
     outlook = Outlook.of(bundle.stamp, bundle.manifest["models"])
     if not yes:
-        typer.confirm(f"Delete {user} with all events and impressions? There is no way back.", abort=True, err=True)
+        _ask(user)
     with opened(store, recipe) as found, found.write() as connection:
         known, said = delete_user(connection, user, cli_actor(), outlook, int(time.time() * 1000))
     if as_json:
@@ -73,6 +74,18 @@ def delete(
     print(f"exact     {', '.join(said['exact'])} (in each running server within serve.update_seconds)")
     print(f"scheduled {', '.join(said['scheduled']) or 'nothing'} (langrec retrain)")
     print(f"receipt   {said['receipt']}")
+
+
+def _ask(user: str) -> None:
+    from langrec.errors import SettingsError
+
+    try:
+        typer.confirm(f"Delete {user} with all events and impressions? There is no way back.", abort=True, err=True)
+    except typer.Abort as stop:
+        print(file=sys.stderr)
+        if isinstance(stop.__context__, EOFError):
+            raise SettingsError("nobody answers here: --yes deletes without asking", field="yes") from None
+        raise
 
 
 @app.command()
