@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from langrec.data.events import Events, empty_events
 from langrec.data.splits import split_events
 from langrec.errors import DataError, SettingsError
+from langrec.recipe import load_settings
 from langrec.settings import SplitSettings
 
 
@@ -64,13 +67,28 @@ def test_training_sees_nothing_from_its_cut_on(at):
 
 
 def test_the_time_split_of_positions_points_to_leave_one_out():
-    with pytest.raises(SettingsError, match="--split loo"):
+    with pytest.raises(SettingsError, match=r"split\.kind=loo"):
         split_events(events_of([0, 0, 0], [0, 1, 2], has_time=False), 1)
 
 
 def test_one_time_for_all_events_cannot_be_cut():
     with pytest.raises(DataError, match="leave no training events"):
         split_events(events_of([0] * 10, [7] * 10), 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "kind"),
+    [
+        (events_of([0] * 9, list(range(9)), has_time=False), "time"),
+        (events_of([0] * 9, [5] * 9), "time"),
+        (events_of(list(range(50)), list(range(50))), "loo"),
+    ],
+)
+def test_the_way_out_is_a_setting_that_every_verb_takes(events, kind):
+    with pytest.raises((DataError, SettingsError)) as caught:
+        split_events(events, 50, SplitSettings(kind=kind))
+    (setting,) = re.findall(r"--set (\S+=\w+)", str(caught.value))
+    split_events(events, 50, load_settings(None, [setting], environ={}).split)
 
 
 def test_leave_one_out_holds_out_the_last_two_of_long_histories():

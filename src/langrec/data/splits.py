@@ -75,7 +75,7 @@ def split_events(events: Events, n_users: int, settings: SplitSettings | None = 
 def _by_time(events: Events, cut: tuple[float, float]) -> Split:
     if not events.has_time:
         raise SettingsError(
-            "split.kind=time: these events have positions within each user but no times; use --split loo",
+            "split.kind=time: these events have positions within each user but no times; use --set split.kind=loo",
             field="split.kind",
         )
     m = len(events)
@@ -84,7 +84,8 @@ def _by_time(events: Events, cut: tuple[float, float]) -> Split:
     for name, size in (("training", first), ("validation", second - first)):
         if not size:
             raise DataError(
-                f"the cuts {cut[0]:g},{cut[1]:g} leave no {name} events: too many share one time; use --split loo"
+                f"the cuts {cut[0]:g},{cut[1]:g} leave no {name} events: too few, or too many of one time; "
+                "move split.cut, or use --set split.kind=loo"
             )
     train, valid, test = (events.take(slice(*bounds)) for bounds in ((0, first), (first, second), (second, m)))
     return Split(train, valid, test, "time", valid_from, test_from)
@@ -101,7 +102,9 @@ def _leave_one_out(events: Events, n_users: int) -> Split:
     test = long & (from_end == 0)
     valid = long & (from_end == 1)
     if not test.any():
-        raise DataError("no user has three events, so leave-one-out holds nothing out; use --split user or more data")
+        raise DataError(
+            "no user has three events, so leave-one-out holds nothing out; use --set split.kind=user, or more data"
+        )
     return Split(events.take(~(test | valid)), events.take(valid), events.take(test), "loo", leaks=LOO_LEAK)
 
 
