@@ -326,6 +326,18 @@ def test_a_recbole_folder_gives_events_and_items(tmp_path):
     assert dataset.catalogue.frame["release_year"][0] == 1995
 
 
+def test_files_of_a_folder_that_are_passed_over_are_named(tmp_path):
+    for name in ("events.csv", "ratings.csv", "events.jsonl.gz"):
+        write(tmp_path / name, csv_of(ROWS))
+    write(tmp_path / "items.csv", "item_id,title\ni1,One\n")
+    dataset, report = load_dataset(tmp_path)
+    assert len(dataset.events) == len(ROWS)
+    (step,) = [step for step in report.steps if step.name == "passed_over"]
+    assert (step.count, step.places) == (2, ("events.jsonl.gz", "ratings.csv"))
+    _, report = load_dataset(tmp_path / "events.csv")
+    assert report.count("passed_over") == 0
+
+
 def test_a_movielens_folder_joins_tags_and_further_texts(tmp_path):
     write(tmp_path / "ratings.csv.gz", "userId,movieId,rating,timestamp\n1,10,4.0,964982703\n1,20,3.5,964982704\n")
     write(tmp_path / "movies.csv", 'movieId,title,genres\n10,"Heat, The (1995)",Crime|Drama\n20,Up (2009),Animation\n')

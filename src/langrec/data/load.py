@@ -19,7 +19,7 @@ from langrec.data.log import Log, event_columns, read_log
 from langrec.data.near_duplicates import handle_near_duplicates, merge_ids
 from langrec.data.profiles import profiles_in_log, profiles_of, read_profiles
 from langrec.data.report import CleaningReport
-from langrec.data.sources.folders import find_events, find_items, find_users
+from langrec.data.sources.folders import find_events, find_items, find_users, passed_over
 from langrec.data.sources.movielens import is_movielens, read_movielens
 from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
@@ -77,6 +77,9 @@ def load_into(
     """`load_dataset` with the caller's ledger, which holds the findings also where loading fails."""
     users_path = find_users_file(events, users)
     events_path, items_path = find_files(events, items)
+    for given, path in ((events, events_path), (items or events, items_path), (users or events, users_path)):
+        if given is not None and given.is_dir() and path is not None:
+            _note_passed_over(ledger, path)
     tell("read items")
     merged: pl.DataFrame | None = None
     item_table = _read_item_table(items_path) if items_path is not None else None
@@ -184,6 +187,13 @@ def find_users_file(events: Path | None, users: Path | None) -> Path | None:
     if found is None:
         raise DataError(f"{users}: no users file in this folder (users, customers, *.user); name the file")
     return found
+
+
+def _note_passed_over(ledger: Ledger, chosen: Path) -> None:
+    others = passed_over(chosen)
+    what = f"other files of the folder that {chosen.name} was preferred to; they are not read"
+    places = [path.name for path in others]
+    ledger.note("passed_over", len(others), "kept", what, places=places, fix="name the file that you mean")
 
 
 def _read_item_table(path: Path) -> Table:

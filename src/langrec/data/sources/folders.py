@@ -32,6 +32,14 @@ def find_users(folder: Path) -> Path | None:
     return _only(folder, ".user") or _named(folder, _USERS)
 
 
+def passed_over(chosen: Path) -> list[Path]:
+    """Files beside the chosen one that could be meant as well: of the same kind, by another name or suffix."""
+    stem = chosen.name.split(".")[0]
+    stems = next((kind for kind in (_EVENTS, _ITEMS, _USERS) if stem in kind), ())
+    names = [f"{one}{suffix}{packed}" for one in stems for suffix in _SUFFIXES for packed in ("", ".gz")]
+    return [path for path in map(chosen.with_name, names) if path != chosen and path.is_file()]
+
+
 def find_beside(folder: Path, stem: str) -> Path | None:
     """The table of this name in the folder, packed or not."""
     return _named(folder, (stem,))
