@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from langrec.data.fitting import FitData
+from langrec.data.mapped import narrowed, rows_over
 from langrec.errors import UNREADABLE, BundleError
 from langrec.retrieval.history import has_known_history, history_matrix, history_weights
 from langrec.retrieval.item_item import Weights, as_dense, served
@@ -42,7 +43,7 @@ class UserKNN:
 
     @classmethod
     def fit(cls, data: FitData, settings: RetrievalSettings, **_: Any) -> Self:
-        matrix = sparse.csr_array(data.matrix())
+        matrix = narrowed(sparse.csr_array(data.matrix()))
         counts = np.bincount(matrix.indices, minlength=data.n_items)
         idf = np.log1p(data.n_users / (1.0 + counts)).astype(np.float32)
         return cls(matrix, idf, settings.userknn_neighbours)
@@ -161,7 +162,7 @@ class UserKNN:
             with np.load(folder / "matrix.npz", allow_pickle=False) as file:
                 idf = file["idf"]
                 shape = (len(file["indptr"]) - 1, len(idf))
-                matrix = sparse.csr_array((file["data"], file["indices"], file["indptr"]), shape=shape)
+                matrix = rows_over(file["data"], file["indices"], file["indptr"], shape)
             return cls(matrix, idf, **params)
         except UNREADABLE as error:
             raise BundleError(f"{folder}: cannot be read as user neighbours ({error})") from error
