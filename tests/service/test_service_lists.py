@@ -105,6 +105,21 @@ def test_search_filters_come_from_the_address_and_from_a_body(shared):
     assert by_address["understood"]["where"][0] == {"field": "price", "op": "le", "value": 7}
 
 
+def test_codes_that_look_like_numbers_are_found_as_they_are_written(live):
+    codes = {"padded": "02139", "plain": "2139", "power": "12e5", "version": "1.0", "long": "12345678901234567890"}
+    live.send("POST", "/api/items", [{"ItemId": name, "Labels": {"code": code}} for name, code in codes.items()])
+
+    def found(where: str) -> set[str]:
+        return {one["id"] for one in live.get("/api/search", q="", k=50, where=where)["items"]}
+
+    for name, code in codes.items():
+        assert found(f"code:eq:{code}") == {name}
+    assert found("code:in:02139|1.0|else") == {"padded", "version"}
+    assert len(found("price:eq:7")) == len(found("price:eq:7.00")) == len(found("price:in:007")) > 1
+    body = {"filters": {"where": [{"field": "code", "op": "eq", "value": 2139}]}}
+    assert [one["id"] for one in live.send("POST", "/api/recommend", body)["items"]] == ["plain"]
+
+
 def test_numbers_that_json_does_not_know_are_refused_and_are_words_in_an_address(shared):
     for number in ("NaN", "Infinity", "1e999"):
         where = f'{{"filters": {{"where": [{{"field": "price", "op": "le", "value": {number}}}]}}}}'

@@ -95,8 +95,15 @@ def _is_one_of(values: npt.NDArray[Any], wanted: Sequence[Any]) -> Mask:
         numbers = [float(value) for value in wanted if _is_number(value)]
         return np.isin(values, numbers)
     as_numbers = {float(value) for value in wanted if _is_number(value)}
-    choices = {*wanted, *(str(value) for value in wanted), *as_numbers}
+    choices = {*wanted, *(text for value in wanted for text in _written(value)), *as_numbers}
     return np.array([_holds_one_of(value, choices) for value in values], dtype=np.bool_)
+
+
+def _written(value: Any) -> tuple[str, ...]:
+    """How a field that holds text may say a value."""
+    if isinstance(value, float) and value.is_integer():
+        return str(value), str(int(value))
+    return (str(value),)
 
 
 def _holds_one_of(value: Any, choices: set[Any]) -> bool:

@@ -411,18 +411,22 @@ def parse_where(text: str) -> Condition:
     if len(parts) != 3 or parts[1] not in ("eq", "in", "ge", "le", "gt", "lt"):
         raise DataError(f"where: {text!r} is not field:op:value with op eq, in, ge, le, gt or lt", field="where")
     field, op, value = parts
-    values = tuple(_scalar(one) for one in value.split("|"))
-    return ConditionBody(field=field, op=op, value=list(values) if op == "in" else _scalar(value)).condition()  # type: ignore[arg-type]
+    is_same = op in ("eq", "in")
+    values = [_scalar(one, is_same) for one in (value.split("|") if op == "in" else [value])]
+    return ConditionBody(field=field, op=op, value=values if op == "in" else values[0]).condition()  # type: ignore[arg-type]
 
 
-def _scalar(text: str) -> Scalar:
+def _scalar(text: str, is_same: bool) -> Scalar:
+    """A value out of a text; one that is to be the `same` and is not written as numbers are may be a code: it stays."""
     if text in ("true", "false"):
         return text == "true"
     try:
         number = float(text)
     except ValueError:
         return text
-    return number if math.isfinite(number) else text  # "nan" may be a word of the catalogue
+    if not math.isfinite(number):
+        return text  # "nan" may be a word of the catalogue
+    return text if is_same and text not in (repr(number), repr(number).removesuffix(".0")) else number
 
 
 def _takes(op: str) -> str:
