@@ -96,6 +96,25 @@ def test_columns_of_history_candidate_and_label_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("written", "titles"),
+    [
+        ('["a, b", "c"]', ("a, b", "c")),
+        ("['a', \"c's\"]", ("a", "c's")),
+        ("[]", ()),
+        ("[REC]", ("[REC]",)),
+        ("[2012]|[REC]", ("[2012]", "[REC]")),
+        ("[2012]", ("[2012]",)),
+    ],
+)
+def test_a_list_that_stands_in_a_delimited_file_is_its_titles(tmp_path, written, titles):
+    path = tmp_path / "rows.csv"
+    quoted = written.replace('"', '""')
+    path.write_text(f'history,disliked,candidate,label\n"{quoted}","{quoted}",d,1\n', "utf-8")
+    found = read_choices(path)
+    assert found.liked == found.disliked == (titles,)
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ('{"history": "a", "candidate": "b", "label": 3}', "row 1: column label is 3"),

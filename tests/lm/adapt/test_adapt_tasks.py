@@ -78,6 +78,13 @@ def test_anchors_with_hard_negatives_are_read(tmp_path):
         read_pairs(path)
 
 
+def test_a_pair_without_a_history_is_named(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("history,candidate\na cat|a dog,a bird\n,a kitten\n", "utf-8")
+    with pytest.raises(DataError, match="row 2: column history is blank"):
+        read_pairs(path)
+
+
 def test_other_rows_of_a_user_and_the_text_itself_are_no_negatives(tiny, tmp_path):
     path = tmp_path / "pairs.csv"
     rows = ["a cat,a dog,u", "a film,a movie,u", "a dog,a cat,v", "a bird,a fish,w"]

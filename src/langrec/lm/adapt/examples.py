@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -214,8 +216,8 @@ _PROMPT = re.compile(r"Preference:(?P<liked>.*)\n.*Unpreference:(?P<disliked>.*)
 def read_choices(path: Path) -> Choices:
     """Reads histories with candidates: the TALLRec layout (`input`, `output`), or `history, candidate, label`.
 
-    In the second a history is a list, or a text with `|` between titles; it holds what was liked. A column `disliked`
-    and a column `user_id` (or `user`) are read where they are there.
+    In the second a history is a list, perhaps written as text, or a text with `|` between titles; it holds what was
+    liked. A column `disliked` and a column `user_id` (or `user`) are read where they are there.
 
     Raises:
         DataError: neither layout, or a row that cannot be read; the row and the column are named.
@@ -274,11 +276,25 @@ def _label(value: Any, path: Path, row: int) -> float:
 
 
 def titles(value: Any) -> tuple[str, ...]:
-    """Titles of a list, or of a text with `|` between them; none of a blank."""
+    """Titles of a list, of a text that writes one as JSON or Python do, or of one with `|` between; none of a blank."""
     if value is None:
         return ()
-    parts = value if not isinstance(value, str) else value.split("|")
+    parts = value if not isinstance(value, str) else _parts(value)
     return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+def _parts(text: str) -> list[str]:
+    """What a text lists: delimited files hold a list as JSON, or as Python shows it; else bars stand between."""
+    bare = text.strip()
+    for read in (json.loads, ast.literal_eval) if bare.startswith("[") and bare.endswith("]") else ():
+        try:
+            found = read(bare)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        # `[2012]` and `[REC]` are titles.
+        if isinstance(found, list) and all(isinstance(part, str) for part in found):
+            return found
+    return text.split("|")
 
 
 def hold_out_choices(train: Choices, share: float, seed: int) -> tuple[Any, Any]:

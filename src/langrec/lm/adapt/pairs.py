@@ -14,7 +14,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
-from langrec.errors import SettingsError
+from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.examples import open_table, read_columns, strings, titles
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
@@ -55,7 +55,7 @@ class Pairs:
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Reads `anchor, positive`, or `history, candidate` (a history is a list, or a text with `|` between titles).
+    """Reads `anchor, positive`, or `history, candidate` (a history as in `read_choices`).
 
     A column `negative` (a hard negative) and a column `user_id` or `user` are read where they are there.
 
@@ -68,6 +68,9 @@ def read_pairs(path: Path) -> Pairs:
     if "history" in names and "anchor" not in names:
         frame = read_columns(path, ["history", "candidate", *more])
         anchors = tuple("; ".join(reversed(titles(value)[-LATEST:])) for value in frame["history"])
+        if "" in anchors:
+            row = frame["row"][anchors.index("")] + 1
+            raise DataError(f"{path}: row {row}: column history is blank; fill or remove it", field="history")
         positives = strings(frame, "candidate", path)
     else:
         frame = read_columns(path, ["anchor", "positive", *more])
