@@ -62,6 +62,11 @@ class DataSettings:
     default_type: str = "click"
     rating_gain: Literal["one", "scaled"] = "one"
 
+    def __post_init__(self) -> None:
+        # Types are read in lower case.
+        object.__setattr__(self, "type_weights", {name.lower(): gain for name, gain in self.type_weights.items()})
+        object.__setattr__(self, "default_type", self.default_type.lower())
+
 
 @dataclass(frozen=True, slots=True)
 class SplitSettings:

@@ -16,6 +16,7 @@ from langrec.data.sources.delimited import read_delimited
 from langrec.data.sources.tables import read_table
 from langrec.data.times import to_millis
 from langrec.errors import DataError
+from langrec.recipe import load_settings
 from langrec.settings import DataSettings
 
 ROWS = [
@@ -219,6 +220,15 @@ def test_types_that_differ_in_case_are_one(tmp_path):
     assert dataset.events.type_names == ("view", "buy", "click")
     assert dataset.events.types.tolist() == [0, 0, 1, 2, 1, 0]
     assert describe_dataset(dataset)["events"]["types"] == {"view": 3, "buy": 2, "click": 1}
+
+
+def test_weights_and_the_default_type_are_named_in_any_case(tmp_path):
+    settings = load_settings(None, ["data.type_weights=View=0.25,Like=0.75", "data.default_type=LIKE"], environ={}).data
+    rows = [("u1", "i1", 1_600_000_000, "View"), ("u1", "i2", 1_600_000_001, "")]
+    path = write(tmp_path / "events.csv", csv_of(rows, "user_id,item_id,timestamp,type"))
+    dataset, _ = load_dataset(path, settings=settings)
+    assert dataset.events.type_names == ("view", "like")
+    assert dataset.events.gains.tolist() == [0.25, 0.75]
 
 
 def test_ratings_count_alike_or_by_their_size(tmp_path):
