@@ -250,6 +250,15 @@ def test_ids_keep_their_leading_zeros_and_lose_their_spaces(tmp_path):
     assert list(dataset.catalogue.ids) == ["a"]
 
 
+@pytest.mark.parametrize("blank", ["", "\n"])
+def test_the_null_of_databases_is_missing(tmp_path, blank):
+    head = "user_id\titem_id\ttimestamp\ttype\n"
+    rows = "u1\ti1\t1600000000\t\\N\n" + blank + "\\N\ti1\t1600000001\tview\nu2\t\\N\t1600000002\tview\n"
+    dataset, report = load_dataset(write(tmp_path / "events.tsv", head + rows))
+    assert list(dataset.users) == ["u1"] and dataset.events.type_names[dataset.events.types[0]] == "click"
+    assert (report.count("missing_user"), report.count("missing_item")) == (1, 1)
+
+
 def test_blank_lines_are_no_rows(tmp_path):
     text = "user_id,item_id,timestamp\nu1,a,1600000000\n\nu2,b,1600000001\n\n\n"
     dataset, report = load_dataset(write(tmp_path / "log.csv", text))

@@ -17,11 +17,12 @@ from langrec.data.sources.table import Refused, Table
 from langrec.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|", "::")
+_NULL = r"\N"  # how PostgreSQL and MySQL write what is missing
 _KNOWN = {key(name) for roles in (EVENT_ROLES, ITEM_ROLES) for names in roles.values() for name in names}
 
 
 def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = None) -> Table:
-    """Reads a text table as strings; an empty field is null.
+    """Reads a text table as strings; an empty field is null, and so is the \\N of databases.
 
     A row with more fields than the header is refused; missing fields at its end are null. Bytes that are not UTF-8 are
     read line by line as Windows-1252, and the table's notes say so. Of columns with one name the first is kept.
@@ -121,6 +122,7 @@ def _parse(data: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.DataFra
             separator=mark,
             schema=schema,
             quote_char='"' if quotes else None,
+            null_values=[_NULL],
             raise_if_empty=False,
         )
     except pl.exceptions.PolarsError:
@@ -170,7 +172,7 @@ def _parse_slowly(body: bytes, mark: str, width: int, quotes: bool) -> tuple[pl.
             refused.append(Refused(row, "too many fields", f"line {line}: {len(fields)} fields, not {width}"))
             continue
         for i, column in enumerate(columns):
-            column.append(fields[i] or None if i < len(fields) else None)
+            column.append(fields[i] or None if i < len(fields) and fields[i] != _NULL else None)
     return pl.DataFrame({str(i): pl.Series(c, dtype=pl.String) for i, c in enumerate(columns)}), refused
 
 
