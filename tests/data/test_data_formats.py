@@ -300,6 +300,33 @@ def test_item_fields_find_their_kind(tmp_path):
     assert frame["weight"].to_list() == [3.0, 4.5]
 
 
+@pytest.mark.parametrize("name", ["items.csv", "items.jsonl", "items.parquet"])
+def test_categories_that_are_objects_are_their_names(tmp_path, name):
+    genres = [
+        [{"id": 16, "name": "Animation"}, {"id": 35, "name": "Comedy, dark"}],
+        [],
+        [{"id": 9, "name": "Kids' films"}],
+    ]
+    rows = [{"id": str(num), "title": f"T{num}", "genres": row} for num, row in enumerate(genres)]
+    if name.endswith("csv"):
+        frame = pl.DataFrame([row | {"genres": str(row["genres"])} for row in rows])  # as pandas writes them
+        frame.write_csv(tmp_path / name)
+    elif name.endswith("jsonl"):
+        write(tmp_path / name, "\n".join(map(json.dumps, rows)))
+    else:
+        pl.DataFrame(rows).write_parquet(tmp_path / name)
+    catalogue = load_dataset(None, tmp_path / name)[0].catalogue
+    assert catalogue.categories == (("Animation", "Comedy, dark"), (), ("Kids' films",))
+
+
+def test_categories_written_as_lists_are_their_parts(tmp_path):
+    texts = ['["A, B", "C|D"]', "['E']", "[F, 'G']", "H|I", ""]
+    frame = pl.DataFrame({"item_id": list("12345"), "categories": texts})
+    frame.write_csv(tmp_path / "items.csv")
+    catalogue = load_dataset(None, tmp_path / "items.csv")[0].catalogue
+    assert catalogue.categories == (("A, B", "C|D"), ("E",), ("F", "G"), ("H", "I"), ())
+
+
 def test_yes_or_no_columns_are_truth_values(tmp_path):
     path = write(tmp_path / "items.csv", "item_id,title,is_hidden,organic\n1,A,True,true\n2,B,0,False\n3,C,,\n")
     frame = load_dataset(None, path)[0].catalogue.frame

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Sequence
 
 import polars as pl
@@ -10,12 +12,14 @@ from langrec.data.aliases import EVENT_ROLES, ITEM_ROLES, LONG_TEXT, TEXT_NAMES,
 from langrec.data.cleaning import EXAMPLES, Ledger
 from langrec.data.log import MISSING_IDS, as_ids
 from langrec.data.numbers import first_numbers
+from langrec.data.sources.jsonl import flat
 from langrec.data.sources.table import Table
 from langrec.data.texts import repair_texts
 from langrec.data.times import to_millis
 from langrec.errors import DataError
 from langrec.settings import DataSettings
 
+_NAME_KEYS = ("name", "title", "label")
 NO_CATEGORY = ("(no genres listed)", "unknown", "none", "n/a", "null", "nan")
 _WORDS = {"true": True, "t": True, "yes": True, "y": True, "false": False, "f": False, "no": False, "n": False}
 _NAMES = frozenset(map(key, ("brand", "manufacturer", "author", "authors", "artist", "director", "directors", "cast")))
@@ -146,13 +150,10 @@ def _prose(column: pl.Series) -> pl.Series:
 
 
 def _categories(column: pl.Series) -> pl.Series:
-    if column.dtype == pl.String:
-        known = column.drop_nulls()
-        mark = next((m for m in ("|", ";", ",") if known.str.contains(m, literal=True).any()), None)
-        text = column.str.strip_chars("[]").str.replace_all("['\"]", "") if known.str.starts_with("[").any() else column
-        column = text.str.split(mark) if mark else text.to_frame("c").select(pl.concat_list("c"))[:, 0]
-    elif isinstance(column.dtype, pl.List):
-        column = column.cast(pl.List(pl.String))
+    if isinstance(column.dtype, pl.List):
+        column = _named(column.cast(pl.List(pl.String)))
+    elif column.dtype == pl.String:
+        column = _divided(column)
     else:
         column = column.cast(pl.String).to_frame("c").select(pl.concat_list("c"))[:, 0]
     part = pl.element().str.strip_chars()
@@ -162,6 +163,48 @@ def _categories(column: pl.Series) -> pl.Series:
         .select(pl.col("c").list.eval(part.filter(keep)).list.unique(maintain_order=True).fill_null([]))
         .to_series()
     )
+
+
+def _divided(column: pl.Series) -> pl.Series:
+    """Strings as lists: divided at a mark, or read as the JSON or Python list that they are."""
+    known = column.drop_nulls()
+    mark = next((m for m in ("|", ";", ",") if known.str.contains(m, literal=True).any()), None)
+    listed = column.str.contains(r"^\s*[\[{]").fill_null(False)
+    if not listed.any():
+        return column.str.split(mark) if mark else column.to_frame("c").select(pl.concat_list("c"))[:, 0]
+    plain = {text: text.split(mark) if mark else [text] for text in column.filter(~listed).drop_nulls().unique()}
+    found = plain | {text: _parts(text) for text in column.filter(listed).unique()}
+    return pl.Series(column.name, [found.get(text) for text in column], pl.List(pl.String))
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a list as it is written in JSON or Python; of one that is neither, what stands between commas."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return [_name(part) for part in flat(read(text))]
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            pass
+    return [part.strip("'\" ") for part in text.strip("[] ").split(",")]
+
+
+def _named(column: pl.Series) -> pl.Series:
+    """Lists whose objects ({"id": 16, "name": "Animation"}) are their names."""
+    distinct = column.explode().drop_nulls().unique()
+    objects = distinct.filter(distinct.str.starts_with("{"))
+    if not len(objects):
+        return column
+    names = pl.Series([_name(text) for text in objects], dtype=pl.String)
+    return column.to_frame("c").select(pl.col("c").list.eval(pl.element().replace(objects, names)))[:, 0]
+
+
+def _name(text: str) -> str:
+    """The name of an object written in JSON; any other text as it is."""
+    try:
+        value = json.loads(text) if text.startswith("{") else None
+    except ValueError:
+        return text
+    names = [value[key] for key in _NAME_KEYS if isinstance(value.get(key), str)] if isinstance(value, dict) else []
+    return names[0] if names else text
 
 
 def _price(column: pl.Series) -> pl.Series:
