@@ -42,6 +42,9 @@ def test_a_wrong_key_is_no_key_and_a_bearer_token_is_one(serve):
     live = serve(keys=KEYS)
     wrong = live.client.get("/api/users", headers={"X-API-Key": "reader-key "[:-1] + "x"})
     assert wrong.status_code == 401 and wrong.json()["code"] == "not_allowed"
+    for told in (wrong, live.client.post("/api/recommend", json={}, headers={"Authorization": "Bearer wrong"})):
+        assert told.status_code == 401 and "that was sent" in told.json()["message"], told.text
+    assert "wants an API key" in live.client.get("/api/users").json()["message"]
     assert live.client.get("/api/users", headers={"Authorization": "Bearer reader-key"}).status_code == 200
     assert live.client.get("/api/health/ready").status_code == 200, "probes need no key"
     assert live.client.get("/").status_code in (200, 404), "the page asks for the key itself"

@@ -39,6 +39,7 @@ _STATUS = {"busy": 429, "store": 503, "not_found": 404, "bad_bundle": 409, "too_
 
 _NO_MEMORY = "the server has no memory for this just now; try again in a second"
 _NO_KEY = "this server wants an API key in the header X-API-Key"
+_WRONG_KEY = "the API key that was sent is unknown, has ended or was revoked"
 _COUNTED = ("/api/", "/metrics", "/rerank")
 _PROBES = ("/api/health/live", "/api/health/ready")
 STORE_FAILED = "the store does not answer as it should; the server's log holds the reason"
@@ -168,7 +169,7 @@ def needs(role: str, area: str | None = None) -> Callable[[Request], Awaitable[N
     async def check(request: Request) -> None:
         caller: Caller = request.state.caller
         if not caller.role:
-            raise NotAllowed(_NO_KEY, field="X-API-Key")
+            raise NotAllowed(_no_key(request.headers), field="X-API-Key")
         where = area or area_of(getattr(request.scope.get("route"), "path", ""))
         if not caller.may(role, where):
             mine = ", ".join(sorted(caller.scopes)) or caller.role
@@ -258,7 +259,11 @@ def _unread(scope: Scope, headers: Headers, caller: Caller) -> Refusal | None:
     path = str(scope["path"])
     if caller.role or not has_body or not path.startswith(_COUNTED) or path.startswith(_PROBES):
         return None
-    return 401, "not_allowed", _NO_KEY, "X-API-Key", None
+    return 401, "not_allowed", _no_key(headers), "X-API-Key", None
+
+
+def _no_key(headers: Headers) -> str:
+    return _WRONG_KEY if _key(headers) else _NO_KEY
 
 
 def _too_large(limit: int) -> str:
