@@ -146,6 +146,22 @@ def test_every_error_is_json_with_code_message_field_and_request_id(live):
         assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize("value", [None, {}, [1, None], ["a", ["b"]], float("inf")])
+def test_a_condition_without_a_value_to_compare_with_is_named_in_one_sentence(shared, value):
+    body = json.dumps({"filters": {"where": [{"field": "price", "op": "in", "value": value}]}})
+    answer = shared.client.post("/api/recommend", content=body, headers={"Content-Type": "application/json"})
+    said = answer.json()
+    assert (answer.status_code, said["code"], said["field"]) == (400, "bad_request", "filters.where.0.value"), said
+    assert said["message"].startswith("filters.where.0.value: a ") and "[" not in said["message"]
+
+
+def test_a_text_that_is_too_long_is_measured_in_characters(shared):
+    for path, field, most in (("/api/search", "q", 4000), ("/api/items/suggest", "q", 200)):
+        answer = shared.client.get(path, params={"q": "a" * (most + 1)})
+        assert answer.status_code == 400 and answer.json()["field"] == field
+        assert answer.json()["message"] == f"q: a text has at most {most} characters here"
+
+
 def test_our_own_failure_shows_nothing_of_the_inside(live, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError("a secret of the inside")

@@ -295,13 +295,17 @@ class _Ours(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is neither NaN nor infinite")
+def _comparable(value: Any) -> Any:
+    """Said here in one sentence: the union would say it once for each of its kinds."""
+    for one in value if isinstance(value, (list, tuple)) else (value,):
+        if not isinstance(one, (str, int, float)):
+            raise ValueError("a value is a text, a number, true, false, or a list of these")  # noqa: TRY004 - pydantic makes an answer of a ValueError only
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError("a number is neither NaN nor infinite")
     return value
 
 
-Scalar = Annotated[str | float | bool, AfterValidator(_finite)]
+Scalar = str | float | bool
 
 
 class ConditionBody(_Ours):
@@ -309,7 +313,7 @@ class ConditionBody(_Ours):
 
     field: Text = Field(examples=["price"])
     op: Literal["eq", "in", "ge", "le", "gt", "lt"] = Field(examples=["le"])
-    value: Scalar | list[Scalar] = Field(examples=[20])
+    value: Annotated[Scalar | list[Scalar], BeforeValidator(_comparable)] = Field(examples=[20])
 
     def condition(self) -> Condition:
         value = tuple(self.value) if isinstance(self.value, list) else self.value

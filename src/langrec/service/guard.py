@@ -201,6 +201,8 @@ def handle_errors(app: FastAPI) -> None:
         places = [str(part) for part in first["loc"]]
         field = ".".join(places[1:]) or places[0]
         message = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "too_long" and isinstance(first["input"], str):
+            message = f"a text has at most {first['ctx']['max_length']} characters here"
         if first["type"] == "json_invalid":
             field, message = "body", "the body is not valid JSON"
         elif places[0] == "body" and isinstance(error.body, bytes):
