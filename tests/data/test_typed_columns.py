@@ -75,3 +75,12 @@ def test_numbers_in_lists_are_categories_and_a_column_called_at_is_a_time(tmp_pa
     catalogue = load_dataset(None, tmp_path / "items.parquet")[0].catalogue
     assert catalogue.categories == (("7", "8"), ("8",))
     assert catalogue.times.tolist() == [1_714_521_600_000, -1]
+
+
+def test_what_is_missing_is_no_distinct_value(tmp_path):
+    frame = pl.DataFrame(
+        {"item_id": [1, 2, 3], "price": [1.5, None, 1.5], "image": ["", "/a.jpg", None], "tags": [["a"], [], None]}
+    )
+    frame.write_parquet(tmp_path / "items.parquet")
+    fields = describe_dataset(load_dataset(None, tmp_path / "items.parquet")[0])["fields"]
+    assert [fields[name]["distinct"] for name in ("price", "image", "tags")] == [1, 1, 1]

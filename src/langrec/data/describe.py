@@ -100,7 +100,7 @@ def _field(column: pl.Series) -> dict[str, Any]:
     if column.dtype == pl.String:
         values = values.filter(values != "")  # a picture that is not there is an empty address
     filled = len(values) / len(column) if len(column) else 0.0
-    return {"type": str(column.dtype), "filled": filled, "distinct": column.n_unique()}
+    return {"type": str(column.dtype), "filled": filled, "distinct": values.n_unique()}
 
 
 def _spread(values: npt.NDArray[Any]) -> dict[str, float]:
