@@ -49,3 +49,11 @@ def test_values_with_decimal_commas_are_read_and_others_are_named(tmp_path):
     assert dataset.events.gains.tolist() == pytest.approx([1, 1, 1, 3 / 4.5])
     found = next(step for step in report.steps if step.name == "unreadable_value")
     assert (found.count, found.places) == (1, ("events.csv row 1 (good)",))
+
+
+def test_codes_that_no_number_holds_stay_strings(tmp_path):
+    rows = "item_id,title,serial,code\n1,A,12345678901234567890,12345678901234567\n2,B,12345678901234567891,1.5\n"
+    (tmp_path / "items.csv").write_text(rows)
+    frame = load_dataset(None, tmp_path / "items.csv")[0].catalogue.frame
+    assert frame["serial"].to_list() == ["12345678901234567890", "12345678901234567891"]
+    assert frame["code"].to_list() == ["12345678901234567", "1.5"]

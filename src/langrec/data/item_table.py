@@ -233,7 +233,8 @@ def _truth(column: pl.Series) -> pl.Series:
 def typed(column: pl.Series) -> pl.Series:
     """A string column as numbers or truth values where every value is one, so that ranges and equality filter.
 
-    Zero-padded codes stay strings. Decimals become floats.
+    Zero-padded codes stay strings, and so do codes of so many digits that a number would not hold them. Decimals become
+    floats.
     """
     if column.dtype.is_decimal():
         return column.cast(pl.Float64)
@@ -244,11 +245,12 @@ def typed(column: pl.Series) -> pl.Series:
         return column.str.to_lowercase() == "true"
     if not len(known) or known.str.contains(r"^[+\-]?0\d").any():
         return column
-    for dtype in (pl.Int64, pl.Float64):
-        numbers = column.cast(dtype, strict=False)
-        if numbers.null_count() == column.null_count():
-            return numbers
-    return column
+    whole = column.cast(pl.Int64, strict=False)
+    if whole.null_count() == column.null_count():
+        return whole
+    numbers = column.cast(pl.Float64, strict=False)
+    exact = numbers.null_count() == column.null_count() and not known.str.contains(r"^[+\-]?\d{16,}$").any()
+    return numbers if exact else column
 
 
 def _fill_titles(frame: pl.DataFrame, texts: Sequence[str], table: Table, ledger: Ledger) -> pl.DataFrame:
