@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,8 @@ import torch
 
 # How many times faster a half precision must be to be taken.
 CLEARLY = 1.4
+# Short steps are timed until so many seconds have gone by, or so many steps: one alone is mostly chance.
+ENOUGH, MOST = 0.2, 20
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -24,20 +27,24 @@ def faster_precision(
 
     Args:
         run: one step in the named precision.
+        steps: at least so many of each are timed, in turn.
         among: fp32 first, then the halves to try.
 
     Returns:
-        The one to take, and the seconds of a step of each.
+        The one to take, and the seconds of a step of each: the shortest, because other work only makes steps longer.
     """
-    seconds = {}
     for precision in among:
         run(precision)
-        _finish()
-        start = time.perf_counter()
-        for _ in range(steps):
+    _finish()
+    seconds, spent, done = dict.fromkeys(among, math.inf), 0.0, 0
+    while done < steps or (spent < ENOUGH and done < MOST):
+        for precision in among:
+            start = time.perf_counter()
             run(precision)
-        _finish()
-        seconds[precision] = (time.perf_counter() - start) / steps
+            _finish()
+            took = time.perf_counter() - start
+            seconds[precision], spent = min(seconds[precision], took), spent + took
+        done += 1
     best = min(seconds, key=lambda name: seconds[name])
     # bf16 keeps a prepared kernel for each shape of batch, which fills memory: a small gain is not worth it.
     return (best if CLEARLY * seconds[best] < seconds["fp32"] else "fp32"), seconds
