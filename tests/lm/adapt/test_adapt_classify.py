@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -197,6 +198,13 @@ def test_a_run_goes_on_only_with_the_same_settings(tiny, topics, tmp_path):
     run(tiny, topics, tmp_path, kind="head")
     with pytest.raises(SettingsError, match="other settings"):
         run(tiny, topics, tmp_path, kind="side", resume=True)
+
+
+def test_a_run_goes_on_only_with_the_same_columns(tiny, topics, tmp_path):
+    files = Files(topics / "train.csv")
+    run(tiny, topics, tmp_path, kind="head", files=files)
+    with pytest.raises(SettingsError, match="other columns"):
+        run(tiny, topics, tmp_path, kind="head", files=replace(files, label="text"), resume=True)
 
 
 @pytest.mark.slow

@@ -137,6 +137,7 @@ class Job:
             "settings": asdict(settings),
             "model": self.model.hash,
             "files": {name: _digest(path) for name, path in self.files.named().items()},
+            "columns": {"text": self.files.text, "label": self.files.label},
         }
         was = read_json(self.out / RUN) if resume else {}
         changed = [name for name, value in now.items() if was and was.get(name) != value]
