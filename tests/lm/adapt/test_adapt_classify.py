@@ -15,7 +15,7 @@ import torch
 from forked import Started, langrec
 from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.classify import contrastive
-from langrec.lm.adapt.examples import spelled
+from langrec.lm.adapt.examples import hold_out, spelled
 from langrec.lm.adapt.head import Head
 from langrec.lm.adapt.heads import softened
 from langrec.lm.adapt.job import Files
@@ -172,6 +172,29 @@ def test_a_row_that_cannot_be_used_is_named_with_its_column(tiny, tmp_path, name
     path.write_text(content, "utf-8")
     with pytest.raises(DataError, match=said):
         adapt(str(tiny), AdaptSettings(kind="head"), Files(path), tmp_path / "out")
+
+
+def test_a_label_of_validation_that_training_lacks_is_named_with_its_file(tiny, topics, tmp_path):
+    valid = tmp_path / "valid.csv"
+    valid.write_text("text,label\na cat and a dog,animals\nthe piano,music\n", "utf-8")
+    with pytest.raises(DataError, match=r"valid\.csv: row 2: label music is not among"):
+        run(tiny, topics, tmp_path / "out", kind="head", files=Files(topics / "train.csv", valid))
+
+
+def test_labels_of_one_row_each_leave_none_to_hold_out(tiny, tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("text,label\na cat,animals\nthe piano,music\n", "utf-8")
+    with pytest.raises(DataError, match=r"train\.csv: each label has one row.*--shots 1"):
+        adapt(str(tiny), AdaptSettings(kind="head"), Files(path), tmp_path / "out")
+    assert adapt(str(tiny), AdaptSettings(kind="head", shots=1), Files(path), tmp_path / "out")["rows"]["train"] == 2
+
+
+def test_what_is_held_out_of_few_rows_is_of_a_label_that_keeps_others():
+    labels = ["a", "b", "b", "c", "d", "e"]
+    for seed in range(20):
+        kept, held = hold_out(labels, 0.1, seed)
+        assert [labels[i] for i in held] == ["b"]
+        assert sorted([*kept, *held]) == list(range(6))
 
 
 def test_a_label_that_training_did_not_have_counts_as_wrong_in_the_test(tiny, topics, tmp_path):

@@ -146,6 +146,27 @@ def test_a_model_with_a_head_for_masked_tokens_learns_to_fill_them_in(masked, te
     assert json.loads((tmp_path / "model" / "config.json").read_text("utf-8"))["architectures"] == ["BertForMaskedLM"]
 
 
+@pytest.mark.parametrize(
+    ("task", "content"),
+    [
+        ("classify", "text,label\na cat,animals\n"),
+        ("pretrain", "text\na cat\n"),
+        ("pairs", "anchor,positive\na cat,a kitten\n"),
+        ("recommend", "history,candidate,label\na cat,a kitten,1\n"),
+    ],
+)
+def test_one_row_is_too_few_to_hold_some_out(tiny, tmp_path, task, content):
+    path = tmp_path / "rows.csv"
+    path.write_text(content, "utf-8")
+    with pytest.raises(DataError, match=r"rows\.csv: 1 rows are too few to hold some out.*--valid"):
+        run(tiny, task, Files(path), tmp_path / "out", kind="side", epochs=1)
+
+
+def test_rows_that_were_drawn_for_pretraining_are_said(tiny, texts, tmp_path):
+    told = run(tiny, "pretrain", Files(texts, texts), tmp_path, kind="side", epochs=1, shots=20)
+    assert told["rows"]["train"] == 20 and "20 rows were drawn by seed 0." in told["notes"]
+
+
 def test_the_head_alone_cannot_be_pretrained(tiny, texts, tmp_path):
     with pytest.raises(SettingsError, match="choose full"):
         run(tiny, "pretrain", Files(texts), tmp_path, kind="head")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from langrec.lm.adapt.examples import Texts, draw, hold_out, numbers_of, read_texts, spelled
+from langrec.errors import DataError
+from langrec.lm.adapt.examples import Texts, check_held_out, draw, hold_out, numbers_of, read_texts, spelled
 from langrec.lm.adapt.heads import LinearHead, best_regression, softened
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
@@ -33,7 +35,16 @@ class Classify:
     Starting at that regression keeps the first gradients from tearing up what the model knew (Kumar et al. 2022).
     """
 
-    def __init__(self, adapted: Adapted, train: Texts, valid: Texts | None, labels: Sequence[str], path: Any) -> None:
+    def __init__(self, adapted: Adapted, train: Texts, valid: Texts | None, labels: Sequence[str], path: Path) -> None:
+        """Fits the head to the vectors as they are.
+
+        Args:
+            labels: those of training.
+            path: the file that the validation rows are from.
+
+        Raises:
+            DataError: a label of validation that training does not have.
+        """
         self.adapted, self.labels = adapted, tuple(labels)
         self.feed = adapted.feed_to_train(train.texts)
         self.targets = torch.from_numpy(numbers_of(train.labels, labels, path, train.rows)).to(adapted.device)
@@ -156,6 +167,12 @@ def run(job: Job) -> tuple[Result, Classify]:
         job.notes.append(f"The names of {len(names)} labels are one more text of each.")
     if valid is None and not few:
         kept, held = hold_out(train.labels, settings.valid_share, settings.seed)
+        check_held_out(kept, held, source)
+        if len(train) == len(set(train.labels)):
+            raise DataError(
+                f"{source}: each label has one row, so that none can be held out; "
+                "give more rows, --valid with validation rows, or --shots 1"
+            )
         train, valid = train.take(kept), train.take(held)
         job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
     elif valid is None:
@@ -163,7 +180,7 @@ def run(job: Job) -> tuple[Result, Classify]:
     train = with_replay(train, settings, lambda path: read_texts(path, files.text, files.label), job.notes)
     labels = sorted(set(train.labels))
     job.told("read the texts", 0, 0)
-    task = (FewShot if few else Classify)(job.adapted, train, valid, labels, source)
+    task = (FewShot if few else Classify)(job.adapted, train, valid, labels, files.valid or source)
     has_parts = any(value.requires_grad for value in job.adapted.trained.parameters())
     if has_parts or not few:
         job.fit(task)

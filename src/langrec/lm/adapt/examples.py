@@ -147,15 +147,34 @@ def draw(labels: Sequence[Any], shots: int, seed: int) -> Rows:
 
 
 def hold_out(labels: Sequence[Any], share: float, seed: int) -> tuple[Rows, Rows]:
-    """Row numbers to train on and to validate on: a share of each label, but never its last row."""
+    """Row numbers to train on and to validate on: a share of each label, but never its last row.
+
+    Where the share of each label is less than a row, one row is held out; of a label with others, if there is one.
+    """
     rng, kept = np.random.default_rng((seed, 1)), np.ones(len(labels), dtype=bool)
     names = np.asarray(labels)
     for label in sorted(set(labels)):
         rows = rng.permutation(np.flatnonzero(names == label))
         kept[rows[: min(len(rows) - 1, round(share * len(rows)))]] = False
     if kept.all() and len(labels) > 1:
-        kept[rng.integers(len(labels))] = False
+        often = Counter(labels)
+        among = np.flatnonzero([often[label] > 1 for label in labels])
+        among = among if len(among) else np.arange(len(labels))
+        kept[among[rng.integers(len(among))]] = False
     return np.flatnonzero(kept), np.flatnonzero(~kept)
+
+
+def check_held_out(kept: Rows, held: Rows, path: Path) -> None:
+    """Refuses rows of which none is left to train on, or none was held out.
+
+    Raises:
+        DataError: so few rows that validation needs a file of its own.
+    """
+    if not len(kept) or not len(held):
+        raise DataError(
+            f"{path}: {len(kept) + len(held)} rows are too few to hold some out for validation; "
+            "give more, or validation rows of their own (--valid)"
+        )
 
 
 def numbers_of(labels: Sequence[str], known: Sequence[str], path: Path, rows: Rows) -> Rows:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from langrec.errors import SettingsError
 from langrec.lm.adapt.classify import Classify, measure
-from langrec.lm.adapt.examples import hold_out, hold_out_choices, read_choices, read_texts
+from langrec.lm.adapt.examples import check_held_out, hold_out, hold_out_choices, read_choices, read_texts
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.pairs import PairsTask, hold_out_pairs, read_pairs
 from langrec.lm.adapt.pretrain import build
@@ -112,20 +112,24 @@ def _task(job: Job, name: str, path: Path) -> tuple[Any, Any, int]:
     if task == "classify":
         texts = read_texts(path, job.files.text, job.files.label)
         kept, held = hold_out(texts.labels, share, seed)
+        check_held_out(kept, held, path)
         away = texts.take(held)
         return Classify(adapted, texts.take(kept), away, sorted(set(texts.labels)), path), away, len(kept)
     if task == "recommend":
         choices = read_choices(path)
         kept, held = hold_out_choices(choices, share, seed)
+        check_held_out(kept, held, path)
         return Recommend(adapted, choices.take(kept), choices.take(held), None, settings.floor), None, len(kept)
     if task == "pairs":
         pairs = read_pairs(path)
         kept, held = hold_out_pairs(pairs, share, seed)
+        check_held_out(kept, held, path)
         return PairsTask(adapted, pairs.take(kept), pairs.take(held)), pairs.take(held), len(kept)
     if task == "pretrain":
         texts = read_texts(path, job.files.text, None)
         order = np.random.default_rng((seed, 1)).permutation(len(texts))
         n = max(1, round(share * len(texts)))
+        check_held_out(order[n:], order[:n], path)
         return build(adapted, texts.take(order[n:]).texts, texts.take(order[:n]).texts), None, len(order) - n
     raise SettingsError(f"--also {name}: not a task of joint (classify, recommend, pairs, pretrain)", field="also")
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from langrec.errors import SettingsError
 from langrec.lm.adapt import folder
-from langrec.lm.adapt.examples import read_texts
+from langrec.lm.adapt.examples import check_held_out, read_texts
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
 from langrec.lm.adapt.loop import shuffled
@@ -181,9 +181,11 @@ def run(job: Job) -> tuple[Result, Any]:
     if settings.shots:
         picked = np.random.default_rng(settings.seed).permutation(len(train))[: settings.shots]
         train = train.take(np.sort(picked))
+        job.notes.append(f"{len(train)} rows were drawn by seed {settings.seed}.")
     if valid is None:
         order = np.random.default_rng((settings.seed, 1)).permutation(len(train))
         n = max(1, round(settings.valid_share * len(train)))
+        check_held_out(order[n:], order[:n], source)
         train, valid = train.take(np.sort(order[n:])), train.take(np.sort(order[:n]))
         job.notes.append(f"No validation file: {n} of {n + len(train)} training rows were held out.")
     train = with_replay(train, settings, lambda path: read_texts(path, files.text, None), job.notes)

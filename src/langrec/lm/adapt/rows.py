@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from langrec.lm.adapt.examples import check_held_out
 from langrec.lm.adapt.job import Job
 from langrec.lm.robust.keep import with_replay
 
@@ -47,6 +48,7 @@ def read_rows(
         job.notes.append(f"{len(train)} rows were drawn by seed {settings.seed}.")
     if valid is None:
         kept, held = hold_out(train, settings.valid_share, settings.seed)
+        check_held_out(kept, held, files.source())
         train, valid = train.take(kept), train.take(held)
         job.notes.append(f"No validation file: {len(held)} of {len(kept) + len(held)} training rows were held out.")
     return with_replay(train, settings, read, job.notes), valid, test
