@@ -174,6 +174,16 @@ def test_a_row_that_cannot_be_used_is_named_with_its_column(tiny, tmp_path, name
         adapt(str(tiny), AdaptSettings(kind="head"), Files(path), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("names", "said"), [(("text", "text"), "column text is wanted twice"), (("text", "row"), "column row.*rename it")]
+)
+def test_a_column_that_cannot_be_both_is_refused(tiny, tmp_path, names, said):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,row\na cat,x\n", "utf-8")
+    with pytest.raises(DataError, match=said):
+        adapt(str(tiny), AdaptSettings(kind="head"), Files(path, None, None, *names), tmp_path / "out")
+
+
 def test_a_label_of_validation_that_training_lacks_is_named_with_its_file(tiny, topics, tmp_path):
     valid = tmp_path / "valid.csv"
     valid.write_text("text,label\na cat and a dog,animals\nthe piano,music\n", "utf-8")

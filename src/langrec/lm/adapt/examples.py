@@ -86,8 +86,13 @@ def read_columns(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
     """The wanted columns of a file, and `row`: the 0-based data row.
 
     Raises:
-        DataError: the file cannot be read, a row cannot, or a column is missing.
+        DataError: the file cannot be read, a row cannot, or a column is missing, wanted twice or named `row` itself.
     """
+    for i, name in enumerate(wanted):
+        if name == "row":
+            raise DataError(f"{path}: column row would be taken for the number of a row; rename it", field=name)
+        if name in wanted[:i]:
+            raise DataError(f"{path}: column {name} is wanted twice; name two (--text, --label)", field=name)
     table = open_table(path, wanted)
     if table.refused:
         first = table.refused[0]
