@@ -213,6 +213,8 @@ def test_a_label_that_training_did_not_have_counts_as_wrong_in_the_test(tiny, to
     told = run(tiny, topics, tmp_path / "out", kind="head", files=Files(topics / "train.csv", None, test))
     assert told["test"]["classes"]["music"]["recall"] == 0
     assert told["test"]["accuracy"] <= 0.5
+    said = "1 of 2 test rows have labels that training lacks and count as wrong: music (1)."
+    assert said in told["notes"] and said in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
 def test_gradients_summed_over_two_half_batches_train_like_the_whole_batch(tiny, topics, tmp_path):

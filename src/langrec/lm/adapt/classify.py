@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,11 @@ def run(job: Job) -> tuple[Result, Classify]:
         task.regress()
     if (temperature := task.calibrate(job.precision or "fp32")) > 1.01:
         job.notes.append(f"Logits are divided by {temperature:.2f}, so that probabilities come true on validation.")
+    if test is not None and (unknown := Counter(label for label in test.labels if label not in labels)):
+        shown = ", ".join(f"{label} ({n})" for label, n in unknown.most_common(5))
+        shown += f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        lost = f"{unknown.total()} of {len(test)} test rows"
+        job.notes.append(f"{lost} have labels that training lacks and count as wrong: {shown}.")
     parts = {"valid": valid, "test": test}
     measured, frames = {}, {}
     for name, part in parts.items():
