@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 
 import polars as pl
@@ -138,3 +140,15 @@ def test_wrong_input_is_one_line_and_status_2(monkeypatch, capsys, arguments, sa
     error = capsys.readouterr().err.strip()
     assert said in error
     assert "\n" not in error
+
+
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_a_console_of_other_characters_shows_their_numbers(tmp_path, flag):
+    (tmp_path / "items.csv").write_text("item_id,title\n咖啡,A\n咖啡,B\n", "utf-8")
+    command = [sys.executable, "-m", "langrec", "data", "check", "--items", str(tmp_path / "items.csv"), *flag]
+    environ = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=environ)
+    assert done.returncode == 0, done.stderr
+    assert b"\\u5496\\u5561" in done.stdout
+    if flag:
+        assert "咖啡" in json.loads(done.stdout)["problems"][0]["places"][0]

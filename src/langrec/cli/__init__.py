@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
@@ -24,6 +25,9 @@ def main() -> None:
     from langrec.cli import verbs
 
     verbs.register(app)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A console that knows no Chinese shows the number of a character rather than nothing at all.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)
         if status == 130:
