@@ -266,6 +266,24 @@ def test_without_readers_of_text_no_encoder_is_needed(tmp_path):
         train(dataset(), replace(settings(tmp_path, scorers=("vectors",)), encoder=nowhere), tmp_path / "releases")
 
 
+def test_a_popularity_that_is_fitted_stands_in_for_a_fallback_that_is_not(tmp_path):
+    scorers = ("itemknn", "popular", "popular_7d")
+    made, report = train(dataset(), settings(tmp_path, scorers=scorers), tmp_path / "releases", steps=tmp_path)
+    bundle = Bundle.open(made)
+    assert bundle.settings.ranking.fallback == report.protocol["empty_history"] == "popular"
+    recommender = bundle.recommender()
+    visitor, filled, starters = (
+        recommender.recommend([Query(k=WORLD.n_items)])[0],
+        recommender.recommend([Query(history=("i0",), k=1000)])[0],
+        recommender.starters([Query(k=5)])[0],
+    )
+    assert {name for name, part in visitor.items.columns.items() if np.nan_to_num(part).any()} == {"popular"}
+    assert list(filled.trace.filled) == ["popular"]
+    assert (starters.items.scores > 0).all()
+    alone = settings(tmp_path, scorers=("itemknn",))
+    assert training.with_fallback(alone) == alone and training.with_fallback(settings(tmp_path)) == settings(tmp_path)
+
+
 def test_a_scorer_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(SettingsError, match="itemnn"):
         train(dataset(), settings(tmp_path, scorers=("itemnn",)), tmp_path / "releases", steps=tmp_path)

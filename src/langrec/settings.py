@@ -381,7 +381,8 @@ class RankingSettings:
         candidates: how many of the best a diverse list chooses among.
         rrf_k: the constant of reciprocal rank fusion.
         diversity: 0 keeps the order of scores; up to 1 trades score for difference of text (MMR).
-        fallback: the scorer that fills short lists.
+        fallback: the scorer that fills short lists; where it is not among `retrieval.scorers`, the first popularity
+            that is.
         seed: of the mix's bootstrap and sampling.
         rerank: a section of its own.
     """

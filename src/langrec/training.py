@@ -94,7 +94,7 @@ def train(
         DataError: the events cannot be split.
         SettingsError: a scorer or encoder that does not exist.
     """
-    settings = settings or Settings()
+    settings = with_fallback(settings or Settings())
     releases = releases or Path("releases")
     told = progress or _untold
     check(settings)
@@ -187,6 +187,7 @@ def evaluate_models(
         SettingsError: a scorer or encoder that does not exist.
     """
     told = progress or _untold
+    settings = with_fallback(settings)
     own, fallback = settings.retrieval.scorers, settings.ranking.fallback
     names = tuple(dict.fromkeys(models)) or (*own, MIX)
     if settings.evaluate.controls and "text_tower" in names:
@@ -211,6 +212,18 @@ def evaluate_models(
     if split.kind == "time":
         second = measure_split(dataset, split, reading, chosen, settings, names, question="per user", **fitted_in)
     return first, second
+
+
+def with_fallback(settings: Settings) -> Settings:
+    """The settings whose fallback is fitted: in place of one that is not, the first popularity among the scorers.
+
+    Without it lists would be filled in the catalogue's order, and starters be drawn from no popularity at all.
+    """
+    scorers = settings.retrieval.scorers
+    popular = [name for name in scorers if name.startswith("popular")]
+    if settings.ranking.fallback in scorers or not popular:
+        return settings
+    return dataclasses.replace(settings, ranking=dataclasses.replace(settings.ranking, fallback=popular[0]))
 
 
 def read_texts(
