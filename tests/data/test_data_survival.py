@@ -137,6 +137,12 @@ def test_where_no_row_can_be_used_the_first_place_and_the_way_out_are_named(tmp_
     assert "events.csv row 0 (13-Sep-2020)" in message and "ISO 8601" in message
 
 
+def test_a_column_of_event_ids_that_is_taken_for_types_is_named(tmp_path):
+    rows = "".join(f"u{num % 3},i{num % 5},{1_600_000_000 + num},E{num}\n" for num in range(200))
+    message = error_of(write(tmp_path, "user_id,item_id,timestamp,event\n" + rows))
+    assert "column event holds 200 kinds" in message and "rename it" in message
+
+
 def test_of_columns_with_one_name_the_first_is_used_and_the_other_reported(tmp_path):
     rows = "user_id,item_id,user_id,timestamp\nu1,i1,other,1600000000\n"
     dataset, report = load_dataset(write(tmp_path, rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -82,7 +83,8 @@ def read_log(table: Table, default_type: str) -> Log:
     users, user_ids = number(frame[roles["user"]])
     items, item_ids = number(frame[roles["item"]])
     rated = "value" in roles and key(roles["value"]) in RATING_NAMES
-    types, type_names = _types(frame[roles["type"]] if "type" in roles else None, rated, default_type, frame.height)
+    type_column = frame[roles["type"]] if "type" in roles else None
+    types, type_names = _types(type_column, rated, default_type, frame.height, table.path)
     rows = table.row_numbers()
     has_time = "at" in roles
     raw_times = frame[roles["at"]] if has_time else None
@@ -146,7 +148,9 @@ def as_ids(column: pl.Series) -> pl.Series:
     return column.cast(pl.String)
 
 
-def _types(column: pl.Series | None, rated: bool, default_type: str, height: int) -> tuple[pl.Series, tuple[str, ...]]:
+def _types(
+    column: pl.Series | None, rated: bool, default_type: str, height: int, path: Path
+) -> tuple[pl.Series, tuple[str, ...]]:
     default = "rating" if rated else default_type
     if column is None:
         return pl.Series("type", [0], dtype=pl.Int8).new_from_index(0, height), (default,)
@@ -155,7 +159,10 @@ def _types(column: pl.Series | None, rated: bool, default_type: str, height: int
     lower = names.str.to_lowercase()
     type_names = tuple(lower.unique(maintain_order=True))
     if len(type_names) > 126:
-        raise DataError(f"the type column {column.name} holds {len(type_names)} kinds; at most 126 make sense")
+        raise DataError(
+            f"{path}: the type column {column.name} holds {len(type_names):,} kinds, such as {type_names[0]!r}; at "
+            "most 126 make sense; rename it if it holds no types"
+        )
     if len(type_names) < len(names):
         places = {name: place for place, name in enumerate(type_names)}
         table = pl.Series([*(places[name] for name in lower), NO_ID], dtype=pl.Int32)
