@@ -171,6 +171,10 @@ def test_times_without_seconds_are_read(text):
     assert to_millis(pl.Series([text])).to_list() == [1_599_999_960_000]
 
 
+def test_years_of_two_digits_are_no_years_of_antiquity():
+    assert to_millis(pl.Series(["13.09.20", "9/13/20", "13.09.2020"])).to_list() == [None, None, 1_599_955_200_000]
+
+
 def test_dates_with_slashes_have_one_order_in_a_column():
     first, second = to_millis(pl.Series(["2020-04-03", "2020-03-04"]))
     assert to_millis(pl.Series(["03/04/2020", "13/09/2020"])).to_list() == [first, 1_599_955_200_000]

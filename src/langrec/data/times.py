@@ -8,6 +8,7 @@ import polars as pl
 
 # A whole number is read by its size: seconds reach 1e11 in the year 5138, milliseconds 1e14, microseconds 1e17.
 _UNITS = ((1e11, 1000.0), (1e14, 1.0), (1e17, 1e-3), (float("inf"), 1e-6))
+_YEAR_1000 = -30_610_224_000_000
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m %d, %Y", "%B %d, %Y")
 _CLOCKED = ("%Y/%m/%d", "%d.%m.%Y")  # days that a time of day may follow
 _CLOCKS = (" %H:%M:%S%.f", " %H:%M")
@@ -66,7 +67,10 @@ def _from_text(column: pl.Series) -> pl.Series:
             break
         # scatter writes in place, and the column is ours.
         done.scatter(left, pl.DataFrame({"text": text.gather(left)}).select(attempt)[:, 0])
-    return done.dt.epoch("ms").alias(column.name)
+    millis = done.dt.epoch("ms").alias(column.name)
+    # A year of two digits is read as one of antiquity.
+    ancient = (millis < _YEAR_1000).fill_null(False)
+    return millis.set(ancient, None) if ancient.any() else millis
 
 
 def _attempts(text: pl.Series) -> Iterator[pl.Expr]:
