@@ -311,6 +311,7 @@ def measure_split(
         "cut": list(settings.split.cut) if split.kind == "time" else None,
         "valid_from": split.valid_from,
         "test_from": split.test_from,
+        "equal_times": settings.data.equal_times,
         "data": dataset.hash(),
         "n_users": len(dataset.users),
         "n_items": len(dataset.catalogue),

@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import typer
@@ -87,6 +88,20 @@ def test_evaluate_writes_what_others_script_against(langrec_, shop, tmp_path):
     assert set(targets) == set(lists["user_id"]), "event is the target's row in the events file"
     per_user = pl.read_parquet(out / "per_user" / "lists" / "mix.parquet")
     assert per_user["event"].is_null().all()
+
+
+def test_evaluate_says_where_it_would_score_the_order_of_a_file(langrec_, tmp_path):
+    rng = np.random.default_rng(0)
+    baskets = [np.sort(rng.choice(90, 10, replace=False)) for _ in range(150)]
+    rows = [f"u{n % 30},{item},{1_600_000_000 + 60 * n}" for n, items in enumerate(baskets) for item in items]
+    events = tmp_path / "log.csv"
+    events.write_text("\n".join(["user_id,item_id,timestamp", *rows]), "utf-8")
+    words = ["evaluate", "--events", events, "--models", "popular", "--no-html", "--out", tmp_path / "report"]
+    for order, warned in (("file", True), ("drawn", False)):
+        code, _, said = langrec_(*words, "--set", f"data.equal_times={order}")
+        assert code == 0
+        assert ("set data.equal_times=drawn" in said) == warned
+        assert json.loads((tmp_path / "report" / "protocol.json").read_text())["equal_times"] == order
 
 
 def test_evaluate_of_leave_one_out_says_what_it_leaks(langrec_, shop, tmp_path):

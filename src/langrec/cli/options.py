@@ -158,7 +158,7 @@ def read(
     told: Told,
     users: Path | None = None,
 ) -> Dataset:
-    """The dataset; what cleaning set aside is said on standard error."""
+    """The dataset; what cleaning set aside is said on standard error, and where the file's order would be learned."""
     from langrec.data.load import load_dataset
 
     dataset, report = load_dataset(
@@ -167,6 +167,9 @@ def read(
     if report.refused:
         where = f" (see {rejected})" if rejected else ""
         print(f"set aside {report.refused} rows{where}; `langrec data check` lists why", file=sys.stderr)
+    for step in report.steps:
+        if step.name == "order_of_file":
+            print(f"{step.count:,} {step.what}; {step.fix}", file=sys.stderr)
     return dataset
 
 
