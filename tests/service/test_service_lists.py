@@ -105,6 +105,15 @@ def test_search_filters_come_from_the_address_and_from_a_body(shared):
     assert by_address["understood"]["where"][0] == {"field": "price", "op": "le", "value": 7}
 
 
+def test_a_blank_is_no_wish(shared):
+    for blank in (" ", "\n\t", "\u3000"):
+        found, plain = (shared.get("/api/search", q=text, k=5) for text in (blank, ""))
+        assert found["total"] == plain["total"] > 40 and found["trace"]["reason"] == plain["trace"]["reason"]
+        wished = shared.send("POST", "/api/recommend", {"user": "sea-u0", "text": blank})
+        assert [one["id"] for one in wished["items"]] == shared.recommended("sea-u0", 10)
+        assert shared.get("/api/items", q=blank, n=3) == shared.get("/api/items", n=3)
+
+
 def test_codes_that_look_like_numbers_are_found_as_they_are_written(live):
     codes = {"padded": "02139", "plain": "2139", "power": "12e5", "version": "1.0", "long": "12345678901234567890"}
     live.send("POST", "/api/items", [{"ItemId": name, "Labels": {"code": code}} for name, code in codes.items()])

@@ -163,6 +163,8 @@ PathCategory = Annotated[
     str, Path(description="a category; write a slash in it as %2F", examples=["Comedy"]), AfterValidator(_path_id)
 ]
 Text = Annotated[str, AfterValidator(_clean_text)]
+# A blank is nothing asked: else it would be a wish that no item answers.
+Wish = Annotated[str, AfterValidator(lambda text: _clean_text(text) if text.strip() else "")]
 LooseText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_clean_text)]
 LooseTexts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else value)]
 Json = Annotated[Any, AfterValidator(lambda value: clean_json(value))]
@@ -362,7 +364,7 @@ class RecommendBody(_Ours):
 
     user: Id | None = Field(default=None, examples=["ann"])
     history: list[Id] | None = Field(default=None, description="item ids, oldest first; replaces what is known")
-    text: Text | None = Field(default=None, description="a wish in words: only what answers it is shown")
+    text: Wish | None = Field(default=None, description="a wish in words: only what answers it is shown")
     meaning: float = Field(default=0.5, ge=0, le=1, description="for a text: 0 matches words only, 1 meaning only")
     personal: float | None = Field(
         default=None,
@@ -389,7 +391,7 @@ class SearchBody(_Ours):
 
     model_config = _shown({"q": "a bakery on the moon", "k": 10, "meaning": 0.5, "user": "ann", "personal": 0.2})
 
-    q: Text = Field(default="", examples=["a quiet film about the sea"], max_length=4000)
+    q: Wish = Field(default="", examples=["a quiet film about the sea"], max_length=4000)
     k: int = Field(default=10, ge=1)
     offset: int = Field(default=0, ge=0, le=1_000_000)
     cursor: str | None = Field(default=None, description="`cursor` of the page before")

@@ -113,7 +113,7 @@ async def get_items(
     service = service_of(request)
     n = check_count(service, n, "n")
     after = cursor_of(request, cursor)
-    if q and n:
+    if q.strip() and n:
         page = await search_page(service, SearchBody(q=q[:4000], k=n, cursor=after or None))
         stored = await run_in_threadpool(_stored, service, page.answer.list.ids)
         found = [stored[name] for name in page.answer.list.ids if name in stored]
