@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from langrec.errors import DataError
+from langrec.lm.adapt import from_log
 from langrec.lm.adapt.from_log import FromLog
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.run import adapt
@@ -37,6 +38,15 @@ def test_an_event_asks_about_its_item_given_what_the_user_did_before(rated):
     choices = log.choices("train")
     assert set(choices.labels) == {0.0, 1.0}
     assert len(choices) == len(log.asked["train"])
+
+
+def test_rows_that_were_not_taken_are_said(rated, monkeypatch):
+    monkeypatch.setitem(from_log.MOST, "train", 20)
+    log = FromLog(*rated, seed=3)
+    assert len(log.asked["train"]) == 20 and len(log.asked["valid"]) < from_log.MOST["valid"]
+    assert "Rows of large parts were drawn by seed 3: 20 of 42 train." in log.notes
+    n = len(log.pairs("train"))
+    assert n < 20 and f"{n} of the 20 train rows are likes after another one: these are the pairs." in log.notes
 
 
 def test_where_nothing_is_rated_each_event_has_a_sampled_negative(shop):

@@ -74,6 +74,7 @@ class FromLog:
         self.notes: list[str] = []
         split = split_events(log, len(self.dataset.users))
         self.train = split.train
+        self._drawn: list[str] = []
         self.asked = {
             "train": self._asked(split.train, None, "train"),
             "valid": self._asked(split.valid, split.train, "valid"),
@@ -84,6 +85,8 @@ class FromLog:
                 raise DataError(f"{events}: no event of its {name} part has an earlier one of the same user")
         counts = ", ".join(f"{len(rows)} {name}" for name, rows in self.asked.items())
         self.notes.append(f"Events were cut by time; each with an earlier one of its user is a row: {counts}.")
+        if self._drawn:
+            self.notes.append(f"Rows of large parts were drawn by seed {seed}: {', '.join(self._drawn)}.")
 
     def _asked(self, part: Events, earlier: Events | None, name: str) -> list[Asked]:
         """Events of a part as questions, drawn by the seed where there are more than MOST."""
@@ -97,6 +100,7 @@ class FromLog:
         begin = np.repeat(same, np.diff(np.append(same, len(order))))
         usable = np.flatnonzero((order >= first) & (np.arange(len(order)) > begin))
         if len(usable) > MOST[name]:
+            self._drawn.append(f"{MOST[name]} of {len(usable)} {name}")
             usable = np.sort(np.random.default_rng((self.seed, 7)).permutation(usable)[: MOST[name]])
         found = []
         for at in usable:
@@ -186,6 +190,11 @@ class FromLog:
             anchors = tuple("; ".join(reversed(past)) for past in liked)
         if not rows:
             raise DataError(f"no like of the {name} part has another one of the same user before it")
+        if len(rows) < len(self.asked[name]):
+            what = "likes after another one" + (", both with texts that differ" if of == "items" else "")
+            self.notes.append(
+                f"{len(rows)} of the {len(self.asked[name])} {name} rows are {what}: these are the pairs."
+            )
         users = np.array([self.dataset.users.names[row.user] for row in rows])
         positives = tuple(self.texts[row.item] for row in rows)
         places: npt.NDArray[np.int64] = np.arange(len(rows), dtype=np.int64)
