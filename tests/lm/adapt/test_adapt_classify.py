@@ -235,6 +235,15 @@ def test_a_run_goes_on_only_with_the_same_settings(tiny, topics, tmp_path):
         run(tiny, topics, tmp_path, kind="side", resume=True)
 
 
+def test_a_slip_leaves_the_model_of_the_run_before(tiny, topics, tmp_path):
+    files = Files(topics / "train.csv")
+    run(tiny, topics, tmp_path, kind="head", files=files)
+    before = Head.load(tmp_path / "model")
+    with pytest.raises(DataError, match="has no column labels"):
+        run(tiny, topics, tmp_path, kind="head", files=replace(files, label="labels"))
+    assert (Head.load(tmp_path / "model").weight == before.weight).all()
+
+
 def test_a_run_goes_on_only_with_the_same_columns(tiny, topics, tmp_path):
     files = Files(topics / "train.csv")
     run(tiny, topics, tmp_path, kind="head", files=files)

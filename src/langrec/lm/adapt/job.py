@@ -147,7 +147,7 @@ class Job:
                 field="resume",
             )
         if not was:
-            for old in ("checkpoint", "tensorboard", "model"):
+            for old in ("checkpoint", "tensorboard"):
                 shutil.rmtree(self.out / old, ignore_errors=True)
             (self.out / IDS).unlink(missing_ok=True)  # another run, with numbers of its own
         self.out.mkdir(parents=True, exist_ok=True)
@@ -160,6 +160,8 @@ class Job:
             self.told("time the precision", 0, 0)
             known, seconds = choose_precision(self.adapted, task, self.settings.precision)
             self._run |= {"precision": known, "precision_seconds": seconds}
+            # Not before: what is wrong with the rows has been said by now, and leaves the model of the run before.
+            shutil.rmtree(self.out / "model", ignore_errors=True)
             half = self.out / f"{RUN}.half"
             half.write_text(json.dumps(self._run, indent=1), "utf-8")
             half.replace(self.out / RUN)
