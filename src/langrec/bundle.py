@@ -34,7 +34,7 @@ from langrec.recommender import Recommender
 from langrec.registry import find
 from langrec.releases import CURRENT, current, keep_back, point_to, sync
 from langrec.settings import Settings
-from langrec.types import IntVector
+from langrec.types import AnyPath, IntVector
 
 # A stamp begins with its second, so that the newest release is the last by name.
 SECOND = "%Y%m%dT%H%M%S"
@@ -65,7 +65,7 @@ class Bundle:
             raise BundleError(f"{error.message}; train again or install the version that wrote it") from error
 
     @classmethod
-    def open(cls, folder: Path, verify: bool = True, checked: str | None = None) -> Bundle:
+    def open(cls, folder: AnyPath, verify: bool = True, checked: str | None = None) -> Bundle:
         """Opens a release folder, or the current release of a folder of releases.
 
         Args:
@@ -75,6 +75,7 @@ class Bundle:
         Raises:
             BundleError: naming the file that is missing, damaged or of another format.
         """
+        folder = Path(folder)
         if (folder / CURRENT).is_file():
             folder = current(folder)
         manifest = read_manifest(folder)

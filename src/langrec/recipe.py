@@ -23,6 +23,7 @@ from typing import Any, Literal
 from langrec.errors import SettingsError
 from langrec.registry import check_scorer
 from langrec.settings import Settings
+from langrec.types import AnyPath
 
 ENV_PREFIX = "LANGREC_"
 # Variables that are no settings. Kubernetes sets the last two for a service that is called langrec.
@@ -30,7 +31,7 @@ _NO_SETTINGS = re.compile(r"LANGREC_(CACHE|CHECKED|DEBUG|LOG|RELEASES|TEST_\w+|P
 
 
 def load_settings(
-    recipe: Path | None = None,
+    recipe: AnyPath | None = None,
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     base: Settings | None = None,
@@ -47,7 +48,7 @@ def load_settings(
     for section, table in to_dict(base).items() if base is not None else ():
         _set_all(tables, section, table, where="the release in use")
     if recipe is not None:
-        for section, table in _read_toml(recipe).items():
+        for section, table in _read_toml(Path(recipe)).items():
             if not isinstance(table, Mapping):
                 raise SettingsError(f"{recipe}: '{section}' must be a table such as [{section}]", field=section)
             _set_all(tables, section, table, where=str(recipe))

@@ -40,7 +40,7 @@ from langrec.ranking.fusion import Fusion, WithFallback
 from langrec.ranking.near import total_of
 from langrec.registry import find, kind_of
 from langrec.settings import Settings
-from langrec.types import Candidates, FloatMatrix, FloatVector, QueryBlock
+from langrec.types import AnyPath, Candidates, FloatMatrix, FloatVector, QueryBlock
 
 MIX = "mix"
 # What is spoilt in the controls of the text tower (`registry.kind_of`).
@@ -65,10 +65,10 @@ FEWEST_EVENTS = 10
 def train(
     dataset: Dataset,
     settings: Settings | None = None,
-    releases: Path | None = None,
+    releases: AnyPath | None = None,
     *,
     progress: Progress | None = None,
-    steps: Path | None = None,
+    steps: AnyPath | None = None,
     split: Split | None = None,
     rivals: Mapping[str, Any] | None = None,
     use: bool = True,
@@ -95,7 +95,8 @@ def train(
         SettingsError: a scorer or encoder that does not exist.
     """
     settings = with_fallback(settings or Settings())
-    releases = releases or Path("releases")
+    releases = Path(releases or "releases")
+    steps = None if steps is None else Path(steps)
     told = progress or _untold
     check(settings)
     reranking.check(settings)

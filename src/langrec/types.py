@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,9 @@ IntVector = npt.NDArray[np.int32]
 IntMatrix = npt.NDArray[np.int32]
 TimeVector = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+# A path as people give it; inside, every path is a `pathlib.Path`.
+AnyPath = str | PathLike[str]
 
 Operator = Literal["eq", "in", "ge", "le", "gt", "lt"]
 Level = Literal["hot", "warm", "cold"]

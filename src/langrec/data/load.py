@@ -25,17 +25,18 @@ from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
 from langrec.errors import DataError
 from langrec.settings import DataSettings
+from langrec.types import AnyPath
 
 Progress = Callable[[str], None]
 
 
 def load_dataset(
-    events: Path | None,
-    items: Path | None = None,
+    events: AnyPath | None,
+    items: AnyPath | None = None,
     settings: DataSettings | None = None,
     *,
-    users: Path | None = None,
-    rejected: Path | None = None,
+    users: AnyPath | None = None,
+    rejected: AnyPath | None = None,
     progress: Progress | None = None,
 ) -> tuple[Dataset, CleaningReport]:
     """Reads and cleans events and items of any format that docs/data-formats.md lists.
@@ -58,12 +59,14 @@ def load_dataset(
     """
     settings = settings or DataSettings()
     ledger = Ledger(settings.strict)
+    given = (None if path is None else Path(path) for path in (events, items, users, rejected))
+    events_path, items_path, users_path, rejected_path = given
     try:
-        return load_into(ledger, events, items, settings, progress or (lambda _: None), users)
+        return load_into(ledger, events_path, items_path, settings, progress or (lambda _: None), users_path)
     finally:
-        if rejected is not None:
-            rejected.parent.mkdir(parents=True, exist_ok=True)
-            ledger.refused().write_parquet(rejected)
+        if rejected_path is not None:
+            rejected_path.parent.mkdir(parents=True, exist_ok=True)
+            ledger.refused().write_parquet(rejected_path)
 
 
 def load_into(

@@ -20,6 +20,7 @@ from langrec.evaluation.beside import Beside
 from langrec.evaluation.compare import Difference, Measured
 from langrec.evaluation.lists import TopLists
 from langrec.evaluation.reliability import Reliability
+from langrec.types import AnyPath
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -134,7 +135,7 @@ class Report:
             ]
         )
 
-    def write(self, folder: Path, page: bool = True) -> None:
+    def write(self, folder: AnyPath, page: bool = True) -> None:
         """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet.
 
         Controls and bounds stand in controls.json, and reliability.json says whether stated probabilities came true;
@@ -143,6 +144,7 @@ class Report:
         Args:
             page: False writes no report.html, and takes away that of an earlier run: it would show other numbers.
         """
+        folder = Path(folder)
         (folder / "lists").mkdir(parents=True, exist_ok=True)
         _write_json(folder / "metrics.json", [asdict(row) for row in self.rows])
         _write_json(folder / "differences.json", [asdict(row) for row in self.differences])
