@@ -23,6 +23,26 @@ def test_an_event_changes_the_next_answer(live):
     assert not {"chess00", "chess01"} & set(after), "what was seen is left out"
 
 
+@pytest.mark.parametrize("history", [100, 1])
+def test_types_that_differ_in_case_alone_are_one(serve, history):
+    live = serve(history=history)
+    for user, kind in (("ann", "hide"), ("bea", "Hide")):
+        live.send("POST", "/api/feedback", [click(user, "chess00", FeedbackType=kind)])
+    shown = [live.send("POST", "/api/recommend", {"user": user, "k": 40}) for user in ("ann", "bea")]
+    assert [one["trace"]["reason"] for one in shown] == ["new_visitor", "new_visitor"], "a hide likes nothing"
+    assert all("chess00" not in [item["id"] for item in one["items"]] for one in shown)
+
+    times = ("2024-05-01T12:00:00Z", "2024-05-02T12:00:00Z")
+    bought = [("chess01", "Purchase", times[0]), ("chess02", "click", times[1])]
+    live.send(
+        "POST", "/api/feedback", [click("eve", item, FeedbackType=kind, Timestamp=at) for item, kind, at in bought]
+    )
+    for kinds in (["purchase"], ["PURCHASE", "hide"]):
+        body = {"user": "eve", "k": 48, "filters": {"seen_types": kinds}}
+        ids = {one["id"] for one in live.send("POST", "/api/recommend", body)["items"]}
+        assert "chess01" not in ids and "chess02" in ids
+
+
 def test_an_item_is_found_and_recommended_at_once(live):
     body = {
         "ItemId": "sea99",

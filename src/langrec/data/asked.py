@@ -46,7 +46,8 @@ def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:
     """The query in numbers.
 
     Args:
-        unsaying: event types that say nothing for an item, such as a hide: it was seen, but it is no history.
+        unsaying: event types that say nothing for an item, such as a hide: it was seen, but it is no history. In lower
+            case; those of the history and of `seen_types` may have any, as in training.
 
     Raises:
         DataError: a k or offset below zero, or columns of the history that differ in length.
@@ -64,11 +65,12 @@ def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:
     times = np.array(query.history_at, np.int64) if query.history_at else np.full(h, at, dtype=np.int64)
     kept = known & ~np.isin(nums, items.ids.numbers(query.without)) if query.without else known
     if unsaying and query.history_types:
-        kept = kept & np.array([kind not in unsaying for kind in query.history_types], dtype=np.bool_)
-    seen_types = query.filters.seen_types
+        kept = kept & np.array([kind.lower() not in unsaying for kind in query.history_types], dtype=np.bool_)
+    seen_types = {kind.lower() for kind in query.filters.seen_types}
     counted = known
     if seen_types and query.history_types:
-        counted = known & np.array([not kind or kind in seen_types for kind in query.history_types], dtype=np.bool_)
+        seen = [not kind or kind.lower() in seen_types for kind in query.history_types]
+        counted = known & np.array(seen, dtype=np.bool_)
     unknown = () if known.all() else tuple(name for name, ok in zip(query.history, known, strict=True) if not ok)
     return Asked(nums[kept], times[kept], nums[counted], at, unknown)
 

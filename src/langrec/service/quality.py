@@ -187,7 +187,7 @@ def observe(connection: sa.Connection, live: Live, settings: FeedbackSettings, n
     shown, strangers, personal = _shown(connection, settings, now)
     start = now if not shown.height else int(shown["at"].min())  # type: ignore[arg-type]
     columns = (events.c.user_id, events.c.item_id, events.c.at)
-    said = sa.select(*columns).where(events.c.at >= start, events.c.type.not_in(live.silent))
+    said = sa.select(*columns).where(events.c.at >= start, sa.func.lower(events.c.type).not_in(live.silent))
     week = (events.c.at // WEEK_MS * WEEK_MS).label("week")
     weeks = (
         sa.select(week, events.c.item_id, sa.func.count())

@@ -139,9 +139,13 @@ def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[t
 
 
 def seen_items(connection: sa.Connection, user: str, now: int, types: Sequence[str] = ()) -> set[str]:
-    """Every item that the user has events with up to now, of some types or of all."""
-    query = sa.select(events.c.item_id).distinct().where(events.c.user_id == user, events.c.at <= now)
-    return set(connection.execute(query.where(events.c.type.in_(types)) if types else query).scalars())
+    """Every item that the user has events with up to now, of some types in whichever case, or of all."""
+    of_user = sa.and_(events.c.user_id == user, events.c.at <= now)
+    if not types:
+        return set(connection.execute(sa.select(events.c.item_id).distinct().where(of_user)).scalars())
+    wanted = {kind.lower() for kind in types}  # SQLite's own lower() knows ASCII alone
+    rows = connection.execute(sa.select(events.c.item_id, events.c.type).distinct().where(of_user))
+    return {item for item, kind in rows if kind.lower() in wanted}
 
 
 def find_events(
