@@ -15,7 +15,7 @@ import torch
 from forked import Started, langrec
 from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.classify import contrastive
-from langrec.lm.adapt.examples import hold_out, spelled
+from langrec.lm.adapt.examples import hold_out, read_texts, spelled
 from langrec.lm.adapt.head import Head
 from langrec.lm.adapt.heads import softened
 from langrec.lm.adapt.job import Files
@@ -233,6 +233,12 @@ def test_a_run_goes_on_only_with_the_same_settings(tiny, topics, tmp_path):
     run(tiny, topics, tmp_path, kind="head")
     with pytest.raises(SettingsError, match="other settings"):
         run(tiny, topics, tmp_path, kind="side", resume=True)
+
+
+def test_blanks_around_a_label_make_no_other_label(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na cat, animals\na dog,animals \na bird,animals\n", "utf-8")
+    assert read_texts(path).labels == ("animals",) * 3
 
 
 def test_a_slip_leaves_the_model_of_the_run_before(tiny, topics, tmp_path):

@@ -66,7 +66,7 @@ def spelled(labels: Sequence[str]) -> Texts:
 
 
 def read_texts(path: Path, text: str = "text", label: str | None = "label") -> Texts:
-    """Reads texts and labels from CSV, JSON lines or Parquet.
+    """Reads texts and labels, without the blanks around these, from CSV, JSON lines or Parquet.
 
     Args:
         text: column of the texts.
@@ -78,7 +78,8 @@ def read_texts(path: Path, text: str = "text", label: str | None = "label") -> T
     frame = read_columns(path, [text, *([label] if label else [])])
     rows = frame["row"].to_numpy()
     texts = strings(frame, text, path)
-    labels = strings(frame, label, path) if label else ("",) * len(texts)
+    # `a, x` of a CSV is the label of `b,x`.
+    labels = tuple(name.strip() for name in strings(frame, label, path)) if label else ("",) * len(texts)
     return Texts(texts, labels, rows)
 
 
