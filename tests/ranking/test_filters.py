@@ -152,6 +152,15 @@ def test_a_missing_value_fails_every_condition(field, op, value):
     assert set(where(field, op, value)) == set("abcde") - set(missing)
 
 
+@pytest.mark.parametrize(("op", "value"), [("lt", "zzz"), ("le", "zzz"), ("eq", ""), ("in", ("", "Alpha", "Beta"))])
+def test_an_empty_text_is_a_missing_value(op, value):
+    changed, _ = ITEMS.with_items([Item("f", title=""), Item("b", title=""), Item("g", fields={"colour": ""})])
+    kept = {"lt": "abde", "le": "abde", "eq": "", "in": "ab"}[op]
+    assert where("title", op, value) == kept
+    assert where("title", op, value, changed) == kept.replace("b", "")
+    assert "g" not in where("colour", op, value, changed)
+
+
 def test_several_conditions_all_hold():
     conditions = (Condition("year", "ge", 2000.0), Condition("price", "le", 20.0))
     assert shown(Filters(where=conditions))[0] == "b"

@@ -230,7 +230,8 @@ class Items:
     def field(self, name: str) -> npt.NDArray[Any]:
         """(n,) values of a field: float64 with NaN for missing where numeric, else object with None for missing.
 
-        Dates are strings in ISO form, which compare as dates do.
+        An empty text is missing: a text field of the catalogue holds one for every item that lacks it. Dates are
+        strings in ISO form, which compare as dates do.
         """
         base = self.base_field(name)
         if not self.changed:
@@ -258,17 +259,17 @@ class Items:
             column = column.cast(pl.String)
         # Filled rather than built: NumPy would make a matrix of lists of one length.
         values = np.empty(len(column), dtype=object)
-        values[:] = column.to_list()
+        values[:] = (column.replace("", None) if column.dtype == pl.String else column).to_list()
         return values
 
 
 def field_of(item: Item, name: str) -> Any:
-    """A field of one item, as filters see it."""
+    """A field of one item, as filters see it; None where it is missing, as an empty text is."""
     if name == "at":
         return item.at if item.at >= 0 else None
-    if name in ("title", "image", "hidden"):
-        return getattr(item, name)
-    return item.fields.get(name, item.texts.get(name))
+    own = name in ("title", "image", "hidden")
+    value = getattr(item, name) if own else item.fields.get(name, item.texts.get(name))
+    return None if value == "" else value
 
 
 def item_text(item: Item, fields: Sequence[str]) -> str:

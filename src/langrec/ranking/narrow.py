@@ -82,6 +82,6 @@ def _holding(items: Items, catalogue: Items, condition: Condition) -> Mask:
     column = catalogue.catalogue.frame[condition.field]
     wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
     if condition.op in ("eq", "in") and column.dtype == pl.String and all(isinstance(one, str) for one in wanted):
-        mask: Mask = column.is_in(list(wanted)).fill_null(False).to_numpy()
+        mask: Mask = column.is_in([one for one in wanted if one]).fill_null(False).to_numpy()  # "" is missing
         return mask
     return holds(catalogue, condition)
