@@ -51,6 +51,19 @@ def test_values_with_decimal_commas_are_read_and_others_are_named(tmp_path):
     assert (found.count, found.places) == (1, ("events.csv row 1 (good)",))
 
 
+def test_an_infinite_rating_is_no_highest_rating(tmp_path):
+    at = ["1600000000", "1600000001", "1600000002", "1600000003"]
+    rows = pl.DataFrame({"user_id": [f"u{k}" for k in range(4)], "item_id": ["i"] * 4, "timestamp": map(int, at)})
+    ratings = pl.Series("rating", [4.0, math.inf, 2.0, math.nan])
+    rows.with_columns(ratings).write_parquet(tmp_path / "events.parquet")
+    rows.with_columns(ratings.cast(pl.String)).write_csv(tmp_path / "events.csv")
+    for path in (tmp_path / "events.parquet", tmp_path / "events.csv"):
+        dataset, report = load_dataset(path, settings=DataSettings(rating_gain="scaled"))
+        assert dataset.events.gains.tolist() == [1, 1, 0.5, 1]
+        found = next(step for step in report.steps if step.name == "unreadable_value")
+        assert (found.count, found.places) == (1, (f"{path.name} row 1 (inf)",))
+
+
 def test_codes_that_no_number_holds_stay_strings(tmp_path):
     rows = "item_id,title,serial,code\n1,A,12345678901234567890,12345678901234567\n2,B,12345678901234567891,1.5\n"
     (tmp_path / "items.csv").write_text(rows)

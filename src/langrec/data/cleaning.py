@@ -200,10 +200,10 @@ def _check_times(log: Log, frame: pl.DataFrame, settings: DataSettings, ledger: 
 
 def _note_values(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
     """Notes the values that are no numbers: their events count without them."""
-    if log.raw_values is None or log.raw_values.dtype != pl.String:
+    if log.raw_values is None:
         return
     rows = frame.filter(pl.col("value").is_null())["row"].sort()
-    texts = log.raw_values.gather(log.table.row_numbers().search_sorted(rows)).str.strip_chars()
+    texts = log.raw_values.gather(log.table.row_numbers().search_sorted(rows)).cast(pl.String).str.strip_chars()
     said = ~(texts.is_null() | texts.str.to_lowercase().is_in(MISSING_IDS))
     if not said.any():
         return
@@ -213,7 +213,7 @@ def _note_values(log: Log, frame: pl.DataFrame, ledger: Ledger) -> None:
         "unreadable_value",
         len(rows),
         "kept",
-        "the value is no number; the event counts without it",
+        "the value is no number, or an infinite one; the event counts without it",
         places=[f"{log.table.path.name} row {row} ({text})" for row, text in shown],
         fix=f"write the column {log.roles['value']} as numbers",
     )

@@ -98,12 +98,18 @@ def read_log(table: Table, default_type: str) -> Log:
     value = (
         pl.Series("value", [None], dtype=pl.Float32).new_from_index(0, frame.height)
         if raw_values is None
-        else (whole_numbers(raw_values) if raw_values.dtype == pl.String else raw_values).cast(pl.Float32, strict=False)
+        else _finite(whole_numbers(raw_values) if raw_values.dtype == pl.String else raw_values)
     )
     columns = [users.alias("user"), items.alias("item"), at.alias("at"), types, value.alias("value"), rows.alias("row")]
     placed = has_time or "position" in roles
     data = pl.DataFrame(columns)
     return Log(table, data, user_ids, item_ids, type_names, roles, rated, has_time, placed, raw_times, raw_values)
+
+
+def _finite(column: pl.Series) -> pl.Series:
+    """Values as Float32; null for what is none or infinite, which would be the highest rating of all."""
+    values = column.cast(pl.Float32, strict=False)
+    return values.set(~values.is_finite().fill_null(True), None)
 
 
 def number(column: pl.Series) -> tuple[pl.Series, pl.Series]:
