@@ -53,6 +53,18 @@ def test_ease_of_items_without_events_is_that_of_the_others():
     assert not fitted.weights[:, -3:].any()
 
 
+@pytest.mark.parametrize("growing", [False, True])
+def test_ease_of_events_that_say_nothing_is_fitted_without_a_word(growing, capfd):
+    world = worlds.planted_topics()
+    events = replace(world.dataset.events, gains=np.zeros(len(world.dataset.events), dtype=np.float32))
+    data = replace(FitData(events, world.n_users, world.n_items), growing=growing)
+    fitted = EASE.fit(data, RetrievalSettings(), reg=5.0)
+    assert not fitted.trained.any()
+    assert not fitted.weights.any()
+    EASE.fit(replace(data, n_items=0, events=events.take(slice(0, 0))), RetrievalSettings(), reg=5.0)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_catalogue_wider_than_lapack_blocks_is_mirrored_right(monkeypatch):
     lower = np.tril(np.arange(49, dtype=np.float32).reshape(7, 7))
     full = lower + np.tril(lower, -1).T

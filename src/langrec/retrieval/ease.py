@@ -188,6 +188,8 @@ def _singular(reg: float) -> SettingsError:
 
 def _solve_dense(gram: FloatMatrix, reg: float) -> FloatMatrix:
     """(n, n) float32 B by one Cholesky factorisation, in the memory of `gram`."""
+    if not len(gram):  # a log whose events all say nothing: LAPACK prints a complaint
+        return gram
     gram[np.diag_indices_from(gram)] += np.float32(reg)
     # LAPACK reads by columns: the transpose of a symmetric matrix is the same matrix, and is not copied.
     factor, failed = scipy.linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
