@@ -289,6 +289,12 @@ def test_a_scorer_that_does_not_exist_is_named(tmp_path):
         train(dataset(), settings(tmp_path, scorers=("itemnn",)), tmp_path / "releases", steps=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["popular", "mix"])
+def test_a_rival_with_the_name_of_an_own_model_is_refused(name, tmp_path):
+    with pytest.raises(DataError, match=f"rivals: {name} is one of the release's own models"):
+        train(dataset(), settings(tmp_path), tmp_path / "releases", steps=tmp_path, rivals={name: object()})
+
+
 # ---- small logs ------------------------------------------------------------------------------------------------------
 
 

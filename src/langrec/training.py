@@ -91,10 +91,13 @@ def train(
         The release's folder, and the report of the test; None where the test holds no question.
 
     Raises:
-        DataError: the events cannot be split.
+        DataError: the events cannot be split, or a rival has the name of one of the release's own models.
         SettingsError: a scorer or encoder that does not exist.
     """
     settings = with_fallback(settings or Settings())
+    for name in rivals or {}:
+        if name in (*settings.retrieval.scorers, MIX):
+            raise DataError(f"rivals: {name} is one of the release's own models; choose another name", field="rivals")
     releases = Path(releases or "releases")
     steps = None if steps is None else Path(steps)
     told = progress or _untold
