@@ -66,7 +66,8 @@ class Recommender(State):
         items' texts; the trace's reason says which. Unknown item ids are passed over and named in the trace.
 
         Raises:
-            DataError: a filter that no item can answer, or a k or offset below zero.
+            DataError: a filter that no item can answer, or a query whose values are not of their types and ranges
+                (`types.Query`): a k below zero, a text in place of a tuple, an id that is no string.
         """
         if self.fusion.near is not None:
             return large.recommend(self, queries)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from langrec.data.ids import Ids
 from langrec.data.items import Items
 from langrec.errors import DataError
-from langrec.types import Filters, IntVector, Query, QueryBlock, TimeVector
+from langrec.types import Condition, Filters, IntVector, Operator, Query, QueryBlock, TimeVector
+
+_OPERATORS = get_args(Operator)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +52,10 @@ def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:
             case; those of the history and of `seen_types` may have any, as in training.
 
     Raises:
-        DataError: a k or offset below zero, or columns of the history that differ in length.
+        DataError: a k or offset below zero, columns of the history that differ in length, or what would answer
+            another question than the one that was meant: a text in place of a tuple, an id that is no string.
     """
+    _check(query)
     if query.k < 0 or query.offset < 0:
         wrong = "k" if query.k < 0 else "offset"
         raise DataError(f"k = {query.k}, offset = {query.offset}: must not be negative", field=wrong)
@@ -73,6 +77,49 @@ def number(query: Query, items: Items, unsaying: Collection[str] = ()) -> Asked:
         counted = known & np.array(seen, dtype=np.bool_)
     unknown = () if known.all() else tuple(name for name, ok in zip(query.history, known, strict=True) if not ok)
     return Asked(nums[kept], times[kept], nums[counted], at, unknown)
+
+
+def _check(query: Query) -> None:
+    """Refuses what a dataclass lets through: a text would count letter by letter, an id of another type as unknown."""
+    own = query.filters
+    counts: dict[str, Any] = {"k": query.k, "offset": query.offset}
+    for name, value in counts.items():
+        if not isinstance(value, (int, np.integer)):
+            raise DataError(f"{name} = {value!r}: must be a whole number", field=name)
+    columns: dict[str, Any] = {
+        "history": query.history,
+        "history_types": query.history_types,
+        "without": query.without,
+        "exclude": own.exclude,
+        "categories": own.categories,
+        "seen_types": own.seen_types,
+    }
+    for name, texts in columns.items():
+        if isinstance(texts, str):
+            raise DataError(f"{name}: {texts!r} is a text where a tuple is meant; write ({texts!r},)", field=name)
+        if not all(issubclass(kind, str) for kind in set(map(type, texts))):
+            odd = next(one for one in texts if not isinstance(one, str))
+            raise DataError(f"{name}: {odd!r} is no string; write {str(odd)!r}", field=name)
+    for name, share in (("meaning", query.meaning), ("personal", query.personal)):
+        if not 0 <= share <= 1:
+            raise DataError(f"{name} = {share}: must be between 0 and 1", field=name)
+    if own.max_age_days is not None and not own.max_age_days >= 0:
+        raise DataError(f"max_age_days = {own.max_age_days}: must be 0 or more", field="max_age_days")
+    for condition in own.where:
+        _check_condition(condition)
+
+
+def _check_condition(condition: Condition) -> None:
+    if condition.op not in _OPERATORS:
+        known = ", ".join(_OPERATORS)
+        raise DataError(f"filters.where: {condition.op!r} on {condition.field} is none of {known}", field="where")
+    value: Any = condition.value
+    if not isinstance(value, (str, int, float, tuple, np.generic)):
+        kind = type(value).__name__
+        raise DataError(
+            f"filters.where: {condition.op} on {condition.field} takes a value or a tuple of values, not {kind}",
+            field="where",
+        )
 
 
 def block_of(queries: Sequence[Query], asked: Sequence[Asked], users: Ids) -> QueryBlock:
