@@ -6,8 +6,10 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
+from langrec import load_dataset, load_encoder
 from langrec.errors import SettingsError
 from langrec.recipe import load_settings
+from langrec.settings import EvaluateSettings, Settings, section_of
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,19 @@ def test_a_variable_that_misses_its_setting_gets_the_nearest_name(name, near):
 )
 def test_variables_that_are_no_settings_are_left_alone(name):
     assert load_settings(environ={name: "x"}) == load_settings(environ={})
+
+
+def test_what_needs_one_section_takes_all_settings_too(tmp_path):
+    settings = load_settings(None, ["encoder.name=hashing", "data.type_weights=view=0.25"], environ={})
+    assert load_encoder(settings).identity == load_encoder(settings.encoder).identity
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp,type\nu,i,1600000000,view\n")
+    for given in (settings, settings.data):
+        assert load_dataset(tmp_path / "events.csv", settings=given)[0].events.gains.tolist() == [0.25]
+    assert section_of(settings, EvaluateSettings) is settings.evaluate
+    assert section_of(None, EvaluateSettings) == Settings().evaluate
+
+
+@pytest.mark.parametrize("given", ["hashing", Settings().data])
+def test_another_section_is_named(given):
+    with pytest.raises(SettingsError, match=f"settings: {type(given).__name__} in place of EncoderSettings"):
+        load_encoder(given)

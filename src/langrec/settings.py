@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
+
+from langrec.errors import SettingsError
+
+Section = TypeVar("Section")
 
 
 @dataclass(frozen=True, slots=True)
@@ -679,3 +683,19 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
+
+
+def section_of(given: Settings | Section | None, kind: type[Section]) -> Section:
+    """The section of this kind: the one that is given, that of all settings, or its defaults.
+
+    Raises:
+        SettingsError: what is given is neither.
+    """
+    if given is None:
+        return kind()
+    parts = [getattr(given, name) for name in given.__slots__] if isinstance(given, Settings) else [given]
+    found = [part for part in parts if isinstance(part, kind)]
+    if not found:
+        what = type(given).__name__
+        raise SettingsError(f"settings: {what} in place of {kind.__name__}; give that or what `load_settings` gives")
+    return found[0]

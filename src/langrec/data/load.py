@@ -24,7 +24,7 @@ from langrec.data.sources.movielens import is_movielens, read_movielens
 from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
 from langrec.errors import DataError
-from langrec.settings import DataSettings
+from langrec.settings import DataSettings, Settings, section_of
 from langrec.types import AnyPath
 
 Progress = Callable[[str], None]
@@ -33,7 +33,7 @@ Progress = Callable[[str], None]
 def load_dataset(
     events: AnyPath | None,
     items: AnyPath | None = None,
-    settings: DataSettings | None = None,
+    settings: DataSettings | Settings | None = None,
     *,
     users: AnyPath | None = None,
     rejected: AnyPath | None = None,
@@ -44,7 +44,7 @@ def load_dataset(
     Args:
         events: the events file, or a folder with events and, where `items` is None, items; None = items only.
         items: the item file or its folder; None = the folder of the events, or items with only their ids.
-        settings: the cleaning steps.
+        settings: the cleaning steps and the gains: all settings, or their section `data`.
         users: the users file or its folder; None = the folder of the events, or no fields of users but those that the
             events file has itself.
         rejected: where rows set aside are written (Parquet: file, row, reason, detail); None = not written.
@@ -57,12 +57,12 @@ def load_dataset(
     Raises:
         DataError: a file cannot be used; nothing is left; or in strict mode, rows would be set aside.
     """
-    settings = settings or DataSettings()
-    ledger = Ledger(settings.strict)
+    own = section_of(settings, DataSettings)
+    ledger = Ledger(own.strict)
     given = (None if path is None else Path(path) for path in (events, items, users, rejected))
     events_path, items_path, users_path, rejected_path = given
     try:
-        return load_into(ledger, events_path, items_path, settings, progress or (lambda _: None), users_path)
+        return load_into(ledger, events_path, items_path, own, progress or (lambda _: None), users_path)
     finally:
         if rejected_path is not None:
             rejected_path.parent.mkdir(parents=True, exist_ok=True)

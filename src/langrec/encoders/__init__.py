@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langrec.errors import BundleError
-from langrec.settings import EncoderSettings
+from langrec.settings import EncoderSettings, Settings, section_of
 
 if TYPE_CHECKING:
     from langrec.encoders.hashing import HashingEncoder
@@ -18,7 +18,7 @@ __all__ = ["load_encoder", "load_saved"]
 
 
 def load_encoder(
-    settings: EncoderSettings, *, progress: Progress | None = None
+    settings: EncoderSettings | Settings, *, progress: Progress | None = None
 ) -> HashingEncoder | TransformerEncoder | Any:
     """The encoder that the settings name, ready to read.
 
@@ -26,13 +26,14 @@ def load_encoder(
     here; both take seconds to a minute and are kept.
 
     Args:
-        settings: see `EncoderSettings`.
+        settings: all settings, or their section `encoder`.
         progress: called with (what, done, total) while it exports, measures, and later reads texts.
 
     Raises:
         SettingsError: no such model or runtime.
         MissingExtra: the model needs packages that are not installed.
     """
+    settings = section_of(settings, EncoderSettings)
     if settings.name == "hashing":
         from langrec.encoders.hashing import HashingEncoder
 

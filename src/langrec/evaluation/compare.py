@@ -12,7 +12,7 @@ from langrec.errors import DataError
 from langrec.evaluation.intervals import Resamples, mean, percentiles
 from langrec.evaluation.protocol import Targets
 from langrec.evaluation.suite import Column, table
-from langrec.settings import EvaluateSettings
+from langrec.settings import EvaluateSettings, Settings, section_of
 
 if TYPE_CHECKING:
     from langrec.evaluation.report import Report
@@ -70,7 +70,7 @@ def compare(
     a: Measured | Report,
     b: Measured | Report,
     metrics: Sequence[str] = ("ndcg@10",),
-    settings: EvaluateSettings | None = None,
+    settings: EvaluateSettings | Settings | None = None,
 ) -> tuple[Difference, ...]:
     """How far `a` is above `b`, one difference per metric.
 
@@ -78,12 +78,12 @@ def compare(
         a: one scorer's values (`report.measured["mix"]`), or a whole report, which stands for its chosen scorer.
         b: likewise, on the same questions.
         metrics: names of the metrics.
-        settings: resamples, confidence and seed of the intervals.
+        settings: resamples, confidence and seed of the intervals: all settings, or their section `evaluate`.
 
     Raises:
         DataError: the two were not asked the same questions, or a metric was not measured.
     """
-    chosen = settings or EvaluateSettings()
+    chosen = section_of(settings, EvaluateSettings)
     ours, theirs = (side if isinstance(side, Measured) else side.measured[side.chosen] for side in (a, b))
     _check(ours, theirs, metrics)
     columns = [table({name: side.columns[name] for name in metrics}) for side in (ours, theirs)]

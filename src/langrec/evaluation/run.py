@@ -37,7 +37,7 @@ from langrec.evaluation.suite import (
 )
 from langrec.ranking.alone import Answering
 from langrec.recipe import to_dict
-from langrec.settings import EvaluateSettings
+from langrec.settings import EvaluateSettings, Settings, section_of
 from langrec.types import FloatMatrix, Mask, QueryBlock
 
 Progress = Callable[[str, int, int], None]
@@ -60,7 +60,7 @@ def evaluate(
     counts: npt.NDArray[np.integer],
     has_text: Mask | None = None,
     vectors: FloatMatrix | None = None,
-    settings: EvaluateSettings | None = None,
+    settings: EvaluateSettings | Settings | None = None,
     protocol: Mapping[str, Any] | None = None,
     chosen: str | None = None,
     beside: Mapping[str, Control | Bound] | None = None,
@@ -79,7 +79,7 @@ def evaluate(
         counts: (n,) training events of each item.
         has_text: (n,) whether an item has a text, for the slices warm and cold; None = every item has one.
         vectors: (n, d) text vectors for the diversity of lists; None leaves it out.
-        settings: list lengths, resamples, block size, seed.
+        settings: list lengths, resamples, block size, seed: all settings, or their section `evaluate`.
         protocol: what else the stamp should hold: split, cut times, data hash.
         chosen: the model to mark as the one in use; `mix` by default, or else the best.
         beside: which of the models are controls, and the bounds to make from the models' lists; neither is ever the
@@ -92,7 +92,7 @@ def evaluate(
     Raises:
         DataError: no models, no questions, or scores that do not fit the catalogue.
     """
-    chosen_settings = settings or EvaluateSettings()
+    chosen_settings = section_of(settings, EvaluateSettings)
     what = {
         name: one
         for name, one in (beside or {}).items()
