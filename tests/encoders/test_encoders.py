@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from langrec.encoders import load_encoder, load_saved
-from langrec.errors import BundleError, SettingsError
+from langrec.errors import BundleError, DataError, SettingsError
 from langrec.lm.exported import INT8_METHOD
 from langrec.lm.runtimes import RUNTIMES, installed
 from langrec.protocols import Encoder
@@ -60,6 +60,13 @@ def test_rows_are_unit_length_and_blank_texts_are_zero(encoder):
 
 def test_an_empty_batch_gives_no_rows(encoder):
     assert encoder.encode([]).shape == (0, encoder.dim)
+
+
+def test_one_text_in_place_of_several_is_not_read_letter_by_letter(encoder):
+    with pytest.raises(DataError, match=r"'abc' is one text where several are meant; write \[text\]"):
+        encoder.encode("abc")
+    with pytest.raises(DataError, match="number 1 is None, no text; write '' for none"):
+        encoder.encode(["a", None])
 
 
 def test_a_batch_equals_its_texts_one_by_one_in_order(encoder):

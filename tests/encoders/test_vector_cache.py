@@ -7,6 +7,7 @@ import pytest
 
 from langrec.encoders.cache import encode_cached
 from langrec.encoders.hashing import HashingEncoder
+from langrec.errors import DataError
 
 TEXTS = [f"text number {i % 40}" for i in range(60)] + [""]
 
@@ -34,6 +35,11 @@ def test_each_text_is_read_once(tmp_path):
     again = encode_cached(encoder, [*TEXTS, "one more"], tmp_path)
     assert encoder.read == 42
     np.testing.assert_array_equal(again[:-1], first)
+
+
+def test_one_text_is_no_list_of_texts(tmp_path):
+    with pytest.raises(DataError, match="one text where several are meant"):
+        encode_cached(HashingEncoder(16), "text", tmp_path)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from langrec.lm.reader import listed
 from langrec.protocols import Encoder, Progress, Role
 from langrec.types import FloatMatrix
 
@@ -54,7 +55,7 @@ def encode_cached(
     folder = folder / "vectors" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "identity.txt").write_text(f"{encoder.identity}\n{role}\n", "utf-8")
-    keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=KEY_BYTES).digest() for text in texts]
+    keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=KEY_BYTES).digest() for text in listed(texts)]
     with _Lock(folder / "lock"):
         held = _repair(folder, encoder.dim)
         missing = {key: i for i, key in enumerate(keys) if key not in held}

@@ -13,6 +13,7 @@ import numpy as np
 
 from langrec.errors import BundleError
 from langrec.lm.exported import CONFIG, FORMAT, read_config
+from langrec.lm.reader import listed
 from langrec.protocols import Role
 from langrec.types import FloatMatrix, FloatVector
 
@@ -48,7 +49,7 @@ class HashingEncoder:
         The first 20,000 characters count.
         """
         out = np.zeros((len(texts), self._dim), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
+        for row, text in zip(out, listed(texts), strict=True):
             for word in _WORD.findall(text[:LONGEST].lower()):
                 add_word(row, word)
             length = np.linalg.norm(row)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from langrec.errors import BundleError
 from langrec.lm.exported import CONFIG, FORMAT, TABLE, TOKENIZER, read_config
+from langrec.lm.reader import listed
 from langrec.lm.tokens import Tokens
 from langrec.protocols import Role
 from langrec.types import FloatMatrix, FloatVector
@@ -77,6 +78,7 @@ class StaticEncoder:
         """(len(texts), dim) float32 unit rows; a text without a known word gets a zero row."""
         from scipy.sparse import csr_array
 
+        texts = listed(texts)
         out = np.zeros((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), BLOCK):
             numbers = self._tokens(texts[start : start + BLOCK], special=False)

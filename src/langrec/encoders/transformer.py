@@ -11,7 +11,7 @@ from langrec.encoders.static import StaticEncoder
 from langrec.errors import BundleError
 from langrec.lm import exported
 from langrec.lm.exported import Exported
-from langrec.lm.reader import read_texts
+from langrec.lm.reader import listed, read_texts
 from langrec.lm.runtimes import Runtime, installed, open_runtime, reads_int8
 from langrec.lm.tokens import Tokens
 from langrec.protocols import Progress, Role
@@ -61,7 +61,7 @@ class TransformerEncoder:
 
     def encode(self, texts: Sequence[str], role: Role = "item") -> FloatMatrix:
         """(len(texts), dim) float32 unit rows; a blank text gets a zero row."""
-        prompt = self.exported.prompts.get(role)
+        texts, prompt = listed(texts), self.exported.prompts.get(role)
         if prompt:
             texts = [prompt + text if text.strip() else "" for text in texts]
         return read_texts(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from langrec.errors import DataError
 from langrec.lm.batches import batches, pad
 from langrec.lm.runtimes import Runtime
 from langrec.lm.tokens import Tokens
@@ -16,6 +17,20 @@ from langrec.types import FloatMatrix, IntVector
 
 # Texts tokenised and sorted at a time: enough that sorting wins all it can, few enough to hold in memory.
 WINDOW = 16_384
+
+
+def listed(texts: Sequence[str]) -> Sequence[str]:
+    """The texts, when they are texts.
+
+    Raises:
+        DataError: one text, which would be read letter by letter, or something that is none among them.
+    """
+    if isinstance(texts, str):
+        raise DataError(f"texts: {texts[:40]!r} is one text where several are meant; write [text]", field="texts")
+    if not all(issubclass(kind, str) for kind in set(map(type, texts))):
+        place = next(place for place, text in enumerate(texts) if not isinstance(text, str))
+        raise DataError(f"texts: number {place} is {texts[place]!r}, no text; write '' for none", field="texts")
+    return texts
 
 
 def read_texts(
