@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from langrec import Recommender
-from langrec.bundle import Bundle
+from langrec.bundle import Bundle, _read_mix
 from langrec.choosing import choose, fit
 from langrec.errors import BundleError
 from langrec.manifest import problem_of, read_manifest, state_of
@@ -344,3 +344,15 @@ def test_a_training_that_breaks_while_writing_leaves_the_releases_as_they_were(f
     assert current(folder).name == NEW
     left = {path.name for path in folder.iterdir()} - set(before)
     assert not left
+
+
+@pytest.mark.parametrize(("said", "only"), [({"rare": True}, "rare"), ({"rare": False}, ""), ({"only": "new"}, "new")])
+def test_a_signal_says_of_which_items_it_speaks_also_in_earlier_releases(tmp_path, said, only):
+    path = tmp_path / "mix.json"
+    signals = [{"scorer": "bm25", "params": {}, **said}]
+    mix = {"names": ["bm25"], "kind": "linear", "weights": [1.0], "rrf_k": 60.0}
+    path.write_text(json.dumps({**mix, "signals": signals}))
+    assert _read_mix(path)[0][0].only == only
+    path.write_text(json.dumps({**mix, "signals": [{"scorer": "bm25", "params": {}, "only": "old"}]}))
+    with pytest.raises(BundleError, match=r"mix\.json.*'old'"):
+        _read_mix(path)

@@ -17,6 +17,7 @@ from langrec.data.ids import Ids
 from langrec.data.splits import Split, split_events
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation.protocol import next_item
+from langrec.ranking.fusion import Signal
 from langrec.releases import releases
 from langrec.settings import EncoderSettings, IdTowerSettings, SplitSettings, TextTowerSettings
 from langrec.training import evaluate_models, read_texts, train
@@ -241,6 +242,21 @@ def test_the_release_is_fitted_on_everything(tmp_path):
     made = Recommender.load(release(tmp_path, retrieval=settings(tmp_path, scorers=("popular",)).retrieval))
     counts = np.bincount(WORLD.dataset.events.items, minlength=len(dataset().catalogue))
     np.testing.assert_array_equal(np.round(made.fusion.scorers["popular"].score_block(_nobody())[0]), counts)
+
+
+@pytest.mark.parametrize(("fewest", "enters"), [(1, True), (1_000_000, False)])
+def test_readers_of_text_enter_for_new_items_where_validation_chose_enough_of_them(
+    tmp_path, monkeypatch, fewest, enters
+):
+    monkeypatch.setattr(choosing, "FEWEST_NEW", fewest)
+    data, chosen_by = dataset(), settings(tmp_path, scorers=("popular", "popular_decayed", "itemknn", "tfidf"))
+    cut = split_events(data.events, len(data.users))
+    new = np.isin(cut.train.items, np.unique(cut.valid.items)[:5])
+    split = Split(cut.train.take(~new), cut.valid, cut.test, "given")
+    folder, _ = train(data, chosen_by, tmp_path / "releases", steps=tmp_path, split=split)
+    signals = Recommender.load(folder).fusion.signals
+    assert (Signal("tfidf", only="new") in signals) == enters
+    assert Signal("tfidf", only="rare") in signals
 
 
 def _nobody():

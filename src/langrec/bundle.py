@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -26,7 +26,7 @@ from langrec.model_card import model_card
 from langrec.protocols import Encoder, Part
 from langrec.ranking.calibration import Calibration
 from langrec.ranking.cross import Cross
-from langrec.ranking.fusion import Fusion, Signal
+from langrec.ranking.fusion import Fusion, Only, Signal
 from langrec.ranking.mix import Mix
 from langrec.ranking.rerank import Reranker
 from langrec.recipe import from_dict, to_dict
@@ -190,7 +190,7 @@ def write_release(
             _save(scorer, half / "retrieval" / name)
         (half / "ranking").mkdir()
         signals = [
-            {"scorer": signal.scorer, "params": dict(signal.params), "rare": signal.rare} for signal in fusion.signals
+            {"scorer": signal.scorer, "params": dict(signal.params), "only": signal.only} for signal in fusion.signals
         ]
         np.save(half / "ranking" / "counts.npy", fusion.counts.astype(np.int32), allow_pickle=False)
         (half / "ranking" / "mix.json").write_text(json.dumps({**fusion.mix.to_dict(), "signals": signals}, indent=1))
@@ -285,6 +285,13 @@ def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "serve": {**settings["serve"], "keys": "", "store": ""}}
 
 
+def _only(signal: dict[str, Any]) -> Only:
+    found: Only = signal.get("only", "rare" if signal.get("rare") else "")  # releases made earlier say `rare`
+    if found not in get_args(Only):
+        raise ValueError(f"a signal for {found!r} alone")
+    return found
+
+
 def _read_mix(path: Path) -> tuple[tuple[Signal, ...], Mix]:
     ranking = read_json(path)
     try:
@@ -292,7 +299,7 @@ def _read_mix(path: Path) -> tuple[tuple[Signal, ...], Mix]:
             Signal(
                 signal["scorer"],
                 tuple((key, float(value)) for key, value in signal["params"].items()),
-                bool(signal["rare"]),
+                _only(signal),
             )
             for signal in ranking["signals"]
         )

@@ -47,6 +47,10 @@ FEWEST_FRESH = 200
 # Ranks that NDCG@10 looks at.
 RANKED = 10
 TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens", "text_tower")
+# Of these one of each kind (words, meaning, what was learned) enters once more for new items: others add nothing there.
+NEW_SCORERS = ("tfidf", "vectors", "text_tower")
+# From so many questions on whose answer is new. Where nobody chose new items all that could be learned is to hide them.
+FEWEST_NEW = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +134,8 @@ def choose(
         judge=lambda scorer, at_most: _ndcgs([scorer], _some(questions, at_most), settings)[0],
     )
     names = settings.retrieval.scorers
-    entering = [signal.name for signal in signals(names, settings)]
+    new = int((_counts(dataset, split.train)[questions.items] == 0).sum()) >= FEWEST_NEW
+    entering = [signal.name for signal in signals(names, settings, new)]
     fused = rrf_mix(entering, settings.ranking.rrf_k)
     if not len(questions):
         return _unchosen(fused, settings)
@@ -153,7 +158,7 @@ def choose(
     told("learn the mix", 0, 0)
     mixed = {name: found for name, found in params.items() if enters_mix(name)}
     key = {**inputs, "params": mixed, "ranking": _without_rerank(settings), "signals": entering}
-    on_training = cache(lambda: _on_training(dataset, split, reading, mixed, settings, fitted, kept))
+    on_training = cache(lambda: _on_training(dataset, split, reading, mixed, settings, fitted, kept, new))
     found = kept.run(
         "mix",
         key,
@@ -227,7 +232,7 @@ def fit(
         second = Reranker(chosen.trees, Facts.of(dataset, events), settings.ranking.depth)
     return Fusion(
         scorers,
-        signals(scorers, settings),
+        signals(scorers, settings, any(name.endswith("@new") for name in chosen.mix.names)),
         chosen.mix,
         len(dataset.catalogue),
         settings.ranking.fallback,
@@ -270,8 +275,12 @@ def towers_folder(steps: Path | None) -> Path | None:
     return None if steps is None else steps / "towers"
 
 
-def signals(scorers: Iterable[str], settings: Settings) -> tuple[Signal, ...]:
-    """What enters the mix: each scorer, item-to-item ones at other decays too, readers of text for rare items too."""
+def signals(scorers: Iterable[str], settings: Settings, new: bool = False) -> tuple[Signal, ...]:
+    """What enters the mix: each scorer, item-to-item ones at other decays too, readers of text for rare items too.
+
+    Args:
+        new: readers of text enter for new items as well.
+    """
     names = [name for name in scorers if enters_mix(name)]
     extra = [
         Signal(name, (("decay", decay),))
@@ -279,8 +288,9 @@ def signals(scorers: Iterable[str], settings: Settings) -> tuple[Signal, ...]:
         if issubclass(find("scorers", kind_of(name)[0]), ItemItem)
         for decay in settings.ranking.extra_decays
     ]
-    rare = [Signal(name, rare=True) for name in names if name in TEXT_SCORERS]
-    return (*(Signal(name) for name in names), *extra, *rare)
+    rare = [Signal(name, only="rare") for name in names if name in TEXT_SCORERS]
+    fresh = [Signal(name, only="new") for name in names if new and name in NEW_SCORERS]
+    return (*(Signal(name) for name in names), *extra, *rare, *fresh)
 
 
 def enters_mix(name: str) -> bool:
@@ -314,18 +324,20 @@ def _on_training(
     settings: Settings,
     fitted: Mapping[str, Any],
     kept: Steps,
+    new: bool,
 ) -> Fusion:
     """The scorers with their chosen settings on the training part, mixed by rank fusion.
 
     Args:
         fitted: scorers that were fitted with their chosen settings just before; the others are fitted here.
+        new: as in `signals`.
     """
     data = fit_data(dataset, split.train, reading, towers_folder(kept.folder), board=board_of(settings))
     scorers = {}
     for name, (fit_, run) in params.items():
         scorer = fitted[name] if name in fitted else _fit_one(name, data, settings, fit_)
         scorers[name] = scorer.with_params(**run)
-    inputs = signals(scorers, settings)
+    inputs = signals(scorers, settings, new)
     fused = rrf_mix([signal.name for signal in inputs], settings.ranking.rrf_k)
     n_items, counts = len(dataset.catalogue), _counts(dataset, split.train)
     fusion = Fusion(scorers, inputs, fused, n_items, settings.ranking.fallback, counts)

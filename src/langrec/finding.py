@@ -105,7 +105,8 @@ def recall(index: Index, rows: FloatMatrix, asked: FloatMatrix) -> float:
 def near(fusion: Fusion, indexes: Mapping[str, Index]) -> Fusion:
     """The same mix, finding candidates with these indexes."""
     own = {name: scorer for name, scorer in searchers(fusion).items() if name in indexes}
-    return replace(fusion, near=Near.over(own, dict(indexes), fusion.n_items, fusion.counts > RARE))
+    rare, new = fusion.counts <= RARE, fusion.counts == 0
+    return replace(fusion, near=Near.over(own, dict(indexes), fusion.n_items, rare, new))
 
 
 def load(fusion: Fusion, folder: Path) -> Fusion:

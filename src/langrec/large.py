@@ -138,7 +138,7 @@ def _look(
     said = _said(state, spoken, talking, candidates) if spoken is not None else {}
     rare = None
     if state.exploring.places:
-        named = [s for s, signal in enumerate(fusion.signals) if signal.rare]
+        named = [s for s, signal in enumerate(fusion.signals) if signal.only == "rare"]
         told = weighed.logs[named].sum(axis=0) if named else np.zeros_like(weighed.mixed)
         rare = np.where(told > 0, told, np.float32(np.nan))
     ms = 1000.0 * (time.perf_counter() - clock) / max(q, 1)

@@ -122,7 +122,7 @@ def test_without_a_history_there_are_no_shares(fusion):
 
 
 def test_a_rare_signal_shares_as_its_scorer_does_and_only_named_signals_are_looked_at(fusion):
-    signals = (*fusion.signals, Signal("itemknn", rare=True))
+    signals = (*fusion.signals, Signal("itemknn", only="rare"))
     names = tuple(signal.name for signal in signals)
     twice = replace(fusion, signals=signals, mix=Mix(names, "linear", np.ones(len(names), np.float32)))
     block, nums = worlds.queries([[0, 4, 8]]), np.array([12], dtype=np.int32)

@@ -127,7 +127,14 @@ def test_summed_signal_by_signal_the_scores_are_those_of_the_parts():
     """Also where a signal stands twice, for rare items alone, for fewer items, or with weights that bend."""
     rng = np.random.default_rng(1)
     few = Fixed(rng.normal(size=(len(BLOCK), WORLD.n_items - 7)).astype(np.float32))
-    signals = (*SIGNALS, Signal("tfidf", rare=True), Signal("few"), Signal("few", rare=True), Signal("popular_30d"))
+    signals = (
+        *SIGNALS,
+        Signal("tfidf", only="rare"),
+        Signal("few"),
+        Signal("few", only="rare"),
+        Signal("tfidf", only="new"),
+        Signal("popular_30d"),
+    )
     names = tuple(signal.name for signal in signals)
     slopes = rng.normal(size=(2, len(names))).astype(np.float32)
     mix = Mix(names, "linear", rng.normal(size=len(names)).astype(np.float32), slopes=slopes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -21,25 +21,27 @@ from langrec.types import FloatMatrix, FloatVector, IntVector, Item, Mask, Query
 
 # An item with at most so many training events is rare: what others did says little about it, its text says more.
 RARE = 5
+Only = Literal["", "rare", "new"]
 # The name of what the reranker adds, among the parts of a score.
 RANKER = "ranker"
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One input of the mix: a scorer, perhaps at another decay than its own, perhaps for rare items only.
+    """One input of the mix: a scorer, perhaps at another decay than its own, perhaps for some items only.
 
     `transitions@1` is the scorer `transitions` with decay 1: the same model, looking at the newest items only.
-    `bm25@rare` lets words weigh otherwise where an item has few training events or none: a new item can win a place.
+    `bm25@rare` lets words weigh otherwise where an item has few training events or none, `bm25@new` once more where it
+    has none at all: a new item can win a place.
     """
 
     scorer: str
     params: tuple[tuple[str, float], ...] = ()
-    rare: bool = False
+    only: Only = ""
 
     @property
     def name(self) -> str:
-        return "@".join([self.scorer, *(f"{value:g}" for _, value in self.params), *(["rare"] if self.rare else [])])
+        return "@".join([self.scorer, *(f"{value:g}" for _, value in self.params), *filter(None, [self.only])])
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,27 +82,31 @@ class Fusion:
                 out[s, :, : scores.shape[1]] = scores
                 out[s, :, scores.shape[1] :] = np.nan
         for s, signal in enumerate(self.signals):
-            if signal.rare:
-                out[s, :, : len(self._common)][:, self._common] = np.nan
+            if signal.only:
+                known = self._known[signal.only]
+                out[s, :, : len(known)][:, known] = np.nan
         return out
 
     @cached_property
-    def _common(self) -> Mask:
-        """(len(counts),) True for items that are not rare."""
-        common: Mask = self.counts > RARE
-        return common
+    def _known(self) -> dict[Only, Mask]:
+        """(len(counts),) True for items of which a signal for rare, or for new items alone says nothing."""
+        return {"rare": self.counts > RARE, "new": self.counts > 0}
 
     def rare_fit(self, signals: Signals) -> FloatMatrix:
         """(q, n_items) how well rare and new items fit by the signals that read texts; NaN where these say nothing."""
-        rare = [s for s, signal in enumerate(self.signals) if signal.rare]
+        rare = [s for s, signal in enumerate(self.signals) if signal.only == "rare"]
         told = log_features(signals[rare]).sum(axis=0) if rare else np.zeros(signals.shape[1:], dtype=np.float32)
         return np.where(told > 0, told, np.float32(np.nan))
 
     def is_rare(self) -> Mask:
         """(n_items,) True for items with few training events or none."""
-        rare = np.ones(self.n_items, dtype=np.bool_)
-        rare[: len(self.counts)] = ~self._common
-        return rare
+        return self.has_only("rare")
+
+    def has_only(self, only: Only) -> Mask:
+        """(n_items,) True for items that signals for these alone speak of."""
+        of = np.ones(self.n_items, dtype=np.bool_)
+        of[: len(self.counts)] = ~self._known[only]
+        return of
 
     def at(self, signal: Signal) -> Any:
         """The scorer of a signal, with the signal's own settings."""

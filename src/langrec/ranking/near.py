@@ -19,7 +19,7 @@ from langrec.ranking.select import top_k
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
 if TYPE_CHECKING:
-    from langrec.ranking.fusion import Fusion, Signal
+    from langrec.ranking.fusion import Fusion, Only, Signal
 
 # Of popularity's best so many are enough: they are the same for everyone, and its windows find nearly the same.
 POPULAR = 50
@@ -34,22 +34,31 @@ class Near:
         indexes: by the same names.
         everyone: all items, with the sample that stands for them.
         rare: items with few training events or none.
+        new: items with none.
     """
 
     searchers: Mapping[str, Any]
     indexes: Mapping[str, Index]
     everyone: Population
     rare: Population
+    new: Population
 
     @classmethod
-    def over(cls, searchers: Mapping[str, Any], indexes: Mapping[str, Index], n_items: int, common: Mask) -> Self:
+    def over(
+        cls, searchers: Mapping[str, Any], indexes: Mapping[str, Index], n_items: int, rare: Mask, new: Mask
+    ) -> Self:
         """For a catalogue of n items.
 
         Args:
-            common: (n',) True for items that are not rare; items past its end are.
+            rare, new: (n',) True for items with few training events, and with none; items past the end have none.
         """
         loops.start()
-        return cls(searchers, indexes, population_of(n_items), population_of(n_items, ~common))
+        few, none = population_of(n_items, rare), population_of(n_items, new)
+        return cls(searchers, indexes, population_of(n_items), few, none)
+
+    def of(self, only: Only) -> Population:
+        """Whom a signal speaks of."""
+        return {"": self.everyone, "rare": self.rare, "new": self.new}[only]
 
     def with_items(
         self, nums: IntVector, texts: Sequence[str], vectors: Mapping[str, FloatMatrix], n_items: int
@@ -68,6 +77,7 @@ class Near:
             indexes=indexes,
             everyone=self.everyone.grown(n_items),
             rare=self.rare.grown(n_items),
+            new=self.new.grown(n_items),
         )
 
 
@@ -191,17 +201,16 @@ def candidate_signals(fusion: Fusion, block: QueryBlock, asked: Candidates) -> t
     assert fusion.near is not None
     out = np.empty((len(fusion.signals), len(asked.nums)), dtype=np.float32)
     means = np.empty((len(fusion.signals), len(block)), dtype=np.float32)
-    common = ~fusion.near.rare.holds(asked.nums)
+    known = {only: ~fusion.near.of(only).holds(asked.nums) for only in {signal.only for signal in fusion.signals}}
     done: dict[tuple[Any, ...], int] = {}
     for s, signal in enumerate(fusion.signals):
         scorer: Any = fusion.pointwise[signal]
         same = done.setdefault((signal.scorer, signal.params), s)
-        among = fusion.near.rare if signal.rare else fusion.near.everyone
         out[s] = out[same] if same < s else scorer.score_items(block, asked)
-        means[s] = scorer.mean_positive(block, among)
+        means[s] = scorer.mean_positive(block, fusion.near.of(signal.only))
     for s, signal in enumerate(fusion.signals):
-        if signal.rare:
-            out[s, common] = np.nan
+        if signal.only:
+            out[s, known[signal.only]] = np.nan
     return out, means
 
 

@@ -13,7 +13,7 @@ from langrec.ranking.mix import log_features, situations_of
 from langrec.types import FloatMatrix, FloatVector, Mask, QueryBlock
 
 if TYPE_CHECKING:
-    from langrec.ranking.fusion import Fusion
+    from langrec.ranking.fusion import Fusion, Only
 
 
 def summed(fusion: Fusion, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
@@ -21,7 +21,7 @@ def summed(fusion: Fusion, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
 
     Equal to the sum of `Fusion.parts` within rounding. One signal is scored, scaled and added before the next is looked
     at, so that it never leaves the processor's cache: writing all of them out costs more than most of them take. Two
-    more things are done once that `parts` does again: a signal that stands in the mix a second time for rare items is
+    more things are done once that `parts` does again: a signal that stands in the mix again for rare or new items is
     scaled on their columns alone, and one that only reads the clock is asked once for each time there is.
 
     Args:
@@ -32,13 +32,13 @@ def summed(fusion: Fusion, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
     block = replace(block, kept={})
     weights = fusion.mix.weights_in(situations_of(block))
     mixed, work = np.zeros((q, n), dtype=np.float32), np.empty((q, n), dtype=np.float32)
-    rare = np.flatnonzero(fusion.is_rare())
-    of_rare = np.zeros((q, len(rare)), dtype=np.float32)
+    # Rare items and new ones: their columns, and what signals for them alone add.
+    some = {only: np.flatnonzero(fusion.has_only(only)) for only in _onlys(fusion)}
+    added = {only: np.zeros((q, len(columns)), dtype=np.float32) for only, columns in some.items()}
     silent = np.ones(q, dtype=np.bool_)
     for places in _alike(fusion):
         signal, scorer = fusion.signals[places[0]], fusion.at(fusion.signals[places[0]])
-        plain = weights[[s for s in places if not fusion.signals[s].rare]].sum(axis=0)
-        extra = weights[[s for s in places if fusion.signals[s].rare]].sum(axis=0)
+        plain = weights[[s for s in places if not fusion.signals[s].only]].sum(axis=0)
         asked, which = _asked(scorer, block)
         positive = work[: len(asked)]
         scores = scorer.score_block(asked)
@@ -48,12 +48,14 @@ def summed(fusion: Fusion, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
         sums = positive.sum(axis=1)
         if not signal.name.startswith("popular"):
             silent &= ~(sums if which is None else sums[which]).astype(np.bool_)
-        if extra.any() and len(rare):
-            own = positive[:, rare]
-            _scaled(own, own.sum(axis=1), n)
-            own = own if which is None else own[which]
-            own *= extra[:, None]
-            of_rare += own
+        for only, columns in some.items():
+            extra = weights[[s for s in places if fusion.signals[s].only == only]].sum(axis=0)
+            if extra.any() and len(columns):
+                own = positive[:, columns]
+                _scaled(own, own.sum(axis=1), n)
+                own = own if which is None else own[which]
+                own *= extra[:, None]
+                added[only] += own
         if plain.any():
             _scaled(positive, sums, n)
             if which is None:
@@ -63,13 +65,18 @@ def summed(fusion: Fusion, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
                 mixed += np.multiply(positive, plain[:, None], out=work)
             else:
                 mixed += positive[which] * plain[:, None]
-    mixed[:, rare] += of_rare
+    for only, columns in some.items():
+        mixed[:, columns] += added[only]
     names = fusion.names
     if fusion.fallback in names and not all(name.startswith("popular") for name in names) and silent.any():
         known = fusion.at(fusion.signals[names.index(fusion.fallback)]).score_block(block)
         work[:, : known.shape[1]], work[:, known.shape[1] :] = known, np.nan
         mixed[silent] = log_features(work[None, silent])[0]
     return mixed, silent
+
+
+def _onlys(fusion: Fusion) -> set[Only]:
+    return {signal.only for signal in fusion.signals if signal.only}
 
 
 def _alike(fusion: Fusion) -> Iterable[list[int]]:

@@ -157,23 +157,26 @@ class Tower(ABC):
 
     def _of_sample(self, block: QueryBlock, among: Population, known: Logits) -> FloatMatrix:
         """(q, c) probabilities of a population's sample, measured against what candidates were measured against."""
-        if self._sampled.get("sample") is not among.sample:
+        key = id(among.sample)
+        if key not in self._sampled:
             inside = among.sample < self.n_items
-            self._sampled["rows"] = self.index_rows(np.where(inside, among.sample, 0))
-            self._sampled["scored"] = self.scored[np.where(inside, among.sample, 0)] & inside
-            self._sampled["sample"] = among.sample
+            nums = np.where(inside, among.sample, 0)
+            # What the key names stays alive, so that no other object gets its name.
+            self._sampled[key] = (among.sample, self.index_rows(nums), self.scored[nums] & inside)
+        _, rows, scored = self._sampled[key]
         queries, _ = self.queries(block)
-        logits = queries @ self._sampled["rows"].T
+        logits = queries @ rows.T
         told = ~np.isnan(known.levels)
         levels = np.where(told, known.levels, 0.0).astype(np.float32)[:, None]
         scores: FloatMatrix = np.exp(np.minimum(logits - levels, HIGHEST)) / known.sums.astype(np.float32)[:, None]
-        scores *= self._sampled["scored"] & told[:, None]
+        scores *= scored & told[:, None]
         for i in range(len(block)):
             scores[i, within(among.sample, block.history(i))] = 0.0
         return scores
 
     @cached_property
-    def _sampled(self) -> dict[str, Any]:
+    def _sampled(self) -> dict[int, tuple[IntVector, FloatMatrix, Mask]]:
+        """By the identity of a population's sample: the sample, its rows, and which of them can be scored."""
         return {}
 
     @cached_property
