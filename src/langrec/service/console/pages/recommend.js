@@ -28,7 +28,7 @@ export function page(root) {
 	const newBox = el("div"); // what to ask of someone new
 	const historyBox = el("div", { class: "foldable" });
 	const historyHead = el("div", { class: "panel-head" });
-	const historyPanel = el("section", { class: "panel folded", "aria-label": t("history.title") }, historyHead, historyBox); // folded on a phone only
+	const historyPanel = el("section", { class: "panel folded", "aria-label": t("history.title") }, historyHead, historyBox); // folded where it stands above the list
 	const listBox = el("div");
 	const listHead = el("div", { class: "panel-head" });
 	let state = read(here());

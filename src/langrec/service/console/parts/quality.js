@@ -68,7 +68,8 @@ function plain(value) {
 
 function picture(title, draw, table) {
 	// What a picture shows can be read too: its table stands folded below it.
-	const read = el("details", {}, el("summary", {}, t("quality.as_table")), table);
+	const box = el("div", { class: "table-box", tabindex: "0", role: "group", "aria-label": t(title) }, table);
+	const read = el("details", {}, el("summary", {}, t("quality.as_table")), box);
 	return panel(t(title), null, el("div", { class: "panel-body" }, chart(t(title), draw, "small-chart"), read));
 }
 

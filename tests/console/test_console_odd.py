@@ -1,0 +1,54 @@
+"""People walk through the console with odd data: long texts, other scripts, strange ids, narrow windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from console_world import Shop
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+PAPER = "Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz"
+LONG = f"{'Blue oak table ' * 12}{PAPER}{PAPER}"
+
+
+def call(browser: Any, method: str, path: str, body: object = None) -> Any:
+    """The server's answer to a request of the page's origin."""
+    return browser.driver.execute_async_script(
+        "const [method, path, body, done] = arguments; fetch(path, {method, body: body && JSON.stringify(body),"
+        " headers: {'Content-Type': 'application/json'}}).then(answer => answer.json()).then(done)",
+        method,
+        path,
+        body,
+    )
+
+
+def put(browser: Any, item: str, title: str, **labels: object) -> None:
+    body = {"ItemId": item, "Comment": title, "Categories": ["Sea"], "Labels": {"title": title, **labels}}
+    assert "RowAffected" in call(browser, "POST", "/api/item", body)
+
+
+def test_long_titles_are_read_in_windows_of_any_width(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue")
+    put(browser, "long", LONG)
+    places = (
+        "#/recommend?like=long",
+        f"#/recommend?user={shop.user}",
+        f"#/catalogue/{PAPER}{PAPER}{PAPER}",
+        "#/catalogue/long",
+        "#/health",
+    )
+    for width in (1280, 1001, 768, 390):
+        browser.size(width, 900)
+        for place in places:
+            browser.open(place)
+            browser.quiet()
+            browser.run("for (const folded of document.querySelectorAll('details')) folded.open = true")
+            assert browser.run("return document.documentElement.scrollWidth") <= width, f"{place} at {width}"
+            narrow = "return Math.min(...[...document.querySelectorAll('.card .because')].map(one => one.clientWidth))"
+            assert not browser.all(".card") or browser.run(narrow) > 120, f"cards of {place} at {width}"
+        browser.open("#/health")
+        browser.quiet()
+        cut = "return [...document.querySelectorAll('.figure .value')].filter(one => one.scrollWidth > one.clientWidth)"
+        assert browser.run(f"{cut}.map(one => one.innerText)") == []
