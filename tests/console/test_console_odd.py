@@ -52,3 +52,36 @@ def test_long_titles_are_read_in_windows_of_any_width(browser: Any, shop: Shop) 
         browser.quiet()
         cut = "return [...document.querySelectorAll('.figure .value')].filter(one => one.scrollWidth > one.clientWidth)"
         assert browser.run(f"{cut}.map(one => one.innerText)") == []
+
+
+def test_an_address_written_by_hand_is_read_as_far_as_it_goes(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue")
+    put(browser, "50%off", "Half a price")
+    browser.open("#/catalogue/50%off")
+    browser.until(lambda: browser.text("h1") == "Half a price", "the item")
+    browser.open("#/catalogue?page=99")
+    browser.wait("tbody tr")
+    total = call(browser, "GET", "/api/catalogue?n=1")["total"]
+    last = -(-total // 25)
+    assert browser.address == f"#/catalogue?page={last}"
+    assert browser.text(".pager .count").endswith(f"{total} of {total}")
+    assert browser.complaints() == []
+
+
+def test_a_link_followed_on_the_same_page_asks_for_what_it_says(browser: Any, shop: Shop) -> None:
+    browser.open(f"#/recommend?user={shop.user}")
+    browser.wait(".card")
+    browser.quiet()
+    before = browser.text(".card .value")
+    seen = browser.all(".timeline li")[0].get_attribute("data-id")
+    browser.run(f"location.hash = '#/recommend?user={shop.user}&k=20'")
+    browser.until(lambda: len(browser.order()) == 20, "twenty items")
+    browser.run(f"location.hash = '#/recommend?user={shop.user}&without={seen}'")
+    browser.until(lambda: len(browser.order()) == 10, "ten items")
+    browser.wait(".timeline li.off")
+    assert browser.text(".card .value") != before
+    browser.run("location.hash = '#/recommend'")
+    browser.wait("[data-starter]")
+    browser.run(f"location.hash = '#/recommend?like={shop.item}'")
+    browser.until(lambda: browser.all("[data-starter][aria-pressed=true]"), "the like of the link")
+    browser.until(lambda: browser.order() and shop.item not in browser.order(), "its list")

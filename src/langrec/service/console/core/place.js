@@ -3,8 +3,17 @@
 /** The current page, the path behind it, and its state. */
 export function here() {
 	const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-	const [page, ...rest] = path.split("/").map(decodeURIComponent);
+	const [page, ...rest] = path.split("/").map(plain);
 	return { page: page || "recommend", rest, params: new URLSearchParams(query) };
+}
+
+// An address that was written by hand may hold a percent sign that stands for itself.
+function plain(part) {
+	try {
+		return decodeURIComponent(part);
+	} catch {
+		return part;
+	}
 }
 
 /** The address of a page: `link("catalogue", ["42"], {q: "x"})`. Empty values are left out; arrays repeat. */

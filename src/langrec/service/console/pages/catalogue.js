@@ -99,6 +99,13 @@ export function page(root) {
 	}
 
 	function draw(answer) {
+		if (!answer.items.length && answer.total) {
+			// The address names a page that is not there, or no more: the last one is.
+			state.page = Math.ceil(answer.total / ROWS);
+			remember({ page: state.page > 1 ? state.page : "" });
+			run();
+			return;
+		}
 		if (!answer.items.length) {
 			const filtered = state.q || state.category;
 			fill(

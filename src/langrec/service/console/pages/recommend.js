@@ -47,8 +47,10 @@ export function page(root) {
 		const before = state;
 		state = read(place);
 		drawWho();
-		if (!answer || before.user !== state.user || before.category !== state.category) answer = null;
-		if (before.user !== state.user) fill(newBox);
+		if (askedFor(before) !== askedFor(state)) {
+			answer = null;
+			fill(newBox);
+		}
 		await loadHistory(); // first: what was hidden must not count in the list
 		if (!answer) await loadList();
 		if (state.why && !document.querySelector("dialog[open]")) explain(answer?.items.find((item) => item.id === state.why) || { id: state.why });
@@ -360,6 +362,11 @@ export function page(root) {
 	}
 
 	return { show };
+}
+
+/** What of a state decides the list. */
+function askedFor({ newcomer, why, ...rest }) {
+	return JSON.stringify(rest);
 }
 
 function read(place) {
