@@ -85,3 +85,20 @@ def test_a_link_followed_on_the_same_page_asks_for_what_it_says(browser: Any, sh
     browser.run(f"location.hash = '#/recommend?like={shop.item}'")
     browser.until(lambda: browser.all("[data-starter][aria-pressed=true]"), "the like of the link")
     browser.until(lambda: browser.order() and shop.item not in browser.order(), "its list")
+
+
+def test_an_older_release_is_measured_by_its_own_lists_and_named(browser: Any, shop: Shop) -> None:
+    browser.open("#/measure")
+    stamps = [one["stamp"] for one in call(browser, "GET", "/api/releases") if not one["current"]]
+    user = shop.measured_user
+    scores = {}
+    for stamp in (*stamps, ""):
+        browser.open(f"#/measure?user={user}&a=mix&b=ease&release={stamp}")
+        browser.wait(".plain-list li")
+        browser.quiet()
+        told = call(browser, "GET", f"/api/measure/lists?user={user}&models=mix,ease&k=10&release={stamp}")["lists"]
+        scores[stamp] = [f"{one['score']:.3f}" for model in ("mix", "ease") for one in told[model]]
+        assert [one.text for one in browser.all(".plain-list .numbers")] == scores[stamp]
+        assert stamp in browser.text("[data-release]")
+    assert scores[""] != scores[stamps[0]]
+    assert "In colour: Mix" in browser.text("main")

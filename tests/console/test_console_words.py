@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import langrec
+from langrec.evaluation.slices import MEANING
 from langrec.retraining.run import ACTS
 
 SOURCE = Path(langrec.__file__).parent
@@ -51,6 +52,12 @@ def test_every_key_that_the_code_names_exists() -> None:
     named = set(re.findall(r"""\bt\(\s*"([^"]+)\"""", CODE)) | set(re.findall(r'\bt\(\w+ \? "([^"]+)" : "[^"]+"', CODE))
     assert named - set(words("en")) == set()
     assert len(named) > 100
+
+
+def test_every_slice_of_the_measures_has_a_name_of_its_own() -> None:
+    for language in ("en", "zh"):
+        names = [words(language)[f"slice.{name}"] for name in MEANING if name != "all"]
+        assert len(set(names)) == len(names)
 
 
 def test_every_key_is_used() -> None:

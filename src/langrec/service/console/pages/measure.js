@@ -14,6 +14,7 @@ import { metricTable } from "../parts/metrictable.js";
 import { twoLists } from "../parts/lists.js";
 import { pageHead, panel } from "../parts/panel.js";
 import { empty } from "../parts/problem.js";
+import { sourceName } from "../parts/sources.js";
 
 export function page(root) {
 	const body = el("div", { class: "stack" });
@@ -50,6 +51,7 @@ export function page(root) {
 		const models = ordered(told, metric);
 		fill(
 			body,
+			el("p", { class: "muted", data: { release: told.release } }, t("measure.release", { stamp: told.release })),
 			panel(
 				t("measure.models", { metric }),
 				choice,
@@ -57,7 +59,7 @@ export function page(root) {
 					"div",
 					{ class: "panel-body" },
 					chart(t("measure.models", { metric }), () => bars(told, metric, models)),
-					el("p", { class: "muted small" }, t("measure.intervals", { chosen: told.chosen })),
+					el("p", { class: "muted small" }, t("measure.intervals", { chosen: sourceName(told.chosen) })),
 				),
 				el("details", {}, el("summary", {}, t("measure.numbers")), metricTable(told, metric, models)),
 			),

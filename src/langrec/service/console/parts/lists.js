@@ -37,7 +37,7 @@ export function twoLists(told, params) {
 			return;
 		}
 		load(box, {
-			work: () => get("/api/measure/lists", { user: state.user, models: `${state.a},${state.b}`, k: 10 }),
+			work: () => get("/api/measure/lists", { user: state.user, models: `${state.a},${state.b}`, k: 10, release: told.release }),
 			draw: (found) => draw(box, found, state),
 			bones: [5],
 			keep: true,
