@@ -102,3 +102,12 @@ def test_an_older_release_is_measured_by_its_own_lists_and_named(browser: Any, s
         assert stamp in browser.text("[data-release]")
     assert scores[""] != scores[stamps[0]]
     assert "In colour: Mix" in browser.text("main")
+
+
+def test_an_items_numbers_are_shown_as_they_are(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue")
+    put(browser, "exact", "An exact thing", weight=0.0042, width=12.34567, price=19.9, code=1234567890123)
+    browser.open("#/catalogue/exact")
+    browser.wait(".fields")
+    shown = browser.run("return [...document.querySelectorAll('.fields dd')].map(one => one.innerText)")
+    assert {"0.0042", "12.34567", "19.9", "1234567890123"} <= set(shown)

@@ -24,7 +24,7 @@ export function fieldList(fields) {
 
 function said(value) {
 	if (typeof value === "boolean") return t(value ? "yes" : "no");
-	if (typeof value === "number") return number(value, Number.isInteger(value) ? 0 : 2, { useGrouping: false });
+	if (typeof value === "number") return number(value, undefined, { maximumFractionDigits: 20, useGrouping: false }); // data: not rounded
 	if (Array.isArray(value)) return value.map(said).join(", ");
 	return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
