@@ -111,3 +111,51 @@ def test_an_items_numbers_are_shown_as_they_are(browser: Any, shop: Shop) -> Non
     browser.wait(".fields")
     shown = browser.run("return [...document.querySelectorAll('.fields dd')].map(one => one.innerText)")
     assert {"0.0042", "12.34567", "19.9", "1234567890123"} <= set(shown)
+
+
+# Answers to a search come late where its words say so.
+SLOWLY = """
+const send = window.fetch;
+window.fetch = async (path, options) => {
+    if (String(path).includes("late")) await new Promise(done => setTimeout(done, 700));
+    return send(path, options);
+};
+"""
+
+
+def search(browser: Any, words: str) -> None:
+    browser.run(
+        "const field = document.querySelector('[data-search]'); field.value = arguments[0]; field.form.requestSubmit()",
+        words,
+    )
+
+
+def test_a_search_that_is_answered_late_does_not_come_over_a_newer_one(browser: Any, shop: Shop) -> None:
+    browser.open(f"#/search?q={shop.words.replace(' ', '+')}")
+    browser.wait(".hit")
+    browser.run(SLOWLY)
+    search(browser, "late bread")
+    search(browser, "whale")
+    browser.settle(1.5)
+    assert "whale" in browser.text(".hit mark").lower()
+    assert not browser.all("main .dim, main [aria-busy]")
+    search(browser, "late bread")
+    browser.settle(0.3)
+    search(browser, "")
+    browser.settle(1.5)
+    assert not browser.all(".hit") and not browser.all("main .dim, main [aria-busy]")
+    assert "own words" in browser.text("main")
+
+
+def test_picking_a_user_of_a_search_keeps_the_focus(browser: Any, shop: Shop) -> None:
+    browser.open(f"#/search?q={shop.words.replace(' ', '+')}")
+    browser.wait(".hit")
+    browser.tab_to(".controls .picker input")
+    browser.press(*shop.user)
+    browser.wait("[role=option]")
+    browser.press("\ue015", "\ue007")
+    browser.until(lambda: f"user={shop.user}" in browser.address, "the user in the address")
+    browser.quiet()
+    assert browser.focused("return document.activeElement.value") == shop.user
+    assert f"User {shop.user}" in browser.text(".slider")
+    assert browser.all("input[type=range]")[1].get_property("value") == "0.5"

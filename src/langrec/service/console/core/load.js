@@ -15,6 +15,7 @@ export async function load(box, { work, draw, bones, keep = false }) {
 	const turn = Symbol("turn");
 	box.turn = turn; // a later load of the same box wins
 	const timer = setTimeout(() => {
+		if (box.turn !== turn) return;
 		box.setAttribute("aria-busy", "true");
 		if (keep && box.childElementCount) box.classList.add("dim");
 		else fill(box, skeleton(...bones));
@@ -22,8 +23,7 @@ export async function load(box, { work, draw, bones, keep = false }) {
 	const done = () => {
 		clearTimeout(timer);
 		if (box.turn !== turn) return false;
-		box.removeAttribute("aria-busy");
-		box.classList.remove("dim");
+		rest(box);
 		return true;
 	};
 	try {
@@ -39,4 +39,16 @@ export async function load(box, { work, draw, bones, keep = false }) {
 		}
 		if (!("requestId" in error)) throw error; // a fault of this console, for its log
 	}
+}
+
+/** Shows something in a box at once: what it was waiting for is not drawn any more. */
+export function show(box, ...children) {
+	box.turn = null;
+	rest(box);
+	fill(box, ...children);
+}
+
+function rest(box) {
+	box.removeAttribute("aria-busy");
+	box.classList.remove("dim");
 }

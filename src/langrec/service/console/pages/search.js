@@ -3,7 +3,7 @@
 import { get } from "../core/api.js";
 import { calm, el, fill, literal } from "../core/dom.js";
 import { icon } from "../core/icons.js";
-import { load } from "../core/load.js";
+import { load, show as showNow } from "../core/load.js";
 import { here, remember } from "../core/place.js";
 import { say } from "../core/say.js";
 import { number, t } from "../core/words.js";
@@ -88,9 +88,12 @@ export function page(root) {
 			label: t("search.for_user"),
 			choose: (user) => {
 				change({ user, personal: state.personal || 0.5 });
-				drawControls();
+				const fresh = forWhom(person); // the field that was typed in stays, with the focus
+				whom.replaceWith(fresh);
+				whom = fresh;
 			},
 		});
+		let whom = forWhom(person);
 		fill(
 			controls,
 			slider({
@@ -100,19 +103,23 @@ export function page(root) {
 				value: state.meaning,
 				change: (meaning) => change({ meaning }),
 			}),
-			slider({
-				name: t("search.personal"),
-				from: t("search.everyone"),
-				to: state.user ? t("search.user", { user: state.user }) : t("search.this_user"),
-				value: state.personal,
-				change: (personal) => {
-					change({ personal });
-					if (!state.user && personal > 0) person.field.focus();
-				},
-			}),
+			whom,
 			person,
 			el("div", { class: "label" }, category),
 		);
+	}
+
+	function forWhom(person) {
+		return slider({
+			name: t("search.personal"),
+			from: t("search.everyone"),
+			to: state.user ? t("search.user", { user: state.user }) : t("search.this_user"),
+			value: state.personal,
+			change: (personal) => {
+				change({ personal });
+				if (!state.user && personal > 0) person.field.focus();
+			},
+		});
 	}
 
 	function ask(next = null) {
@@ -131,7 +138,7 @@ export function page(root) {
 	function run() {
 		if (!state.q) {
 			fill(found);
-			fill(results, empty(t("search.start"), t("search.start.hint")));
+			showNow(results, empty(t("search.start"), t("search.start.hint")));
 			return;
 		}
 		load(results, { work: () => ask(), draw, bones: [6], keep: true });
