@@ -159,3 +159,52 @@ def test_picking_a_user_of_a_search_keeps_the_focus(browser: Any, shop: Shop) ->
     assert browser.focused("return document.activeElement.value") == shop.user
     assert f"User {shop.user}" in browser.text(".slider")
     assert browser.all("input[type=range]")[1].get_property("value") == "0.5"
+
+
+def fill_form(browser: Any, item: str, title: str) -> None:
+    browser.wait(".main-action").click()
+    browser.wait("dialog form")
+    browser.until(lambda: 'name="title"' in browser.focused(), "the focus in the form")
+    browser.press(*title)
+    field = browser.wait("dialog [name=id]")
+    field.clear()
+    field.send_keys(item)
+
+
+def test_the_form_that_adds_an_item_overwrites_none(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue")
+    put(browser, "taken", "What stood here before")
+    fill_form(browser, "taken", "A newcomer")
+    browser.wait("dialog [type=submit]").click()
+    browser.wait("dialog [role=alert]")
+    assert "item taken already" in browser.text("dialog [role=alert]")
+    assert 'name="id"' in browser.focused()
+    assert call(browser, "GET", "/api/item/taken")["Comment"] == "What stood here before"
+    browser.press("-2", "\ue007")  # what was typed is still there: another id is enough
+    browser.wait("dialog [role=status]")
+    assert call(browser, "GET", "/api/item/taken-2")["Comment"] == "A newcomer"
+
+
+def test_the_catalogue_shows_an_item_that_was_just_added(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue?q=brand-new")
+    browser.wait(".empty")
+    fill_form(browser, "brand-new", "Brand new")
+    browser.press("\ue007")
+    browser.wait("dialog [role=status]")
+    browser.press("\ue00c")
+    browser.until(lambda: browser.order() == ["brand-new"], "the item in the table")
+    assert browser.focused("return document.activeElement.tagName") in ("A", "BUTTON")
+
+
+def test_marking_text_beyond_a_window_does_not_close_it(browser: Any, shop: Shop) -> None:
+    from selenium.webdriver import ActionChains
+
+    browser.open("#/catalogue")
+    fill_form(browser, "marked", "A title that took a while")
+    field = browser.wait("dialog [name=title]")
+    hand = ActionChains(browser.driver).move_to_element_with_offset(field, 100, 0).click_and_hold()
+    hand.move_by_offset(-500, 0).release().perform()
+    browser.settle(0.3)
+    assert browser.wait("dialog [name=title]").get_property("value") == "A title that took a while"
+    ActionChains(browser.driver).move_by_offset(-50, 0).click().perform()
+    browser.until(lambda: not browser.all("dialog"), "the window to close at a click beside it")

@@ -57,7 +57,7 @@ export function page(root) {
 		const box = el("div");
 		fill(
 			root,
-			pageHead("catalogue", null, el("button", { class: "button main-action", onclick: newItem }, icon("plus"), t("catalogue.add"))),
+			pageHead("catalogue", null, el("button", { class: "button main-action", onclick: add }, icon("plus"), t("catalogue.add"))),
 			el(
 				"section",
 				{ class: "panel", "aria-label": t("nav.catalogue") },
@@ -88,9 +88,15 @@ export function page(root) {
 		run();
 	}
 
+	async function add() {
+		if (!(await newItem()) || !parts) return;
+		await run();
+		if (document.activeElement === document.body) root.querySelector("[data-row]")?.focus(); // the button of an empty catalogue is gone
+	}
+
 	function run() {
 		const { q, category, sort, order } = state;
-		load(parts.box, {
+		return load(parts.box, {
 			work: () => get("/api/catalogue", { q, category, sort, order, n: ROWS, offset: (state.page - 1) * ROWS }),
 			draw,
 			bones: [8],
@@ -113,7 +119,7 @@ export function page(root) {
 				empty(
 					t(filtered ? "catalogue.none" : "catalogue.empty"),
 					t(filtered ? "catalogue.none.hint" : "catalogue.empty.hint"),
-					el("button", { class: "button", onclick: newItem }, t("catalogue.add")),
+					el("button", { class: "button", onclick: add }, t("catalogue.add")),
 				),
 			);
 			return;

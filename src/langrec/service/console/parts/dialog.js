@@ -27,7 +27,10 @@ export function dialog(title, build, { drawer = false } = {}) {
 			box.remove();
 			resolve(result);
 		});
-		box.addEventListener("click", (event) => event.target === box && close());
+		// A press inside that ends outside, as where text is marked, is no click beside the window.
+		let pressed = null;
+		box.addEventListener("pointerdown", (event) => (pressed = event.target));
+		box.addEventListener("click", (event) => event.target === box && pressed === box && close());
 		window.addEventListener("hashchange", () => box.isConnected && close(), { once: true });
 		document.body.append(box);
 		box.showModal();

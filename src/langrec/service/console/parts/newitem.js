@@ -1,14 +1,16 @@
 // The form that adds an item, and then offers to find it at once.
 
-import { post } from "../core/api.js";
+import { address, get, post } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
 import { link } from "../core/place.js";
 import { t } from "../core/words.js";
 import { dialog } from "./dialog.js";
 import { problem } from "./problem.js";
 
+/** Opens the form; resolves with whether an item was added. */
 export function newItem() {
-	return dialog(t("new.title"), (close) => {
+	let added = false;
+	const closed = dialog(t("new.title"), (close) => {
 		const id = input("id", `item-${Date.now().toString(36)}`, true);
 		const title = input("title", "", true);
 		const text = el("textarea", { class: "field", name: "text", rows: 4 });
@@ -23,6 +25,12 @@ export function newItem() {
 				.map((name) => name.trim())
 				.filter(Boolean);
 			try {
+				if (await there(id.value.trim())) {
+					fill(trouble, taken(id.value.trim(), close));
+					submit.disabled = false;
+					id.focus();
+					return;
+				}
 				await post("/api/item", {
 					ItemId: id.value.trim(),
 					IsHidden: false,
@@ -31,6 +39,7 @@ export function newItem() {
 					Timestamp: new Date().toISOString(),
 					Comment: title.value.trim(),
 				});
+				added = true;
 				fill(form, done(id.value.trim(), title.value.trim(), close));
 				form.querySelector("a").focus();
 			} catch (error) {
@@ -51,6 +60,26 @@ export function newItem() {
 		requestAnimationFrame(() => title.focus());
 		return form;
 	});
+	return closed.then(() => added);
+}
+
+// Writing an item overwrites one that has its id, which is not what a form that adds should do.
+async function there(id) {
+	const found = await get("/api/catalogue", { q: id.slice(0, 200), sort: "id", n: 50 });
+	if (found.total <= 50) return found.items.some((one) => one.id === id);
+	return get(address("item", id)).then(
+		() => true,
+		(error) => (error.status === 404 ? false : Promise.reject(error)),
+	);
+}
+
+function taken(id, close) {
+	return el(
+		"div",
+		{ class: "problem", role: "alert" },
+		el("strong", {}, t("new.taken", { id })),
+		el("div", { class: "row" }, el("a", { class: "button", href: link("catalogue", [id]), onclick: () => close() }, t("new.open"))),
+	);
 }
 
 function labels(title, text) {
