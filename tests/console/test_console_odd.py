@@ -208,3 +208,17 @@ def test_marking_text_beyond_a_window_does_not_close_it(browser: Any, shop: Shop
     assert browser.wait("dialog [name=title]").get_property("value") == "A title that took a while"
     ActionChains(browser.driver).move_by_offset(-50, 0).click().perform()
     browser.until(lambda: not browser.all("dialog"), "the window to close at a click beside it")
+
+
+def test_a_key_that_cannot_be_sent_is_asked_for_again(browser: Any, keyed_url: str) -> None:
+    browser.driver.get(f"{keyed_url}/#/catalogue")
+    browser.run("sessionStorage.clear()")
+    browser.driver.refresh()
+    field = browser.wait("dialog input[type=password]")
+    field.send_keys("密钥", "\ue007")
+    browser.settle(0.5)
+    assert "Latin letters" in browser.run("return document.querySelector('dialog input').validationMessage")
+    assert browser.run("return document.getElementById('banner').hidden")
+    field.clear()
+    field.send_keys("look", "\ue007")
+    browser.wait("tbody tr")

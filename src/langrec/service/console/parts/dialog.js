@@ -61,8 +61,12 @@ export function askForKey(refused) {
 				class: "form",
 				onsubmit: (event) => {
 					event.preventDefault();
-					close(field.value.trim());
+					const key = field.value.trim();
+					// A browser sends no other characters in a header: the call would fail as if nobody answered.
+					field.setCustomValidity(/[^\x20-\xff]/.test(key) ? t("key.letters") : "");
+					if (field.reportValidity()) close(key);
 				},
+				oninput: () => field.setCustomValidity(""),
 			},
 			el("p", {}, t(refused ? "key.refused" : "key.text")),
 			el("label", { class: "label" }, t("key.label"), field),
