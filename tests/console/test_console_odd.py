@@ -222,3 +222,17 @@ def test_a_key_that_cannot_be_sent_is_asked_for_again(browser: Any, keyed_url: s
     field.clear()
     field.send_keys("look", "\ue007")
     browser.wait("tbody tr")
+
+
+def test_the_explanation_is_of_the_list_in_view(browser: Any, shop: Shop) -> None:
+    for asked in (f"like={shop.item}", f"like={shop.item}&wish=whale", f"user={shop.user}&category=Bread"):
+        browser.open(f"#/recommend?{asked}")
+        browser.wait(".card")
+        browser.quiet()
+        score = float(browser.all(".card .value")[1].text)
+        browser.all(".card .title")[1].click()
+        browser.wait("dialog .sum")
+        assert "Place 2 in the list" in browser.text("dialog .item-head"), asked
+        told = float(browser.text("dialog .sum span:last-child").replace("−", "-"))
+        assert abs(told - score) < 0.002, asked
+        browser.press("\ue00c")

@@ -117,6 +117,9 @@ def test_an_account_of_a_score_sums_to_it(reader):
     assert any(one.history for one in found.contributions)
     without = reader.explain("sea-u0", "sea01", without=["sea00"])
     assert "sea00" not in {one.id for part in without.contributions for one in part.history}
+    best = reader.recommend("nobody", history=["chess00"], filters=Filters(categories=("sea",)), k=1).items[0]
+    told = reader.explain("nobody", best.id, history=["chess00"], categories=["sea"])
+    assert told.score == pytest.approx(best.score, rel=1e-4) and told.position == 0
 
 
 def test_the_store_is_looked_around_in(reader):

@@ -150,6 +150,27 @@ def test_contributions_of_an_explanation_sum_to_the_score_of_the_list(shared):
         assert (why["position"], why["dropped_by"], why["title"]) == (place, None, one["title"])
 
 
+def test_an_explanation_is_of_the_list_that_was_asked_for(shared):
+    liked = [one["id"] for one in shared.get("/api/user/bread-u2/history", n=2)]
+    asked = (
+        {"history": liked},
+        {"text": "a quiet story of the whale"},
+        {"history": liked, "text": "a quiet story of the whale"},
+        {"filters": {"categories": ["sea"]}},
+        {"history": liked, "filters": {"categories": ["bread"]}},
+    )
+    for body in asked:
+        same = {name: body[name] for name in ("history", "text") if name in body}
+        same |= {"category": body["filters"]["categories"]} if "filters" in body else {}
+        top = shared.send("POST", "/api/recommend", {"user": "sea-u0", "k": 3, **body})["items"]
+        assert len(top) == 3
+        for place, one in enumerate(top):
+            why = shared.get(f"/api/explain/sea-u0/{one['id']}", **same)
+            assert why["score"] == pytest.approx(one["score"], abs=1e-4), body
+            assert sum(part["contribution"] for part in why["contributions"]) == pytest.approx(why["score"], abs=1e-4)
+            assert (why["position"], why["dropped_by"]) == (place, None), body
+
+
 def test_an_explanation_names_the_rule_that_dropped_an_item(shared):
     seen = shared.get("/api/user/bread-u2/history")[0]["id"]
     why = shared.get(f"/api/explain/bread-u2/{seen}")

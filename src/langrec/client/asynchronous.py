@@ -234,10 +234,28 @@ class AsyncClient(AsyncWire):
             if not cursor:
                 return
 
-    async def explain(self, user: str, item: str, *, without: Sequence[str] = ()) -> replies.Account:
-        """Each scorer's exact contribution to an item's score for a user, and the history behind it."""
-        where = path("api", "explain", user, item)
-        return await self._ask(Call("GET", where, replies.Account, {"without": listed(without)}))
+    async def explain(
+        self,
+        user: str,
+        item: str,
+        *,
+        without: Sequence[str] = (),
+        history: Sequence[str] = (),
+        text: str = "",
+        categories: Sequence[str] = (),
+    ) -> replies.Account:
+        """Each scorer's exact contribution to an item's score for a user, and the history behind it.
+
+        Args:
+            user: whose list it is.
+            item: which item.
+            without: items of the history to leave out.
+            history: item ids, oldest first, in place of what the server knows of the user.
+            text: a wish in words.
+            categories: of the list; an item needs one of them.
+        """
+        params = {"without": listed(without), "history": listed(history), "category": listed(categories), "text": text}
+        return await self._ask(Call("GET", path("api", "explain", user, item), replies.Account, params))
 
     async def popular(
         self, k: int = 10, *, offset: int = 0, categories: Sequence[str] = (), unseen_by: str = ""

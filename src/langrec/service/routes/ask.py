@@ -22,6 +22,7 @@ from langrec.service.bodies import (
     RecommendBody,
     SearchBody,
     Text,
+    Wish,
     parse_where,
 )
 from langrec.service.guard import NotFound, needs
@@ -179,15 +180,34 @@ async def explain(
     user: PathUser,
     item: PathItem,
     without: Annotated[list[Id] | None, Param(description="history items to leave out", examples=[["m7"]])] = None,
+    history: Annotated[
+        list[Id] | None, Param(description="item ids, oldest first; replaces what is known", examples=[["m2"]])
+    ] = None,
+    text: Annotated[Wish, Param(max_length=4000, description="a wish in words", examples=[""])] = "",
+    category: Annotated[
+        list[Text] | None, Param(description="the list's categories; repeat the parameter", examples=[["Comedy"]])
+    ] = None,
 ) -> Answered:
-    """The contributions sum to the score. With `without`: what it would be without these of the history."""
+    """The contributions sum to the score. With `without`: what it would be without these of the history; with
+    `history`, `text` and `category`: in the list that is asked for with them."""
     service = service_of(request)
+    filters = FiltersBody.model_validate({"categories": category or []}).filters()
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> dict[str, Any]:
         recommender = snapshot.recommender
         if recommender.view(item) is None:
             raise NotFound(f"there is no item {item!r}", field="item")
-        query = service.known_history(Query(user=user, k=10, without=tuple(without or ())), connection)
+        query = Query(
+            user=user,
+            history=tuple(history or ()),
+            text=text or None,
+            k=10,
+            filters=filters,
+            without=tuple(without or ()),
+            personal=0.5 if history else 0.0,  # as for a list
+        )
+        if not history:
+            query = service.known_history(query, connection)
         why = recommender.explain(query, item)
         return {
             "user": user,

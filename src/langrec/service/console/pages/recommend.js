@@ -190,12 +190,16 @@ export function page(root) {
 		return [...new Set([...state.without, ...hidden])];
 	}
 
-	function ask() {
+	// What someone new says of themselves; nothing once they have a history.
+	function said() {
 		const fresh = !events.length;
+		return { history: fresh && state.likes.length ? state.likes : undefined, text: (fresh && state.wish) || undefined };
+	}
+
+	function ask() {
 		return post("/api/recommend", {
 			user: state.user || undefined,
-			history: fresh && state.likes.length ? state.likes : undefined,
-			text: (fresh && state.wish) || undefined,
+			...said(),
 			k: state.k,
 			explore: state.explore === "" ? undefined : Number(state.explore),
 			probability: state.chance || undefined,
@@ -238,7 +242,7 @@ export function page(root) {
 		const list = el(
 			"ol",
 			{ class: "list" },
-			found.items.map((item, i) => card(item, i + 1, { longest, step: moves?.steps.get(item.id), drawn: drawn.has(item.id), act, open })),
+			found.items.map((item, i) => card(item, i + 1, { longest, step: moves?.steps.get(item.id), drawn: drawn.has(item.id), act, open: explain })),
 		);
 		fill(listBox, list, more(found));
 		if (moves) {
@@ -340,16 +344,12 @@ export function page(root) {
 
 	// Explanation
 
-	function open(item) {
-		explain(item);
-	}
-
 	async function explain(item) {
 		remember({ why: item.id });
 		const box = el("div");
 		const shown = dialog(item.title || item.id, () => box, { drawer: true });
 		load(box, {
-			work: () => get(address("explain", state.user || newVisitor(), item.id), { without: leftOut() }),
+			work: () => get(address("explain", state.user || newVisitor(), item.id), { ...said(), category: state.category, without: leftOut() }),
 			draw: (told) => {
 				box.closest("dialog").querySelector("h2").textContent = told.title || item.title || item.id; // a deep link knows the id only
 				fill(box, explanation(told, item, answer?.trace));
