@@ -101,6 +101,11 @@ def test_variables_that_are_no_settings_are_left_alone(name):
     assert load_settings(environ={name: "x"}) == load_settings(environ={})
 
 
+def test_weights_of_other_types_leave_a_hide_without_any():
+    assert load_settings("recipes/small-shop.toml", environ={}).data.type_weights["hide"] == 0
+    assert load_settings(None, ["data.type_weights=Hide=0.5"], environ={}).data.type_weights == {"hide": 0.5}
+
+
 def test_what_needs_one_section_takes_all_settings_too(tmp_path):
     settings = load_settings(None, ["encoder.name=hashing", "data.type_weights=view=0.25"], environ={})
     assert load_encoder(settings).identity == load_encoder(settings.encoder).identity

@@ -44,8 +44,8 @@ class DataSettings:
         future_days: rows later than this many days from now are set aside.
         unknown_items: events of items that the item file does not hold: keep (an item with only an id) or reject.
         near_duplicates: items with the same normalised text: report or merge (events move to the first).
-        type_weights: gain of each event type; types not named here weigh 1. A type of 0 says only that the item was
-            seen: it teaches nothing, is no target, and stands in no history.
+        type_weights: gain of each event type; types not named here weigh 1, `hide` 0. A type of 0 says only that the
+            item was seen: it teaches nothing, is no target, and stands in no history.
         default_type: the type of events where the file has no type column and no rating.
         rating_gain: gain of a rating: one (every rating counts alike) or scaled (rating / highest rating seen).
     """
@@ -67,8 +67,9 @@ class DataSettings:
     rating_gain: Literal["one", "scaled"] = "one"
 
     def __post_init__(self) -> None:
-        # Types are read in lower case.
-        object.__setattr__(self, "type_weights", {name.lower(): gain for name, gain in self.type_weights.items()})
+        # Types are read in lower case. A table that names others alone makes no like of what the console's hide writes.
+        given = {name.lower(): gain for name, gain in self.type_weights.items()}
+        object.__setattr__(self, "type_weights", given if "hide" in given else {**given, "hide": 0.0})
         object.__setattr__(self, "default_type", self.default_type.lower())
 
 
