@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 import operator
 import os
 import re
@@ -140,6 +141,9 @@ def check_settings(settings: Settings) -> None:
         value = operator.attrgetter(path)(settings)
         if not value >= least:
             raise SettingsError(f"{path}: {value} must be at least {least}", field=path)
+    for name, weight in settings.data.type_weights.items():
+        if not 0 <= weight < math.inf:
+            raise SettingsError(f"data.type_weights: {name} = {weight} must be from 0", field="data.type_weights")
     if not settings.retrieval.scorers:
         raise SettingsError("retrieval.scorers: name at least one scorer", field="retrieval.scorers")
     for name in settings.retrieval.scorers:
