@@ -88,6 +88,7 @@ _LEAST = {
     "ranking.candidates": 1,
     "ranking.questions": 1,
     "ranking.tune_questions": 1,
+    "ranking.rrf_k": 0,
     "ranking.rerank.top": 2,
     "ranking.rerank.weight": 0,
     "ranking.rerank.questions": 1,
@@ -142,7 +143,7 @@ def check_settings(settings: Settings) -> None:
         if not value >= least:
             raise SettingsError(f"{path}: {value} must be at least {least}", field=path)
     for name, weight in settings.data.type_weights.items():
-        if not 0 <= weight < math.inf:
+        if weight < 0:
             raise SettingsError(f"data.type_weights: {name} = {weight} must be from 0", field="data.type_weights")
     if not settings.retrieval.scorers:
         raise SettingsError("retrieval.scorers: name at least one scorer", field="retrieval.scorers")
@@ -313,7 +314,10 @@ def _convert(value: Any, hint: Any) -> Any:
     if hint in (int, float):
         if isinstance(value, bool):
             raise TypeError("must be a number")
-        return hint(value)
+        number = hint(value)
+        if hint is float and not math.isfinite(number):  # a manifest could not hold it
+            raise ValueError("must be a finite number")
+        return number
     if not isinstance(value, str):
         raise TypeError("must be text")
     return value
