@@ -236,3 +236,79 @@ def test_the_explanation_is_of_the_list_in_view(browser: Any, shop: Shop) -> Non
         told = float(browser.text("dialog .sum span:last-child").replace("−", "-"))
         assert abs(told - score) < 0.002, asked
         browser.press("\ue00c")
+
+
+def cut(browser: Any, *urls: str) -> None:
+    """Lets no request to these addresses through; none given lets all through again."""
+    browser.driver.execute_cdp_cmd("Network.enable", {})
+    browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": list(urls)})
+
+
+EVERYTHING = ("*/api/*", "*/console/*")
+
+
+def test_a_page_opened_while_nobody_answers_comes_when_somebody_does(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue")
+    browser.wait("tbody tr")
+    browser.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+    cut(browser, *EVERYTHING)
+    try:
+        browser.run("location.hash = '#/measure'")
+        browser.wait(".problem")
+        assert "The server does not answer." in browser.text(".problem")
+        assert "does not answer" in browser.wait("#banner").text
+        browser.wait(".problem .button").click()  # trying again keeps the console
+        browser.settle(0.5)
+        assert "The server does not answer." in browser.text(".problem")
+    finally:
+        cut(browser)
+    browser.wait(".chart .barlayer .point")
+    assert browser.run("return document.getElementById('banner').hidden")
+
+
+def test_a_language_that_does_not_come_changes_nothing_and_says_so(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue")
+    browser.wait("tbody tr")
+    cut(browser, *EVERYTHING)
+    try:
+        browser.wait("[data-language=zh]").click()
+        browser.until(lambda: "does not answer" in browser.text(".toast"), "a note")
+    finally:
+        cut(browser)
+    browser.until(lambda: browser.run("return document.getElementById('banner').hidden"), "the banner to go")
+    browser.quiet()
+    assert browser.text("h1") == "Catalogue"
+    assert browser.all("[data-language=zh]") and "ago" in browser.text("tbody")
+    browser.wait("[data-language=zh]").click()
+    browser.until(lambda: browser.all("[data-language=en]"), "Chinese")
+
+
+def test_whoever_types_is_not_disturbed_when_the_server_comes_back(browser: Any, shop: Shop) -> None:
+    browser.open("#/search?q=whale")
+    browser.wait(".hit")
+    cut(browser, "*/api/*")
+    try:
+        browser.wait("[data-search]").click()
+        browser.press(" ", "s")
+        browser.wait(".problem")
+        browser.run("document.querySelector('[data-search]').dataset.same = 'yes'")
+    finally:
+        cut(browser)
+    browser.until(lambda: browser.run("return document.getElementById('banner').hidden"), "the banner to go")
+    browser.press("e", "a")
+    browser.wait(".hit")
+    assert browser.focused("return document.activeElement.dataset.same") == "yes"
+    assert browser.focused("return document.activeElement.value") == "whale sea"
+    browser.until(lambda: browser.address == "#/search?q=whale+sea", "the words in the address")
+
+
+def test_the_release_is_named_once_there_is_a_key(browser: Any, keyed_url: str) -> None:
+    browser.driver.get(f"{keyed_url}/#/catalogue")
+    browser.run("sessionStorage.clear()")
+    browser.driver.refresh()
+    browser.wait("dialog input[type=password]")
+    browser.press("\ue00c")
+    browser.wait(".problem .button").click()
+    browser.wait("dialog input[type=password]").send_keys("look", "\ue007")
+    browser.wait("tbody tr")
+    browser.wait(".release .stamp")

@@ -1,6 +1,6 @@
 // Starts the console: words, frame, and the page that the address names; each page's code loads when first opened.
 
-import { onKeyNeeded, weather } from "./core/api.js";
+import { get, onKeyNeeded, weather } from "./core/api.js";
 import { el, fill } from "./core/dom.js";
 import { listen } from "./core/keys.js";
 import { here } from "./core/place.js";
@@ -29,10 +29,12 @@ async function show({ focus = true } = {}) {
 			if (here().page !== place.page) return;
 			open = { name: place.page, page: module.page(fill(main)) };
 		} catch (error) {
-			fill(
-				main,
-				problem(error, () => location.reload()),
+			// Where nobody answers this says so, and `weather` waits for somebody; a browser may not fetch a failed module twice.
+			const cause = await get("/api/health/live").then(
+				() => error,
+				(none) => none,
 			);
+			if (here().page === place.page) fill(main, problem(cause, () => (cause === error ? location.reload() : show())));
 			return;
 		}
 	}
@@ -62,7 +64,11 @@ listen(showKeys);
 weather.addEventListener("down", () => banner(true));
 weather.addEventListener("up", () => {
 	banner(false);
-	restart();
+	const field = document.activeElement;
+	if (!open && PAGES.includes(here().page)) location.reload();
+	// Whoever types is not disturbed: what failed asks again by itself.
+	else if (main.contains(field) && field.matches("input, textarea, select")) showRelease();
+	else restart();
 });
 window.addEventListener("hashchange", () => {
 	window.scrollTo(0, 0);

@@ -34,8 +34,9 @@ export async function load(box, { work, draw, bones, keep = false }) {
 		const again = () => load(box, { work, draw, bones, keep });
 		if (done()) {
 			fill(box, problem(error, again));
-			// One key is asked for once: what else it kept from being shown comes along.
-			if (error.status === 401) weather.addEventListener("key", () => box.isConnected && box.turn === turn && again(), { once: true });
+			// One key is asked for once: what else it kept from being shown comes along; as does what nobody answered.
+			const event = error.status === 401 ? "key" : error.code === "no_answer" && "up";
+			if (event) weather.addEventListener(event, () => box.isConnected && box.turn === turn && again(), { once: true });
 		}
 		if (!("requestId" in error)) throw error; // a fault of this console, for its log
 	}

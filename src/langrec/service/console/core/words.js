@@ -1,5 +1,7 @@
 // The console's own sentences in the chosen language, and numbers and times as that language writes them.
 
+import { get } from "./api.js";
+
 const CHOSEN = "langrec.language";
 const LANGUAGES = ["en", "zh"];
 let table = {};
@@ -7,17 +9,21 @@ export let language = "en";
 
 /** Loads the chosen language: what was stored, else what the browser prefers. */
 export async function loadWords() {
-	language = stored() || (navigator.language || "").slice(0, 2).toLowerCase();
-	if (!LANGUAGES.includes(language)) language = "en";
-	const answer = await fetch(`/console/words/${language}.json`);
-	table = await answer.json();
+	const wanted = stored() || (navigator.language || "").slice(0, 2).toLowerCase();
+	await take(LANGUAGES.includes(wanted) ? wanted : "en");
+}
+
+// Nothing changes before the words are there.
+async function take(name) {
+	table = await get(`/console/words/${name}.json`);
+	language = name;
 	document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
 }
 
 /** Chooses a language for this and later visits. */
 export async function speak(name) {
+	await take(name);
 	localStorage.setItem(CHOSEN, name);
-	await loadWords();
 }
 
 /** The sentence behind a key, its `{places}` filled; `key.one` is taken where `n` is 1 and it exists. */

@@ -1,11 +1,11 @@
 // The navigation and the top line: release in use, language, look, keys.
 
-import { get } from "../core/api.js";
+import { get, weather } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { look, nextLook } from "../core/looks.js";
 import { link } from "../core/place.js";
-import { say } from "../core/say.js";
+import { say, toast } from "../core/say.js";
 import { ago, language, speak, t } from "../core/words.js";
 import { showKeys } from "./help.js";
 
@@ -54,14 +54,20 @@ export async function showRelease() {
 			el("span", { class: "stamp" }, now.stamp),
 			el("span", { class: "age" }, ago(now.age_seconds)),
 		);
-	} catch {
+	} catch (error) {
 		fill(release); // the page below says what is wrong; the top line stays quiet
+		if (error.status === 401) weather.addEventListener("key", showRelease, { once: true });
 	}
 }
 
 function languages(restart) {
 	const change = async (name) => {
-		await speak(name);
+		try {
+			await speak(name);
+		} catch (error) {
+			toast(error.code === "no_answer" ? t("problem.no_answer") : error.message);
+			return;
+		}
 		restart();
 	};
 	const other = language === "en" ? { name: "zh", text: "中文", tag: "zh-Hans" } : { name: "en", text: "English", tag: "en" };
