@@ -153,6 +153,16 @@ def test_a_long_list_goes_on_where_a_short_one_ends(large):
     assert len(set(whole)) == 30
 
 
+def test_a_list_longer_than_any_catalogue_holds_all_that_may_be_shown(dense, large):
+    everyone = [Query(history=queries()[0].history, at=AT), Query(at=AT), Query(text="whale and anchor", at=AT)]
+    for query in (replace(one, k=10**12) for one in everyone):
+        first, second = dense.recommend([query])[0], large.recommend([query])[0]
+        assert set(first.ids) == set(second.ids)
+        assert not large.recommend([replace(query, offset=10**12)])[0].ids
+    assert set(large.starters([Query(k=10**12, at=AT)])[0].ids) >= set(dense.starters([Query(k=10, at=AT)])[0].ids)
+    assert set(large.latest(10**12).ids) == set(dense.latest(10**12).ids)
+
+
 @pytest.mark.parametrize("meaning", [0.0, 0.5, 1.0])
 def test_wishes_in_words_are_answered_alike(dense, large, meaning):
     asked = [Query(text="whale and anchor", meaning=meaning, k=8, at=AT), Query(text="unheard of", at=AT)]

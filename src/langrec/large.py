@@ -111,7 +111,7 @@ def _look(
     block = replace(block_of(queries, asked, state.users), kept={})
     spoken = replace(spoken_block(queries, block.at, state.encoder), kept={}) if any(map(speaks, queries)) else None
     talking = np.array([i for i, query in enumerate(queries) if speaks(query)], dtype=np.intp)
-    wanted = max(query.k + query.offset for query in queries)
+    wanted = min(max(query.k + query.offset for query in queries), state.n_items)
     k = max(state.ranking.retrieved, 2 * wanted)
     whole = mask is not None and int(mask.sum()) <= ALL_OF
     if whole and mask is not None:
@@ -230,7 +230,7 @@ def _popular(state: State, looked: Looked, asked: Asked, wanted: int) -> IntVect
     """Items in the order of the fallback scorer, enough that those left out leave `wanted`; then any others."""
     scorer: Any = state.fusion.scorers.get(state.ranking.fallback)
     filters = looked.scored.query.filters
-    size = 2 * (wanted + len(asked.seen) + len(filters.exclude))
+    size = 2 * (min(wanted, state.n_items) + len(asked.seen) + len(filters.exclude))
     found = np.zeros(0, dtype=np.int32)
     while scorer is not None:
         block = replace(nobody(asked.at), kept={})
@@ -293,7 +293,7 @@ def starters_of(state: State, queries: Sequence[Query]) -> list[Recommendation]:
 
 def _starters(state: State, query: Query) -> Recommendation:
     clock, items = time.perf_counter(), state.items
-    asked, wanted = number(query, items, state.unsaying), query.k + query.offset
+    asked, wanted = number(query, items, state.unsaying), min(query.k + query.offset, state.n_items)
     told = narrowed(items, query.filters, asked.at)
     block = replace(nobody(asked.at), kept={})
     scorer: Any = state.fusion.scorers.get(state.ranking.fallback)
