@@ -311,6 +311,14 @@ def test_a_rival_with_the_name_of_an_own_model_is_refused(name, tmp_path):
         train(dataset(), settings(tmp_path), tmp_path / "releases", steps=tmp_path, rivals={name: object()})
 
 
+def test_a_file_in_the_place_of_the_releases_is_named_before_anything_is_fitted(tmp_path, monkeypatch):
+    tuned = counted(monkeypatch, "_tune")
+    (tmp_path / "releases").write_text("a file")
+    with pytest.raises(DataError, match="releases: is a file; name a folder"):
+        train(dataset(), settings(tmp_path), tmp_path / "releases", steps=tmp_path)
+    assert not tuned
+
+
 # ---- small logs ------------------------------------------------------------------------------------------------------
 
 

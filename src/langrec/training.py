@@ -91,7 +91,8 @@ def train(
         The release's folder, and the report of the test; None where the test holds no question.
 
     Raises:
-        DataError: the events cannot be split, or a rival has the name of one of the release's own models.
+        DataError: the events cannot be split, `releases` is a file, or a rival has the name of one of the release's
+            own models.
         SettingsError: a scorer or encoder that does not exist.
     """
     settings = with_fallback(settings or Settings())
@@ -99,6 +100,8 @@ def train(
         if name in (*settings.retrieval.scorers, MIX):
             raise DataError(f"rivals: {name} is one of the release's own models; choose another name", field="rivals")
     releases = Path(releases or "releases")
+    if releases.exists() and not releases.is_dir():
+        raise DataError(f"{releases}: is a file; name a folder that the releases go to", field="releases")
     steps = None if steps is None else Path(steps)
     told = progress or _untold
     check(settings)
