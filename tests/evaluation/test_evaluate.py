@@ -173,6 +173,13 @@ def test_a_scorer_of_fewer_items_is_measured_over_the_full_catalogue():
     assert (lists.candidates == N_ITEMS - np.diff(targets.block.offsets)).all()
 
 
+def test_lists_of_an_earlier_run_in_the_folder_are_taken_away(tmp_path):
+    targets = world()
+    run(targets, {"old": noisy(targets, 0.1, 1), "both": noisy(targets, 0.2, 2)}).write(tmp_path)
+    run(targets, {"both": noisy(targets, 0.3, 3), "new": noisy(targets, 0.4, 4)}).write(tmp_path)
+    assert sorted(file.stem for file in (tmp_path / "lists").iterdir()) == ["both", "new"]
+
+
 def test_seconds_of_fitting_are_kept_of_the_models_that_are_measured():
     targets = world()
     report = run(targets, {"one": noisy(targets, 0.5, 1)}, fit_seconds={"one": 1.25, "other": 2.0})

@@ -139,7 +139,7 @@ class Report:
         """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet.
 
         Controls and bounds stand in controls.json, and reliability.json says whether stated probabilities came true;
-        each is there only where there is something to say.
+        each is there only where there is something to say. What an earlier run wrote of other models is taken away.
 
         Args:
             page: False writes no report.html, and takes away that of an earlier run: it would show other numbers.
@@ -165,8 +165,11 @@ class Report:
             (folder / "report.html").write_text(html_page(self), "utf-8")
         else:
             (folder / "report.html").unlink(missing_ok=True)
-        for model in self.models:
-            self.list_frame(model).write_parquet(folder / "lists" / f"{_file_name(model)}.parquet")
+        written = {folder / "lists" / f"{_file_name(model)}.parquet": model for model in self.models}
+        for other in set((folder / "lists").glob("*.parquet")) - set(written):
+            other.unlink()
+        for file, model in written.items():
+            self.list_frame(model).write_parquet(file)
 
     def _beside(self) -> dict[str, Any]:
         return {
