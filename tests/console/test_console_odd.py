@@ -312,3 +312,35 @@ def test_the_release_is_named_once_there_is_a_key(browser: Any, keyed_url: str) 
     browser.wait("dialog input[type=password]").send_keys("look", "\ue007")
     browser.wait("tbody tr")
     browser.wait(".release .stamp")
+
+
+def test_long_lists_and_a_roll_back_keep_the_focus(browser: Any, shop: Shop) -> None:
+    browser.open(f"#/recommend?user={shop.user}")
+    browser.wait(".pager button")
+    browser.quiet()
+    browser.tab_to(".pager button")
+    browser.press("\ue007")
+    browser.until(lambda: len(browser.order()) == 20, "ten more")
+    browser.quiet()
+    row = "return document.activeElement.closest('[data-row-box]')?.dataset.id"
+    assert browser.focused(row) == browser.order()[10]
+
+    browser.open("#/catalogue")
+    browser.wait(".pager button")
+    browser.tab_to(".pager button")
+    pages = -(-call(browser, "GET", "/api/catalogue?n=1")["total"] // 25)
+    for page in range(2, pages + 1):
+        browser.press("\ue007")
+        browser.until(lambda page=page: f"page={page}" in browser.address, "the next page")
+        browser.quiet()
+        label = "return document.activeElement.innerText"
+        assert browser.focused(label) == ("Next" if page < pages else "Previous")
+
+    browser.open("#/releases")
+    browser.wait(".release-card")
+    for _ in range(2):  # back, and forward again
+        browser.wait(".release-card button").click()
+        browser.wait("dialog .danger").click()
+        on_served = "document.activeElement.closest('.release-card')?.querySelector('.chip.good')"
+        browser.until(lambda on=on_served: browser.run(f"return !document.querySelector('dialog') && !!{on}"), "it")
+        browser.quiet()

@@ -85,7 +85,7 @@ export function page(root) {
 			},
 			{ step: "page" in patch && !("q" in patch) },
 		);
-		run();
+		return run();
 	}
 
 	async function add() {
@@ -179,9 +179,16 @@ export function page(root) {
 			"div",
 			{ class: "pager" },
 			el("span", { class: "count numbers" }, t("catalogue.range", { from: from + 1, to: Math.min(total, from + ROWS), total })),
-			el("button", { class: "button", disabled: state.page <= 1, onclick: () => change({ page: state.page - 1 }) }, t("previous")),
-			el("button", { class: "button", disabled: state.page >= pages, onclick: () => change({ page: state.page + 1 }) }, t("next")),
+			el("button", { class: "button", disabled: state.page <= 1, onclick: () => turn(-1) }, t("previous")),
+			el("button", { class: "button", disabled: state.page >= pages, onclick: () => turn(1) }, t("next")),
 		);
+	}
+
+	// The buttons are drawn anew: the focus goes to the same one, or to the other where there is no further page.
+	async function turn(step) {
+		await change({ page: state.page + step });
+		const [previous, next] = parts?.box.querySelectorAll(".pager button") ?? [];
+		for (const one of step > 0 ? [previous, next] : [next, previous]) one?.focus({ preventScroll: true });
 	}
 
 	return { show };

@@ -291,10 +291,11 @@ export function page(root) {
 					"button",
 					{
 						class: "button",
-						onclick: () => {
+						onclick: async () => {
 							state.k = Math.min(50, state.k + 10);
 							remember({ k: state.k });
-							loadList({ told: "" });
+							await loadList({ told: "" });
+							listBox.querySelectorAll("[data-row]")[found.items.length]?.focus({ preventScroll: true });
 						},
 					},
 					t("more"),

@@ -56,6 +56,7 @@ export function page(root) {
 			say(note);
 			showRelease();
 			await show();
+			body.querySelector(".chip.good")?.closest("li").querySelector("a").focus(); // the button is gone
 		} catch (error) {
 			place.append(problem(error));
 		}
