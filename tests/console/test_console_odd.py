@@ -344,3 +344,37 @@ def test_long_lists_and_a_roll_back_keep_the_focus(browser: Any, shop: Shop) -> 
         on_served = "document.activeElement.closest('.release-card')?.querySelector('.chip.good')"
         browser.until(lambda on=on_served: browser.run(f"return !document.querySelector('dialog') && !!{on}"), "it")
         browser.quiet()
+
+
+DRAW = """
+const [found, done] = arguments;
+import("/console/parts/quality.js").then(part => {
+    const box = document.createElement("div");
+    document.querySelector("main").replaceChildren(box);
+    part.drawQuality(box, found);
+    done();
+});
+"""
+
+
+def test_pictures_of_quality_name_their_lines_and_write_dates_for_every_language(browser: Any, shop: Shop) -> None:
+    browser.run("localStorage.setItem('langrec.language', 'zh')")
+    browser.open("#/health")
+    browser.until(lambda: call(browser, "GET", "/api/quality")["report"], "a report")
+    browser.quiet()
+    report = call(browser, "GET", "/api/quality")["report"]
+    day = 24 * 3600 * 1000
+    weeks = [{"at": report["at"] - n * 7 * day, "events": 10, "divergence": 0.3 + n / 10} for n in range(4, 0, -1)]
+    history = [
+        {"at": report["at"] - n * day, "click_through": 0.1, "fallback": 0.2, "coverage": 0.3} for n in range(3, 0, -1)
+    ]
+    found = {"report": report | {"weeks": weeks}, "history": history}
+    browser.driver.execute_async_script(DRAW, found)
+    browser.run("window.scrollTo(0, document.body.scrollHeight)")
+    browser.until(lambda: len(browser.all(".chart .xtick text")) > 4, "the pictures")
+    ticks = browser.run("return [...document.querySelectorAll('.chart .xtick text')].map(one => one.textContent)")
+    assert [tick for tick in ticks if any(sign.isalpha() for sign in tick)] == []
+    last = "[...document.querySelectorAll('.panel')].at(-1)"
+    names = browser.run(f"return [...{last}.querySelectorAll('.legend > span')].map(one => one.innerText)")
+    assert len(names) == len(browser.run(f"return {last}.querySelector('.chart').data.map(one => one.name)")) == 3
+    assert names == browser.run(f"return {last}.querySelector('.chart').data.map(one => one.name)")

@@ -36,7 +36,7 @@ export function drawQuality(root, { report, history }) {
 		),
 		places.length ? picture("quality.by_place", () => byPlace(places), placeTable(places)) : null,
 		weeks.length ? picture("quality.weeks", () => byWeek(weeks), weekTable(weeks)) : null,
-		history.length > 1 ? picture("quality.moved", () => moved(history), movedTable(history)) : null,
+		history.length > 1 ? picture("quality.moved", () => moved(history), movedTable(history), names()) : null,
 	);
 }
 
@@ -66,11 +66,19 @@ function plain(value) {
 	return value === null ? "–" : number(value, 3);
 }
 
-function picture(title, draw, table) {
+function picture(title, draw, table, end = null) {
 	// What a picture shows can be read too: its table stands folded below it.
 	const box = el("div", { class: "table-box", tabindex: "0", role: "group", "aria-label": t(title) }, table);
 	const read = el("details", {}, el("summary", {}, t("quality.as_table")), box);
-	return panel(t(title), null, el("div", { class: "panel-body" }, chart(t(title), draw, "small-chart"), read));
+	return panel(t(title), end, el("div", { class: "panel-body" }, chart(t(title), draw, "small-chart"), read));
+}
+
+function names() {
+	return el(
+		"span",
+		{ class: "legend" },
+		MOVED.map(([name, tint]) => el("span", {}, el("span", { class: "swatch", css: { background: `var(${tint})` } }), t(`quality.${name}`))),
+	);
 }
 
 function byPlace(places) {
@@ -95,6 +103,9 @@ function byPlace(places) {
 	};
 }
 
+// Of the languages' names of months plotly brings the English ones only.
+const days = (tickformat) => ({ type: "date", nticks: 4, tickangle: 0, tickformat, hoverformat: "%Y-%m-%d %H:%M" });
+
 function byWeek(weeks) {
 	return {
 		traces: [
@@ -107,7 +118,7 @@ function byWeek(weeks) {
 				y: weeks.map((one) => one.divergence),
 			},
 		],
-		layout: { height: 208, yaxis: { rangemode: "tozero" } },
+		layout: { height: 208, xaxis: days("%Y-%m-%d"), yaxis: { rangemode: "tozero" } },
 	};
 }
 
@@ -121,7 +132,7 @@ function moved(history) {
 			x: history.map((one) => new Date(one.at)),
 			y: history.map((one) => (one[name] === null ? null : 100 * one[name])),
 		})),
-		layout: { height: 208, yaxis: { title: { text: "%" }, rangemode: "tozero" } },
+		layout: { height: 208, xaxis: days("%m-%d %H:%M"), yaxis: { title: { text: "%" }, rangemode: "tozero" } },
 	};
 }
 
