@@ -180,6 +180,24 @@ def test_lists_of_an_earlier_run_in_the_folder_are_taken_away(tmp_path):
     assert sorted(file.stem for file in (tmp_path / "lists").iterdir()) == ["both", "new"]
 
 
+class Answers:
+    """A scorer of somebody's own, which gives what it was made with."""
+
+    def __init__(self, make):
+        self.score_block = make
+
+
+def test_scores_may_be_lists_and_what_is_no_matrix_of_numbers_is_named():
+    targets = world()
+    rows = {"lists": Answers(lambda block: [list(range(N_ITEMS))] * len(block))}
+    rows["array"] = Answers(lambda block: np.tile(np.arange(N_ITEMS, dtype=np.float32), (len(block), 1)))
+    report = run(targets, rows)
+    assert report.value("lists", "ndcg@10") == report.value("array", "ndcg@10")
+    for made in (lambda block: None, lambda block: np.full((len(block), N_ITEMS), None)):
+        with pytest.raises(DataError, match=r"own: scores of shape .* and type object; give a matrix"):
+            run(targets, {"own": Answers(made)})
+
+
 def test_seconds_of_fitting_are_kept_of_the_models_that_are_measured():
     targets = world()
     report = run(targets, {"one": noisy(targets, 0.5, 1)}, fit_seconds={"one": 1.25, "other": 2.0})

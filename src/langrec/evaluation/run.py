@@ -202,8 +202,10 @@ def _answer(
 
 def _from_scores(model: Any, asked: Targets, k: int, n_items: int) -> tuple[TopLists, float]:
     """The lists of a model that scores the whole catalogue, and when it had scored."""
-    scores = model.score_block(asked.block)
+    scores = np.asarray(model.score_block(asked.block))
     spent = time.perf_counter()
+    if scores.ndim != 2 or scores.dtype.kind not in "fiub":
+        raise DataError(f"scores of shape {scores.shape} and type {scores.dtype}; give a matrix of (questions, items)")
     return top_lists(scores, asked, k, n_items), spent
 
 
