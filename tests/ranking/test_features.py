@@ -115,6 +115,10 @@ def test_names_are_unique_and_follow_what_is_known():
     assert len(set(names)) == len(names)
     assert not any(name.startswith("text_") for name in feature_names(FACTS, SIGNALS, text=False))
     assert "trend" not in feature_names(FACTS, ("transitions",), text=False)
+    with_new = made(
+        signals=(*SIGNALS, "bm25@new"), scores=np.concatenate([logs(len(FACTS), len(BLOCK))] * 2)[: len(SIGNALS) + 1]
+    )
+    assert list(with_new) == list(X), "a signal for new items alone has no column of its own"
     assert "rank:transitions@1" not in names
 
 

@@ -45,7 +45,8 @@ def feature_names(facts: Facts, signals: Sequence[str], text: bool) -> tuple[str
         text: whether text vectors are at hand.
     """
     return (
-        *(f"score:{name}" for name in signals),
+        # What is said of new items alone is the scorer's own score, and `unseen` tells these items.
+        *(f"score:{name}" for name in signals if not name.endswith("@new")),
         *(f"rank:{name}" for name in signals if _is_base(name)),
         *("mix", "mix_rank", "mix_gap", "count", "unseen", "age_days", "since_last"),
         *(("trend",) if all(name in signals for name in TREND) else ()),
