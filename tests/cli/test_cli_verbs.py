@@ -106,8 +106,10 @@ def test_evaluate_says_where_it_would_score_the_order_of_a_file(langrec_, tmp_pa
 
 def test_evaluate_of_leave_one_out_says_what_it_leaks(langrec_, shop, tmp_path):
     events, items = shop
-    words = ["--events", events, "--items", items, "--split", "loo", "--models", "popular", "--out", tmp_path / "loo"]
-    code, out, _ = langrec_("evaluate", *words, "--no-html")
+    words = ["--events", events, "--items", items, "--models", "popular", "--out", tmp_path / "loo"]
+    assert langrec_("evaluate", *words, "--no-html")[0] == 0
+    assert (tmp_path / "loo" / "per_user" / "metrics.json").exists()
+    code, out, _ = langrec_("evaluate", *words, "--no-html", "--split", "loo")
     assert code == 0
     assert "note:" in out
     assert not (tmp_path / "loo" / "report.html").exists() and (tmp_path / "loo" / "report.md").exists()

@@ -176,8 +176,9 @@ def test_a_scorer_of_fewer_items_is_measured_over_the_full_catalogue():
 def test_lists_of_an_earlier_run_in_the_folder_are_taken_away(tmp_path):
     targets = world()
     run(targets, {"old": noisy(targets, 0.1, 1), "both": noisy(targets, 0.2, 2)}).write(tmp_path)
+    (tmp_path / "lists" / "peer.parquet").write_text("of somebody else")
     run(targets, {"both": noisy(targets, 0.3, 3), "new": noisy(targets, 0.4, 4)}).write(tmp_path)
-    assert sorted(file.stem for file in (tmp_path / "lists").iterdir()) == ["both", "new"]
+    assert sorted(file.stem for file in (tmp_path / "lists").iterdir()) == ["both", "new", "peer"]
 
 
 class Answers:

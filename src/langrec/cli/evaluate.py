@@ -49,6 +49,7 @@ def evaluate(
 
     Example: `langrec evaluate --events ratings.csv --items movies.csv --split loo --models ease,bm25,mix --out loo`
     """
+    from langrec.evaluation.report import take_away
     from langrec.training import evaluate_models
 
     seeds = [] if seed is None else [f"evaluate.seed={seed}", f"ranking.seed={seed}"]
@@ -65,6 +66,8 @@ def evaluate(
         first.write(out, page=html)
         if second is not None:
             second.write(out / "per_user", page=html)
+        else:
+            take_away(out / "per_user")
     if as_json:
         print((out / "metrics.json").read_text("utf-8"))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import math
@@ -139,12 +140,14 @@ class Report:
         """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet.
 
         Controls and bounds stand in controls.json, and reliability.json says whether stated probabilities came true;
-        each is there only where there is something to say. What an earlier run wrote of other models is taken away.
+        each is there only where there is something to say. What an earlier report wrote of other models is taken away;
+        files of others stay.
 
         Args:
             page: False writes no report.html, and takes away that of an earlier run: it would show other numbers.
         """
         folder = Path(folder)
+        earlier = lists_in(folder)
         (folder / "lists").mkdir(parents=True, exist_ok=True)
         _write_json(folder / "metrics.json", [asdict(row) for row in self.rows])
         _write_json(folder / "differences.json", [asdict(row) for row in self.differences])
@@ -166,8 +169,8 @@ class Report:
         else:
             (folder / "report.html").unlink(missing_ok=True)
         written = {folder / "lists" / f"{_file_name(model)}.parquet": model for model in self.models}
-        for other in set((folder / "lists").glob("*.parquet")) - set(written):
-            other.unlink()
+        for other in earlier - set(written):
+            other.unlink(missing_ok=True)
         for file, model in written.items():
             self.list_frame(model).write_parquet(file)
 
@@ -337,6 +340,27 @@ def _short(name: str, value: Any) -> str:
         return datetime.fromtimestamp(value / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return text[:12] if len(text) == 64 and " " not in text else text
+
+
+def lists_in(folder: Path) -> set[Path]:
+    """Where the report in a folder has its lists; empty where there is no report that can be read."""
+    try:
+        rows = json.loads((folder / "metrics.json").read_text("utf-8"))
+        return {folder / "lists" / f"{_file_name(row['model'])}.parquet" for row in rows}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
+
+
+def take_away(folder: Path) -> None:
+    """Deletes what `Report.write` wrote into a folder, and the folder where nothing else is in it."""
+    files = ("metrics", "differences", "protocol", "controls", "reliability")
+    for path in (*lists_in(folder), *(folder / f"{name}.json" for name in files)):
+        path.unlink(missing_ok=True)
+    for name in ("report.md", "report.html"):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (folder / "lists", folder):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
 
 
 def _file_name(model: str) -> str:
