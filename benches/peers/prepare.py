@@ -78,7 +78,7 @@ class Asked:
             "n_events": len(self.dataset.events),
             "valid_questions": len(self.valid),
             "empty_history": "popularity of the training's end",
-            "equal_times": data_settings(self.name).equal_times,
+            **({"equal_times": "drawn"} if self.name in DRAWN else {}),
         }
 
     def key(self) -> str:

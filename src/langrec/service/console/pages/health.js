@@ -35,6 +35,7 @@ export function page(root) {
 	const quality = el("div", { class: "stack" });
 	let stats = null;
 	let charts = [];
+	let reported = false;
 	fill(root, pageHead("health", "health.text"), body);
 
 	const timer = setInterval(async () => {
@@ -43,6 +44,7 @@ export function page(root) {
 			stats = await get("/api/health/stats");
 			drawFigures();
 			for (const one of charts) one.redraw();
+			if (!reported) askQuality();
 		} catch {
 			// The banner says that nobody answers; the last picture stays.
 		}
@@ -55,9 +57,7 @@ export function page(root) {
 	function draw(told) {
 		stats = told;
 		drawFigures();
-		get("/api/quality")
-			.then((found) => drawQuality(quality, found))
-			.catch(() => {});
+		askQuality();
 		charts = PICTURES.map(([title, series]) => lines(title, series));
 		fill(
 			body,
@@ -66,6 +66,17 @@ export function page(root) {
 			PICTURES.map(([title, series], i) => picturePanel(title, series, charts[i])),
 			quality,
 		);
+	}
+
+	// A server that has just started works the report out after its first minutes: it is asked until it has one.
+	async function askQuality() {
+		try {
+			const found = await get("/api/quality");
+			reported = Boolean(found.report);
+			drawQuality(quality, found);
+		} catch {
+			// As above: the next round asks again.
+		}
 	}
 
 	function drawFigures() {
