@@ -39,19 +39,18 @@ def test_long_titles_are_read_in_windows_of_any_width(browser: Any, shop: Shop) 
         "#/catalogue/long",
         "#/health",
     )
-    for width in (1280, 1001, 768, 390):
-        browser.size(width, 900)
-        for place in places:
-            browser.open(place)
-            browser.quiet()
-            browser.run("for (const folded of document.querySelectorAll('details')) folded.open = true")
-            assert browser.run("return document.documentElement.scrollWidth") <= width, f"{place} at {width}"
-            narrow = "return Math.min(...[...document.querySelectorAll('.card .because')].map(one => one.clientWidth))"
-            assert not browser.all(".card") or browser.run(narrow) > 120, f"cards of {place} at {width}"
-        browser.open("#/health")
+    wide = "return document.documentElement.scrollWidth"
+    narrow = "return Math.min(...[...document.querySelectorAll('.card .because')].map(one => one.clientWidth))"
+    cut = "return [...document.querySelectorAll('.figure .value')].filter(one => one.scrollWidth > one.clientWidth)"
+    for place in places:
+        browser.open(place)
         browser.quiet()
-        cut = "return [...document.querySelectorAll('.figure .value')].filter(one => one.scrollWidth > one.clientWidth)"
-        assert browser.run(f"{cut}.map(one => one.innerText)") == []
+        browser.run("for (const folded of document.querySelectorAll('details')) folded.open = true")
+        for width in (1280, 1001, 768, 390):
+            browser.size(width, 900)
+            browser.until(lambda width=width: browser.run(wide) <= width, f"{place} within {width}", 10)
+            assert not browser.all(".card") or browser.run(narrow) > 120, f"cards of {place} at {width}"
+            assert browser.run(f"{cut}.map(one => one.innerText)") == [], f"figures of {place} at {width}"
 
 
 def test_an_address_written_by_hand_is_read_as_far_as_it_goes(browser: Any, shop: Shop) -> None:

@@ -68,7 +68,7 @@ export function page(root) {
 		);
 	}
 
-	// A server that has just started works the report out after its first minutes: it is asked until it has one.
+	// A server that has just started has no report yet: it is asked until it has one.
 	async function askQuality() {
 		try {
 			const found = await get("/api/quality");
