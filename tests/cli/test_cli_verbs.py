@@ -326,6 +326,10 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["evaluate", "--events", "SHOP", "--cut", "0.5"], "needs 2 values"),
         (["recommend", "--release", "nowhere"], "nowhere"),
         (["recommend", "--release", "RELEASES", "--users", "nowhere.txt"], "nowhere.txt: no such file"),
+        (
+            ["recommend", "--release", "RELEASES", "--out", "lists.csv"],
+            "what is written is Parquet; name it lists.parquet",
+        ),
         (["recommend", "--release", "RELEASES", "--out", "RELEASES"], "is a folder; name a file in it"),
         (["recommend", "--release", "RELEASES", "--out", "SHOP/x/lists.parquet"], "cannot be written to"),
         (["recommend", "--release", "nowhere", "--json"], "nowhere"),

@@ -16,6 +16,9 @@ from langrec.cli.options import AsJson, bar, check_out_file
 from langrec.errors import DataError
 from langrec.types import Query
 
+# Who names a file so would not expect Parquet in it.
+OTHER_KINDS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".gz")
+
 
 def recommend(
     release: Annotated[Path, typer.Option("--release", help="A release, or a folder of releases.")],
@@ -59,6 +62,9 @@ def recommend(
         liked = tuple(part.strip() for part in (likes or "").split(",") if part.strip())
         _print_one(release, liked, wish, k, as_json)
         return
+    if out.suffix.lower() in OTHER_KINDS:
+        named = out.with_suffix(".parquet")
+        raise DataError(f"--out {out}: what is written is Parquet; name it {named}", field="out")
     check_out_file(out)
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
