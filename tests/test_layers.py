@@ -49,6 +49,7 @@ FLOORS = {
     "asking": 6,
     "fusing": 6,
     "choosing": 6,
+    "entering": 6,
     "reranking": 6,
     "following": 6,
     "training": 6,

@@ -21,6 +21,7 @@ from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.data.splits import Split
+from langrec.entering import enters_mix, signals
 from langrec.errors import BundleError, DataError, SettingsError
 from langrec.evaluation.found import MANY, MANY_ROWS, few
 from langrec.evaluation.lists import top_lists
@@ -30,14 +31,13 @@ from langrec.protocols import Progress, Searched
 from langrec.ranking.alone import best_alone
 from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.facts import Facts
-from langrec.ranking.fusion import Fusion, Signal
+from langrec.ranking.fusion import Fusion
 from langrec.ranking.mix import Mix, rrf_mix
 from langrec.ranking.near import pointwise
 from langrec.ranking.rerank import Reranker
 from langrec.ranking.trees import Trees
 from langrec.recipe import to_dict
 from langrec.registry import find, kind_of
-from langrec.retrieval.item_item import ItemItem
 from langrec.settings import RankingSettings, Settings
 from langrec.steps import Steps, step_hash
 from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
@@ -46,9 +46,6 @@ from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 FEWEST_FRESH = 200
 # Ranks that NDCG@10 looks at.
 RANKED = 10
-TEXT_SCORERS = ("bm25", "tfidf", "vectors", "tokens", "text_tower")
-# Of these one of each kind (words, meaning, what was learned) enters once more for new items: others add nothing there.
-NEW_SCORERS = ("tfidf", "vectors", "text_tower")
 # From so many questions on whose answer is new. Where nobody chose new items all that could be learned is to hide them.
 FEWEST_NEW = 50
 
@@ -273,30 +270,6 @@ def board_of(settings: Settings) -> Any:
 def towers_folder(steps: Path | None) -> Path | None:
     """Where trained towers are kept beside the finished steps."""
     return None if steps is None else steps / "towers"
-
-
-def signals(scorers: Iterable[str], settings: Settings, new: bool = False) -> tuple[Signal, ...]:
-    """What enters the mix: each scorer, item-to-item ones at other decays too, readers of text for rare items too.
-
-    Args:
-        new: readers of text enter for new items as well.
-    """
-    names = [name for name in scorers if enters_mix(name)]
-    extra = [
-        Signal(name, (("decay", decay),))
-        for name in names
-        if issubclass(find("scorers", kind_of(name)[0]), ItemItem)
-        for decay in settings.ranking.extra_decays
-    ]
-    rare = [Signal(name, only="rare") for name in names if name in TEXT_SCORERS]
-    fresh = [Signal(name, only="new") for name in names if new and name in NEW_SCORERS]
-    return (*(Signal(name) for name in names), *extra, *rare, *fresh)
-
-
-def enters_mix(name: str) -> bool:
-    """False for scorers that are measured beside the others and teach the mix nothing: sums of others, controls."""
-    kind, own = kind_of(name)
-    return not (getattr(find("scorers", kind), "measured_only", False) or "control" in own)
 
 
 def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> tuple[dict[str, Any], Any]:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from langrec.choosing import Chosen, Reading, enters_mix, finding_candidates, fit
+from langrec.choosing import Chosen, Reading, finding_candidates, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.splits import Split
 from langrec.encoders import load_encoder, load_saved
 from langrec.encoders.transformer import TransformerEncoder
+from langrec.entering import enters_mix
 from langrec.errors import SettingsError
 from langrec.evaluation.found import few
 from langrec.evaluation.protocol import Targets, next_item

@@ -20,12 +20,13 @@ import numpy as np
 from langrec import reranking
 from langrec.adapting import check, reader
 from langrec.bundle import write_release
-from langrec.choosing import Chosen, Reading, choose, enters_mix, finding_candidates, fit
+from langrec.choosing import Chosen, Reading, choose, finding_candidates, fit
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events, joined
 from langrec.data.splits import Split, split_events
 from langrec.encoders.cache import encode_cached
+from langrec.entering import enters_mix
 from langrec.errors import DataError
 from langrec.evaluation.beside import Bound, Control
 from langrec.evaluation.found import sample_of

@@ -310,7 +310,9 @@ def test_the_release_is_named_once_there_is_a_key(browser: Any, keyed_url: str) 
     browser.wait(".problem .button").click()
     browser.wait("dialog input[type=password]").send_keys("look", "\ue007")
     browser.wait("tbody tr")
-    browser.wait(".release .stamp")
+    told = "fetch('/api/release', {headers: {'X-API-Key': 'look'}}).then(answer => answer.json())"
+    release = browser.driver.execute_async_script(f"const [done] = arguments; {told}.then(done)")
+    assert browser.wait(".release .stamp").text == release["stamp"]
 
 
 def test_long_lists_and_a_roll_back_keep_the_focus(browser: Any, shop: Shop) -> None:

@@ -193,7 +193,7 @@ def _blocks(dim: int, layers: int, rng: np.random.Generator) -> Arrays:
 
 
 def _signals(scorers: dict[str, Scorer]) -> tuple[Signal, ...]:
-    """As `choosing.signals` makes them of these scorers, with one more decay of what is cheap to ask again."""
+    """As `entering.signals` makes them of these scorers, with one more decay of what is cheap to ask again."""
     decays = [Signal("transitions", (("decay", decay),)) for decay in (0.03, 0.3, 1.0)]
     rare = [Signal(name, only="rare") for name in ("bm25", "vectors", "text_tower")]
     near = [Signal(name, (("decay", 1.0),)) for name in ("bm25", "vectors")]

@@ -75,8 +75,9 @@ def summed(fusion: Fusion, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
     return mixed, silent
 
 
-def _onlys(fusion: Fusion) -> set[Only]:
-    return {signal.only for signal in fusion.signals if signal.only}
+def _onlys(fusion: Fusion) -> Iterable[Only]:
+    """In the order of the signals: sums are rounded alike in every process."""
+    return dict.fromkeys(signal.only for signal in fusion.signals if signal.only)
 
 
 def _alike(fusion: Fusion) -> Iterable[list[int]]:
