@@ -315,6 +315,35 @@ def test_the_release_is_named_once_there_is_a_key(browser: Any, keyed_url: str) 
     assert browser.wait(".release .stamp").text == release["stamp"]
 
 
+ASKED = """
+const [done] = arguments;
+import("/console/core/api.js").then(async ({ get, peek, onKeyNeeded }) => {
+    let asked = 0;
+    onKeyNeeded(async () => { asked += 1; return null; });
+    const [answers, counts] = [window.fetch, []];
+    window.fetch = async (path, options) => {
+        if (path === "/late") await new Promise(go => setTimeout(go, 300));
+        return new Response("{}", { status: 401 });
+    };
+    const refused = promise => promise.then(() => "answered", error => error.status);
+    for (const calls of [["/soon", "/late"], ["/soon"]]) {
+        const found = await Promise.all(calls.map(path => refused(get(path))));
+        counts.push([found, asked]);
+    }
+    counts.push([[await refused(peek("/soon"))], asked]);
+    window.fetch = answers;
+    done(counts);
+});
+"""
+
+
+def test_who_gives_no_key_is_not_asked_by_what_was_on_its_way(browser: Any, shop: Shop) -> None:
+    browser.open("#/search")
+    browser.quiet()
+    told = browser.driver.execute_async_script(ASKED)
+    assert told == [[[401, 401], 1], [[401], 2], [[401], 2]]
+
+
 def test_long_lists_and_a_roll_back_keep_the_focus(browser: Any, shop: Shop) -> None:
     browser.open(f"#/recommend?user={shop.user}")
     browser.wait(".pager button")

@@ -5,6 +5,7 @@ export const weather = new EventTarget(); // "down" and "up": whether the server
 
 let askForKey = async () => null;
 let asking = null;
+let refusals = 0; // how often whoever was asked gave no key
 let down = false;
 
 /** A failed call: the API's code, message, field and request id, or code `no_answer`. */
@@ -24,6 +25,8 @@ export function onKeyNeeded(ask) {
 }
 
 export const get = (path, query = {}, signal = undefined) => call("GET", path, { query, signal });
+/** `get` for what is only nice to have: nobody is asked for a key because of it. */
+export const peek = (path) => call("GET", path, { ask: false });
 export const post = (path, body, signal = undefined) => call("POST", path, { body, signal });
 export const patch = (path, body) => call("PATCH", path, { body });
 export const remove = (path) => call("DELETE", path);
@@ -33,9 +36,11 @@ export const address = (...parts) => `/api/${parts.map(encodeURIComponent).join(
 
 async function call(method, path, options = {}) {
 	const used = storedKey();
+	const before = refusals;
 	let answer = await send(method, path, options);
-	// Another call may have got a key meanwhile; only a key that was refused is asked for again.
-	if (answer.status === 401 && (storedKey() !== used || (await newKey()))) answer = await send(method, path, options);
+	// Another call may have got a key meanwhile, or none: only a key that was refused is asked for again, and nobody twice.
+	const mayAsk = options.ask !== false && refusals === before;
+	if (answer.status === 401 && (storedKey() !== used || (mayAsk && (await newKey())))) answer = await send(method, path, options);
 	return read(answer);
 }
 
@@ -74,7 +79,11 @@ function tail(query) {
 }
 
 function newKey() {
-	asking ??= askForKey(Boolean(storedKey())).finally(() => (asking = null));
+	asking ??= askForKey(Boolean(storedKey())).then((key) => {
+		asking = null;
+		if (!key) refusals += 1;
+		return key;
+	});
 	return asking.then((key) => {
 		if (key) sessionStorage.setItem(KEY, key);
 		if (key) weather.dispatchEvent(new Event("key"));

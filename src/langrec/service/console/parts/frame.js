@@ -1,6 +1,6 @@
 // The navigation and the top line: release in use, language, look, keys.
 
-import { get, weather } from "../core/api.js";
+import { peek, weather } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { look, nextLook } from "../core/looks.js";
@@ -46,7 +46,7 @@ export function frame(pages, current, restart) {
 /** Asks which release is in use and shows it. */
 export async function showRelease() {
 	try {
-		const now = await get("/api/release");
+		const now = await peek("/api/release");
 		fill(
 			release,
 			el("span", { class: "dot", "aria-hidden": "true" }),
