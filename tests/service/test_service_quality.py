@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import threading
 import time
 
 import pytest
@@ -94,10 +95,39 @@ def test_the_end_of_a_server_does_not_wait_for_the_figures(live, monkeypatch):
         process = own._process
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await asyncio.to_thread(process.join, 10)
+        end = time.monotonic() + 30
+        # Not by `join`: the server's own thread waits for it, and of two that wait one learns nothing.
+        while process.exitcode is None and time.monotonic() < end:
+            await asyncio.to_thread(time.sleep, 0.05)
         return process.exitcode
 
     assert asyncio.run(ended()) == -signal.SIGTERM
+
+
+def test_no_process_is_started_once_the_server_ends(live, monkeypatch):
+    monkeypatch.setattr(quality, "_work_apart", _sleep)
+    looking, ends = threading.Event(), threading.Event()
+    of = quality.Live.of
+
+    def slowly(*arguments):
+        looking.set()
+        assert ends.wait(30)
+        return of(*arguments)
+
+    monkeypatch.setattr(quality.Live, "of", slowly)
+    monkeypatch.setattr(quality.asyncio, "sleep", _at_once(quality.asyncio.sleep))
+    started = []
+    monkeypatch.setattr(quality.multiprocessing.context.SpawnProcess, "start", lambda process: started.append(process))
+
+    async def ended():
+        task = asyncio.create_task(Quality(live.service, SETTINGS, apart=1).run())
+        assert await asyncio.to_thread(looking.wait, 30)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        ends.set()
+
+    asyncio.run(ended())  # with its threads
+    assert started == []
 
 
 def _sleep(*_):

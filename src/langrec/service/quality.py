@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ class Quality:
         self._settings = settings
         self._apart = apart
         self._process: BaseProcess | None = None
+        self._starting = threading.Lock()
+        self._ending = False
 
     async def run(self) -> None:
         """Works them out every `feedback.seconds` until it is cancelled."""
@@ -107,8 +110,10 @@ class Quality:
             try:
                 await asyncio.to_thread(self.look)
             except asyncio.CancelledError:
-                if self._process is not None:  # the thread that waits for it would hold up the server's end
-                    self._process.terminate()
+                with self._starting:  # a process that is half started cannot be ended
+                    self._ending = True
+                    if self._process is not None:  # the thread that waits for it would hold up the server's end
+                        self._process.terminate()
                 raise
             except LangrecError as error:
                 _log.warning("quality was not worked out: %s", error.message)
@@ -136,23 +141,28 @@ class Quality:
         """`work_out` in a process of its own.
 
         Raises:
-            LangrecError: it ended without an answer, or says what went wrong.
+            LangrecError: it ended without an answer, or says what went wrong, or the server ends.
         """
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         url = self._service.store.url
-        self._process = context.Process(
+        process = context.Process(
             target=_work_apart, args=(theirs, url, live, self._settings, now), name="langrec-quality", daemon=True
         )
-        self._process.start()
+        with self._starting:
+            if self._ending:
+                raise LangrecError("the server ends")
+            process.start()
+            self._process = process
         theirs.close()
         try:
             found = ours.recv()
         except EOFError as error:
             raise LangrecError("the process that works quality out ended without an answer") from error
         finally:
-            self._process.join()
-            self._process = None
+            process.join()
+            with self._starting:
+                self._process = None
         if isinstance(found, str):
             raise LangrecError(found)
         answer: dict[str, Any] = found
