@@ -96,6 +96,19 @@ def store_of():
         store.close()
 
 
+def test_a_worker_that_sends_ready_lists_alone_forgets_them_too(live, store_of):
+    def ready():
+        return live.recommended(USER, **{"max-age": 3600})
+
+    personal = ready()
+    assert ready() == personal
+    other = store_of(live)  # as another worker does
+    with other.write() as connection:
+        event_rows.delete_user(connection, USER)
+    wait_until(lambda: ready() != personal)
+    assert ready() == live.recommended("nobody-at-all")
+
+
 def test_somebody_who_comes_back_is_new_and_the_proof_says_so(live):
     receipt = live.send("DELETE", f"/api/user/{USER}")["Receipt"]["receipt"]
     live.send("POST", "/api/feedback", [{"FeedbackType": "click", "UserId": USER, "ItemId": "bread01"}])

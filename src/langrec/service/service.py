@@ -275,7 +275,7 @@ class Service:
                 _log.warning("statistics were not written: %s", error.message)
 
     async def follow(self) -> None:
-        """Has another release take over though nobody asks, until it is cancelled."""
+        """Has another release, or what was deleted elsewhere, count though nobody asks, until it is cancelled."""
         while True:
             await asyncio.sleep(self.releases.pause)
             await asyncio.to_thread(self.releases.look)

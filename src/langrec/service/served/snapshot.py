@@ -161,8 +161,8 @@ class Releases:
 
     @property
     def has_next(self) -> bool:
-        """Whether a release is loaded that the next call of `fresh` serves."""
-        return self._next is not None
+        """Whether a release is loaded, or scorers were changed, that the next call of `fresh` serves."""
+        return self._next is not None or self._grown is not None
 
     def offer(self, grown: Grown) -> None:
         """Has the next call of `fresh` take these scorers in; any thread may call it."""
