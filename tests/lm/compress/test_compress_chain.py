@@ -18,6 +18,7 @@ from langrec.lm.compress.quality import pair_gains
 from langrec.lm.compress.steps import parse_steps
 from langrec.lm.compress.work import Healing
 from langrec.settings import EncoderSettings
+from tiny_lm import tiny_lm
 
 pytest.importorskip("torch")
 
@@ -65,6 +66,15 @@ def test_a_second_run_does_no_finished_step_again(four_layers, corpus, exports, 
     second = run(four_layers, "drop:2,project:8", tmp_path / "out", corpus, exports=exports)
     # Each run reads with the runtime that it finds fastest: their vectors differ in the last digits.
     assert second.rows[1].ndcg == pytest.approx(first.rows[1].ndcg, abs=0.01) and second.rows[-1].dim == 8
+
+
+@pytest.mark.slow
+def test_another_model_in_the_same_folder_is_compared_with_itself(four_layers, corpus, exports, tmp_path):
+    run(four_layers, "binary:4", tmp_path / "out", corpus, exports=exports)
+    other = tiny_lm(tmp_path / "other", dim=16)
+    found = run(other, "quantise:dynamic", tmp_path / "out", corpus, exports=exports)
+    assert [row.dim for row in found.rows] == [16, 16] and found.rows[1].cosine > 0.98
+    assert not (tmp_path / "out" / "codes").exists()
 
 
 @pytest.mark.slow

@@ -133,6 +133,8 @@ def compress(
     _keep_head(teacher, served, (out / ENCODER, out / MODEL))
     if codes:
         put(done.folder / "codes", out / "codes")
+    else:  # those of an earlier chain are of other vectors
+        shutil.rmtree(out / "codes", ignore_errors=True)
     found = Compressed(teacher.name, tuple(str(step) for step in run), tuple(rows), about, codes, out)
     _write_report(found, out)
     return found

@@ -17,10 +17,14 @@ from langrec.lm.runtimes import installed
 LINKED = 1_000_000
 
 
+def name_of(model: TextModel) -> str:
+    """What an export of the model is called: another name for other weights, another longest text, other prompts."""
+    return hashlib.sha256(f"{model.space}\n{sorted(model.prompts.items())}".encode()).hexdigest()[:16]
+
+
 def exported_once(model: TextModel, folder: Path, exports: Path) -> Exported:
     """The model's fp32 export in `folder`; `exports` keeps it, so that the same model is never traced a second time."""
-    said = f"{model.space}\n{sorted(model.prompts.items())}"
-    kept = exports / hashlib.sha256(said.encode()).hexdigest()[:16]
+    kept = exports / name_of(model)
     if not (kept / CONFIG).exists():
         export(model, kept)
     found = Exported.load(kept)

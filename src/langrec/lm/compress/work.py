@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from langrec.lm.compress.corpus import Corpus
-from langrec.lm.compress.exports import saved
+from langrec.lm.compress.exports import name_of, saved
 from langrec.lm.model import TextModel
 from langrec.protocols import Encoder, Progress
 from langrec.types import FloatMatrix
@@ -108,4 +108,4 @@ class Work:
 
     def saved_teacher(self) -> Path:
         """The teacher as a saved encoder, in the fastest runtime whose vectors are its fp32 ones."""
-        return saved(self.teacher, self.kept / "teacher", self.exported)
+        return saved(self.teacher, self.kept / f"teacher-{name_of(self.teacher)}", self.exported)
