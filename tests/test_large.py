@@ -153,6 +153,30 @@ def test_a_long_list_goes_on_where_a_short_one_ends(large):
     assert len(set(whole)) == 30
 
 
+def found_by_each(answers):
+    return [
+        {stage.name: stage.n_out for stage in answer.trace.stages if stage.name.startswith("retrieve ")}
+        for answer in answers
+    ]
+
+
+def test_what_is_found_for_a_list_is_the_same_whoever_asks_beside_it(large):
+    few = replace(large, ranking=replace(large.ranking, retrieved=6))
+    asked, deep = queries(k=3)[:6], queries(k=20)[6:9]
+    alone, beside = few.recommend(asked), few.recommend([*deep, *asked])[3:]
+    assert found_by_each(alone) == found_by_each(beside)
+    same(alone, beside)
+
+
+def test_pages_near_one_another_are_found_alike(large):
+    few = replace(large, ranking=replace(large.ranking, retrieved=6))
+    for query in queries()[:6]:
+        whole = few.recommend([replace(query, k=12)])[0]
+        pages = [few.recommend([replace(query, k=3, offset=offset)])[0] for offset in (6, 9)]
+        assert found_by_each(pages) == found_by_each([whole, whole])
+        assert pages[0].ids + pages[1].ids == whole.ids[6:]
+
+
 def test_a_list_longer_than_any_catalogue_holds_all_that_may_be_shown(dense, large):
     everyone = [Query(history=queries()[0].history, at=AT), Query(at=AT), Query(text="whale and anchor", at=AT)]
     for query in (replace(one, k=10**12) for one in everyone):

@@ -92,27 +92,36 @@ def look(state: State, queries: Sequence[Query], also: IntVector | None = None) 
     asked = [number(query, state.items, state.unsaying) for query in queries]
     masks = [narrowed(state.items, query.filters, one.at) for query, one in zip(queries, asked, strict=True)]
     # Queries whose candidates are found alike share a block; a filter that the retrievers are told of has its own.
-    groups: dict[int, list[int]] = {}
-    for i, mask in enumerate(masks):
-        groups.setdefault(-1 if mask is None else i, []).append(i)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, (query, mask) in enumerate(zip(queries, masks, strict=True)):
+        groups.setdefault((-1 if mask is None else i, _depth(state, query)), []).append(i)
     out: dict[int, Looked] = {}
-    for places in groups.values():
+    for (_, k), places in groups.items():
         mask = masks[places[0]]
-        some = _look(state, [queries[i] for i in places], [asked[i] for i in places], mask, also)
+        some = _look(state, [queries[i] for i in places], [asked[i] for i in places], k, mask, also)
         out.update(zip(places, some, strict=True))
     return [out[i] for i in range(len(queries))]
 
 
+def _depth(state: State, query: Query) -> int:
+    """How many candidates each retriever finds for a query: twice what is wanted, in steps that double.
+
+    Scores of the mix depend a little on what was found: pages that are found alike are parts of one list.
+    """
+    wanted, k = min(query.k + query.offset, state.n_items), max(state.ranking.retrieved, 1)
+    while k < 2 * wanted:
+        k *= 2
+    return k
+
+
 def _look(
-    state: State, queries: Sequence[Query], asked: Sequence[Asked], mask: Mask | None, also: IntVector | None
+    state: State, queries: Sequence[Query], asked: Sequence[Asked], k: int, mask: Mask | None, also: IntVector | None
 ) -> list[Looked]:
     clock = time.perf_counter()
     fusion, q = state.fusion, len(queries)
     block = replace(block_of(queries, asked, state.users), kept={})
     spoken = replace(spoken_block(queries, block.at, state.encoder), kept={}) if any(map(speaks, queries)) else None
     talking = np.array([i for i, query in enumerate(queries) if speaks(query)], dtype=np.intp)
-    wanted = min(max(query.k + query.offset for query in queries), state.n_items)
-    k = max(state.ranking.retrieved, 2 * wanted)
     whole = mask is not None and int(mask.sum()) <= ALL_OF
     if whole and mask is not None:
         every = np.flatnonzero(mask).astype(np.int32)
