@@ -87,7 +87,8 @@ def compare(
     ours, theirs = (side if isinstance(side, Measured) else side.measured[side.chosen] for side in (a, b))
     _check(ours, theirs, metrics)
     columns = [table({name: side.columns[name] for name in metrics}) for side in (ours, theirs)]
-    resamples = Resamples(_numbered(ours.user_ids), chosen.bootstrap, chosen.seed)
+    # By the users' numbers, as a report draws them: the same resamples give the same bounds.
+    resamples = Resamples(ours.targets.block.users, chosen.bootstrap, chosen.seed)
     draws = [resamples.means(values, weights) for values, weights in columns]
     values = [mean(values, weights) for values, weights in columns]
     low, high = percentiles(draws[0] - draws[1], chosen.confidence)
@@ -131,8 +132,3 @@ def _check(a: Measured, b: Measured, metrics: Sequence[str]) -> None:
         for name in metrics:
             if name not in side.columns:
                 raise DataError(f"{side.model}: {name} was not measured (measured: {', '.join(side.columns)})")
-
-
-def _numbered(ids: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    numbers: dict[str, int] = {}
-    return np.fromiter((numbers.setdefault(name, len(numbers)) for name in ids), dtype=np.int64, count=len(ids))
