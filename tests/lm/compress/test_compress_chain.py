@@ -112,6 +112,13 @@ def test_ndcg_of_pairs_is_one_where_each_finds_its_own_and_less_where_others_are
     assert found[2] == 1 and 0 < found[0] < 1
 
 
+def test_texts_that_cannot_be_read_find_nothing():
+    rows = np.eye(4, dtype=np.float32)
+    rows[1] = 0  # no known word
+    assert pair_gains(rows, rows).tolist() == [1, 0, 1, 1]
+    assert pair_gains(rows * np.float32("nan"), rows).tolist() == [0, 0, 0, 0]
+
+
 def test_names_in_a_plot_are_escaped():
     shown = scatter([Point("<b>", 1.0, 0.5), Point("ok", 10.0, 0.7, True)], "texts a second", "NDCG@10")
     assert "&lt;b&gt;" in shown and "<b>" not in shown and 'class="chosen"' in shown

@@ -145,14 +145,18 @@ def mark(folder: Path, runtime: str) -> None:
 
 
 def pair_gains(asked: FloatMatrix, found: FloatMatrix) -> np.ndarray:
-    """(n,) gain at 10 of row i of `asked` finding row i of `found`, the one right answer: its mean is NDCG@10."""
+    """(n,) gain at 10 of row i of `asked` finding row i of `found`, the one right answer: its mean is NDCG@10.
+
+    A row of zeros or NaN finds nothing and is not found: it stands for a text that could not be read.
+    """
     out = np.zeros(len(asked))
     for start in range(0, len(asked), 1_024):
         some = asked[start : start + 1_024]
         scores = some @ found.T
         own = scores[np.arange(len(some)), start + np.arange(len(some))]
         rank = (scores > own[:, None]).sum(1)
-        out[start : start + 1_024] = np.where(rank < 10, 1 / np.log2(rank + 2), 0.0)
+        read = some.any(1) & found[start : start + 1_024].any(1) & np.isfinite(own)
+        out[start : start + 1_024] = np.where(read & (rank < 10), 1 / np.log2(rank + 2), 0.0)
     return out
 
 
