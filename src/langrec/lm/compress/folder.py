@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from langrec.lm.model import TextModel, find_model, read_json
+from langrec.lm.model import TextModel, find_model
 from langrec.lm.tokens import Tokens
 from langrec.types import FloatMatrix
 
@@ -51,8 +51,7 @@ def write_model(core: Any, model: TextModel, folder: Path, dense: Sequence[Float
     kinds.append(("Normalize", f"{len(kinds)}_Normalize"))
     modules = [{"idx": i, "name": str(i), "path": path, "type": f"{ST}.{kind}"} for i, (kind, path) in enumerate(kinds)]
     _write(folder / "modules.json", modules)
-    lower = read_json(model.folder / "sentence_bert_config.json").get("do_lower_case", False)
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": model.max_tokens, "do_lower_case": lower})
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": model.max_tokens, "do_lower_case": model.lower})
     return dataclasses.replace(find_model(str(folder), model.max_tokens), name=model.name)
 
 
