@@ -81,6 +81,19 @@ def test_an_activation_whose_source_is_read_elsewhere_is_not_split():
     assert not graph.splittable(model, "active")
 
 
+def test_an_activation_that_more_than_linear_layers_read_is_not_split():
+    model = feed_forward(np.random.default_rng(0))
+    model.graph.node.append(onnx.helper.make_node("Add", ["active", "wide"], ["other"]))
+    assert not graph.splittable(model, "active")
+
+
+def test_layers_that_are_one_matrix_are_known():
+    model = feed_forward(np.random.default_rng(0))
+    assert not graph.shares_weights(model)
+    model.graph.node.append(onnx.helper.make_node("MatMul", ["y", "first"], ["again"]))
+    assert graph.shares_weights(model)
+
+
 def test_channels_split_off_lower_the_error_of_a_layer_with_a_wide_channel():
     exact, plain, _ = quantised(0)
     _, split, _ = quantised(4)

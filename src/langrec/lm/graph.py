@@ -46,6 +46,12 @@ def linear_inputs(graph: Any) -> dict[str, list[FloatMatrix]]:
     return found
 
 
+def shares_weights(graph: Any) -> bool:
+    """Whether several linear layers are one matrix, as in ALBERT: it would need levels of its own for each of them."""
+    names = [weight.name for _, weight in _linear(graph)]
+    return len(names) > len(set(names))
+
+
 def splittable(graph: Any, name: str) -> bool:
     """Whether an activation comes channel by channel from linear layers, so that some channels can be made apart."""
     return bool(_feeding(graph, name))
@@ -91,10 +97,15 @@ def _per_token(graph: Any) -> set[str]:
 
 
 def _feeding(graph: Any, name: str) -> list[Any]:
-    """The nodes from the linear layers to an activation, in graph order; none where something else comes between."""
+    """The nodes from the linear layers to an activation, in graph order; none where something else comes between.
+
+    None either where more than linear layers read it, as those that add it up again: they would miss the channels.
+    """
     constants = {one.name for one in graph.graph.initializer}
     maker = {out: node for node in graph.graph.node for out in node.output}
     linear = {node.output[0] for node, _ in _linear(graph)}
+    if any(name in node.input and node.output[0] not in linear for node in graph.graph.node):
+        return []
     chain: dict[str, Any] = {}
     waiting = [name]
     while waiting:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from langrec.errors import MissingExtra
+from langrec.errors import MissingExtra, SettingsError
 from langrec.lm import exported, graph
 from langrec.lm.batches import batches, pad
 from langrec.lm.exported import Exported
@@ -48,6 +48,7 @@ def make_int8(folder: Path, found: Exported, tokens: Tokens) -> Path:
 
     Raises:
         MissingExtra: the package onnx is not installed.
+        SettingsError: the model's layers are not such that it can be made.
     """
     file = folder / exported.INT8
     if file.exists():
@@ -58,6 +59,11 @@ def make_int8(folder: Path, found: Exported, tokens: Tokens) -> Path:
         raise MissingExtra("lm", "making the int8 model") from error
     model = onnx.load(str(folder / exported.FP32))
     inputs = graph.linear_inputs(model)
+    if not inputs or graph.shares_weights(model):
+        why = "layers that share their weights" if inputs else "no linear layers of the known shape"
+        raise SettingsError(
+            f"{found.identity}: has {why}, so static int8 cannot be made of it", field="encoder.runtime"
+        )
     rows = _record(model, list(inputs), _calibration(found, tokens), found.pad_id)
     # The layers after the activation function have channels wide enough to be worth a product of their own.
     beside = {name: OUTLIERS if graph.splittable(model, name) else 0 for name in inputs}
