@@ -140,3 +140,9 @@ def test_an_address_that_nobody_knows_is_said(tmp_path):
     with pytest.raises(DataError, match="nobody://x/y"):
         remote.fetch("nobody://x/y", tmp_path / "x")
     assert not remote.is_remote("backups/monday") and remote.is_remote("s3://bucket/x")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_not_taken_for_an_address_that_is_away():
+    with pytest.raises(DataError, match="the disk that it is copied to is full; free some space"):
+        remote.write_text("file:///dev/full", "a stamp")

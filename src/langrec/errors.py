@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from zipfile import BadZipFile
 
 # What reading a damaged or foreign file of a part can raise; each `load` turns it into a BundleError.
@@ -67,3 +68,8 @@ class MissingExtra(LangrecError, ImportError):  # noqa: N818
     def __init__(self, extra: str, purpose: str) -> None:
         LangrecError.__init__(self, f"{purpose} needs the extra '{extra}': pip install 'langrec[{extra}]'")
         self.extra = extra
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, or somebody's share of it, as Python or a library in Rust says so."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from langrec.errors import BundleError, DataError, MissingExtra
+from langrec.errors import BundleError, DataError, MissingExtra, is_disk_full
 
 Told = Callable[[str, int, int], None]
 
@@ -139,6 +139,8 @@ def _talking(url: str) -> Iterator[None]:
     except (DataError, MissingExtra):
         raise
     except Exception as error:  # every file system has errors of its own
+        if is_disk_full(error):
+            raise DataError(f"{url}: the disk that it is copied to is full; free some space", field="url") from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DataError(f"{url}: cannot be reached or read ({reason})", field="url") from error
 

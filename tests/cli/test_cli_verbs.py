@@ -392,6 +392,20 @@ def test_our_own_failure_is_status_1_and_says_how_to_see_more(langrec_, monkeypa
     assert "RuntimeError: a bug" in error and "LANGREC_DEBUG=1" in error
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl"])
+def test_a_full_disk_is_said_and_is_no_failure_of_ours(langrec_, tmp_path, name):
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    store = Store(url)
+    with store.write() as connection:
+        put_users(connection, [StoredUser(f"u{i}") for i in range(1000)])
+    store.close()
+    (tmp_path / f"{name}.part").symlink_to("/dev/full")
+    code, _, error = langrec_("store", "export", tmp_path / name, "--store", url, "--kind", "users")
+    assert (code, error) == (2, "the disk is full: free some space and run this again; nothing half written is used")
+    assert not list(tmp_path.glob("rows*"))
+
+
 def test_ctrl_c_ends_with_its_usual_status(langrec_, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt

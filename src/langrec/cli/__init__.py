@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from langrec.errors import LangrecError
+from langrec.errors import LangrecError, is_disk_full
 
 app = typer.Typer(
     name="langrec",
@@ -48,6 +48,9 @@ def main() -> None:
             sys.exit(_wrong_usage(error))
         if os.environ.get("LANGREC_DEBUG"):
             raise
+        if is_disk_full(error):
+            print("the disk is full: free some space and run this again; nothing half written is used", file=sys.stderr)
+            sys.exit(2)
         print(f"langrec failed: {type(error).__name__}: {error} (LANGREC_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(1)
 

@@ -158,13 +158,17 @@ def export_file(
     part = path.with_name(f"{path.name}.part")
     done = 0
     table = {"users": users, "items": items, "events": events}[kind]
-    with store.read() as connection:
-        total = int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
-        with _writer_of(part, path.suffix, kind) as write:
-            for rows in pages(connection, kind, block):
-                write(rows)
-                done += len(rows)
-                progress(f"export {kind}", done, max(total, done))
+    try:
+        with store.read() as connection:
+            total = int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+            with _writer_of(part, path.suffix, kind) as write:
+                for rows in pages(connection, kind, block):
+                    write(rows)
+                    done += len(rows)
+                    progress(f"export {kind}", done, max(total, done))
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     part.replace(path)
     return done
 

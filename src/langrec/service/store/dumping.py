@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import langrec
-from langrec.errors import StoreError
+from langrec.errors import StoreError, is_disk_full
 from langrec.service.store import migrating, schema, tables
 from langrec.service.store.copying import Told, pour
 from langrec.service.store.store import Store
@@ -39,38 +39,44 @@ def dump(url: str, folder: Path, *, block: int = 100_000, progress: Told = lambd
         raise StoreError(f"{folder}: exists; name a new folder", field="folder")
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    store = Store(url, create=None)
-    said: dict[str, Any] = {}
     try:
-        with closing(store), store.read() as connection:
-            for table in tables.all_tables():
-                total, done = tables.count(connection, table), 0
-                (part / table.name).mkdir(parents=True)
-                files = []
-                for i, frame in enumerate(tables.blocks(connection, table, n=block)):
-                    name = f"{table.name}/{i:06d}.parquet"
-                    frame.write_parquet(part / name)
-                    files.append({"name": name, "rows": frame.height, "sha256": _sha256(part / name)})
-                    done += frame.height
-                    progress(table.name, done, total)
-                said[table.name] = {
-                    "rows": done,
-                    "columns": dict(table.columns),
-                    "key": list(table.key),
-                    "files": files,
-                }
-        manifest = {
-            "format": FORMAT,
-            "revision": schema.REVISION,
-            "langrec": langrec.__version__,
-            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "tables": said,
-        }
-        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written ({error.strerror})", field="folder") from error
+        with closing(Store(url, create=None)) as store:
+            said = _write(store, part, block, progress)
+    except BaseException as error:
+        # What is not whole must not fill the disk, which the store may live on too.
+        shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError) or is_disk_full(error):
+            reason = "the disk is full" if is_disk_full(error) else str(error)
+            raise StoreError(f"{folder}: cannot be written ({reason})", field="folder") from error
+        raise
     part.rename(folder)
     return {name: one["rows"] for name, one in said.items()}
+
+
+def _write(store: Store, part: Path, block: int, progress: Told) -> dict[str, Any]:
+    """Writes every table, and the manifest last; what it says of the tables."""
+    said: dict[str, Any] = {}
+    with store.read() as connection:
+        for table in tables.all_tables():
+            total, done = tables.count(connection, table), 0
+            (part / table.name).mkdir(parents=True)
+            files = []
+            for i, frame in enumerate(tables.blocks(connection, table, n=block)):
+                name = f"{table.name}/{i:06d}.parquet"
+                frame.write_parquet(part / name)
+                files.append({"name": name, "rows": frame.height, "sha256": _sha256(part / name)})
+                done += frame.height
+                progress(table.name, done, total)
+            said[table.name] = {"rows": done, "columns": dict(table.columns), "key": list(table.key), "files": files}
+    manifest = {
+        "format": FORMAT,
+        "revision": schema.REVISION,
+        "langrec": langrec.__version__,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tables": said,
+    }
+    (part / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+    return said
 
 
 def restore(folder: Path, url: str, *, progress: Told = lambda *_: None) -> dict[str, int]:
