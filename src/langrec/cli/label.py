@@ -52,12 +52,13 @@ def next_(
     Example: `langrec label next --pool texts.csv --labelled labelled.csv --by margin --out next.csv`
     """
     from langrec.lm.adapt.examples import read_texts
-    from langrec.lm.labels.files import check_names, read_pool, write_next
+    from langrec.lm.labels.files import check_kept, check_names, read_pool, write_next
     from langrec.lm.labels.pick import pick
 
     check_names(text, label)
-    check_out_file(out)
+    _check_out(out, pool, labelled)
     known = read_texts(labelled, text, label) if labelled else None
+    check_kept(out, known.texts if known else (), text, label, "merge them first, and give --labelled")
     offered = read_pool(pool, known, text)
     with bar() as told:
         read = _reader(recipe, overrides, told)
@@ -71,7 +72,9 @@ def next_(
     if picks.by != by:
         print(f"note: {by} needs texts of two labels to go by; {picks.by} chose instead")
     print(f"{len(picks)} texts chosen by {picks.by}; {summary['open']} are left after them")
-    print(f"fill in the column {label} of {out}, then: langrec label merge --answers {out} --out labelled.csv")
+    if len(picks):
+        known_in, to = (f"--labelled {labelled} ", labelled) if labelled else ("", "labelled.csv")
+        print(f"fill in the column {label} of {out}, then: langrec label merge {known_in}--answers {out} --out {to}")
 
 
 @app.command()
@@ -95,12 +98,13 @@ def merge(
 
     Example: `langrec label merge --answers anna.csv --answers ben.csv --pool texts.csv --out labelled.csv`
     """
-    from langrec.lm.labels.files import check_names, write, write_conflicts
+    from langrec.lm.labels.files import check_kept, check_names, write, write_conflicts
     from langrec.lm.labels.files import merge as merged
 
     check_names(text, label)
-    check_out_file(out)
+    _check_out(out, pool, *answers)
     found = merged(labelled, answers, pool, text, label)
+    check_kept(out, found.frame[text], text, label, f"give --labelled {out} to add to them")
     aside = out.with_name(f"{out.name}.conflicts.csv")
     write(found.frame, out)
     if found.conflicts:
@@ -149,7 +153,7 @@ def check(
     from langrec.lm.labels.noise import contradictions, flags
 
     check_names(text, label)
-    check_out_file(out)
+    _check_out(out, labelled)
     known = read_texts(labelled, text, label)
     sure = contradictions(known.texts, known.labels)
     with bar() as told:
@@ -195,7 +199,7 @@ def spread(
     from langrec.lm.labels.spread import spread as spread_labels
 
     check_names(text, label)
-    check_out_file(out)
+    _check_out(out, pool, labelled)
     known = read_texts(labelled, text, label)
     offered = read_pool(pool, known, text)
     how: dict[str, Any] = {"confidence": confidence, "rounds": rounds, "growth": growth}
@@ -215,6 +219,15 @@ def spread(
     print(f"{len(found)} of {len(offered.texts)} texts got a label, {fewest} to {most} of each of {len(counts)} labels")
     print(said)
     print(f"wrote {out}")
+
+
+def _check_out(out: Path, *read: Path | None) -> None:
+    """Raises SettingsError where nothing can be written there, or where it is a file that is only read."""
+    from langrec.errors import SettingsError
+
+    check_out_file(out)
+    if any(one is not None and one.exists() and out.exists() and out.samefile(one) for one in read):
+        raise SettingsError(f"--out {out}: is a file that this command reads; name another", field="out")
 
 
 def _reader(recipe: Path | None, overrides: list[str] | None, told: Any) -> Any:

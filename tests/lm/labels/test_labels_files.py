@@ -134,6 +134,28 @@ def test_conflicts_are_said_and_kept(langrec_, tmp_path):
     assert pl.read_csv(old).rows() == [("one", "a")]
 
 
+def test_labels_are_not_written_over_by_a_command_that_was_not_told_of_them(langrec_, tmp_path, texts):
+    pytest.importorskip("torch")
+    pool, nxt, out = tmp_path / "pool.csv", tmp_path / "next.csv", tmp_path / "labelled.csv"
+    old = [f"{text},{label}" for text, label in list(texts.items())[::4]]
+    rows_file(out, "text,label", *old)
+    status, said, _ = langrec_("next", "--pool", pool, "--labelled", out, "--count", 2, "--out", nxt)
+    assert status == 0 and f"--labelled {out} --answers {nxt} --out {out}" in said
+    filled = pl.read_csv(nxt).with_columns(label=pl.lit("animals"))
+    filled.write_csv(nxt)
+    status, _, error = langrec_("next", "--pool", pool, "--labelled", out, "--out", nxt)
+    assert status == 2 and "holds 2 labels that would be lost; merge them first" in error
+    status, _, error = langrec_("merge", "--answers", nxt, "--out", out)
+    assert status == 2 and f"holds {len(old)} labels that would be lost; give --labelled {out}" in error
+    for verb in (["spread", "--pool", pool], ["check"]):
+        status, _, error = langrec_(*verb, "--labelled", out, "--out", out)
+        assert status == 2 and "is a file that this command reads" in error
+    assert pl.read_csv(nxt).equals(filled) and pl.read_csv(out).height == len(old)
+    assert langrec_("merge", "--answers", nxt, "--labelled", out, "--out", out)[0] == 0
+    assert langrec_("merge", "--answers", nxt, "--labelled", out, "--out", out)[0] == 0
+    assert langrec_("next", "--pool", pool, "--labelled", out, "--out", nxt)[0] == 0
+
+
 def test_a_turned_label_is_flagged(langrec_, tmp_path, texts):
     wrong = next(iter(texts))
     rows = [f"{text},{'films' if text == wrong else label}" for text, label in texts.items()]

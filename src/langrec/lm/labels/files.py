@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,6 +213,23 @@ def write(frame: pl.DataFrame, path: Path) -> None:
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def check_kept(path: Path, kept: Iterable[str], text: str, label: str, way_out: str) -> None:
+    """Raises DataError where a file that is to be written over holds labels of texts that are not among the kept ones.
+
+    A person gave them: they are not replaced by a command that was not told of them.
+    """
+    try:
+        held = _answers(path, text, label, with_rows=False) if path.exists() else []
+    except DataError:  # another kind of file
+        return
+    known = {one.strip() for one in kept}
+    lost = sum(bool(given) and one.strip() not in known for one, given, _, _ in held)
+    if lost:
+        raise DataError(
+            f"{path}: holds {lost} labels that would be lost; {way_out}, or name another --out", field="out"
+        )
 
 
 def check_names(text: str, label: str) -> None:
