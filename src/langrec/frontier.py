@@ -26,6 +26,7 @@ from langrec.data.splits import Split, split_events
 from langrec.encoders import load_saved
 from langrec.errors import DataError
 from langrec.evaluation.protocol import Targets, next_item
+from langrec.evaluation.report import plain, span
 from langrec.evaluation.run import evaluate
 from langrec.lm.compress.chain import compress
 from langrec.lm.compress.corpus import Corpus
@@ -365,7 +366,7 @@ def _ms_to_score(scorer: Any, targets: Targets) -> float:
 
 def _write(found: Frontier, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "frontier.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", "utf-8")
+    (out / "frontier.json").write_text(json.dumps(plain(found.to_dict()), indent=1) + "\n", "utf-8")
     (out / "frontier.html").write_text(_page(found), "utf-8")
     shutil.rmtree(out / "chosen", ignore_errors=True)
     taken = next((one for one in found.rungs if one.name == found.chosen), None)
@@ -379,7 +380,7 @@ def _page(found: Frontier) -> str:
     columns: dict[str, Callable[[Any], str]] = {
         "rung": lambda row: row["name"],
         "NDCG@10": lambda row: f"{row['ndcg']:.4f}",
-        "interval": lambda row: f"{row['low']:.4f} to {row['high']:.4f}",
+        "interval": lambda row: span(row["low"], row["high"], ".4f"),
         "title finds text": lambda row: f"{row['pairs']:.4f}",
         "recommender": lambda row: "–" if row["recommender"] is None else f"{row['recommender']:.4f}",
         "texts/s": lambda row: f"{row['texts_per_second']:,.0f}",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from langrec import asking
 from langrec.errors import DataError, LangrecError
-from langrec.evaluation.intervals import Resamples
+from langrec.evaluation.intervals import Resamples, percentiles
 from langrec.evaluation.protocol import Targets, target_ranks
 from langrec.protocols import Progress
 from langrec.ranking.facts import Facts
@@ -307,15 +307,20 @@ def _compare(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[str, flo
     """NDCG@10 with trees and without (q, 2), in words; the lower end of the difference's interval, and its mean."""
     low, high = difference(gains, users, seed)
     ours, theirs = gains.mean(axis=0)
-    words = f"NDCG@10 {ours:.4f} with trees, {theirs:.4f} without [{low:+.4f}, {high:+.4f}]"
+    words = f"NDCG@10 {ours:.4f} with trees, {theirs:.4f} without {told_interval(low, high)}"
     return words, low, float(ours - theirs)
 
 
 def difference(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[float, float]:
-    """95 % interval, by user, of the first column of gains (q, 2) less the second."""
+    """95 % interval, by user, of the first column of gains (q, 2) less the second; NaN of too few users."""
     means = Resamples(users, 1000, seed).means((gains[:, 0] - gains[:, 1])[:, None])
-    low, high = np.nanpercentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    low, high = percentiles(means, 0.95)
+    return float(low[0]), float(high[0])
+
+
+def told_interval(low: float, high: float) -> str:
+    """An interval in words."""
+    return f"[{low:+.4f}, {high:+.4f}]" if low == low else "[no interval: too few users]"
 
 
 def _gains(scores: FloatVector, labels: npt.NDArray[np.int8], groups: npt.NDArray[np.int64]) -> Gains:

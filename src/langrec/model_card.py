@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langrec.evaluation.report import span
+
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """The card of a release with this manifest."""
@@ -25,7 +27,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     rows = [row for row in manifest["metrics"] if row["slice"] == "all" and row["metric"] == "ndcg@10"]
     if rows:
         lines += ["| model | NDCG@10 | interval |", "| --- | --- | --- |"]
-        lines += [f"| {row['model']} | {row['value']:.4f} | {row['low']:.4f} to {row['high']:.4f} |" for row in rows]
+        lines += [f"| {row['model']} | {row['value']:.4f} | {span(row['low'], row['high'], '.4f')} |" for row in rows]
         lines += ["", "Measured on held-out events, full catalogue; the protocol stands in measure/protocol.json.", ""]
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ from langrec.entering import enters_mix
 from langrec.errors import SettingsError
 from langrec.evaluation.found import few
 from langrec.evaluation.protocol import Targets, next_item
-from langrec.fusing import Gains, blocks, difference, gain
+from langrec.fusing import Gains, blocks, difference, gain, told_interval
 from langrec.lm.adapt.head import CONFIG, Head
 from langrec.lm.adapt.question import QUESTION
 from langrec.lm.adapt.settings import AdaptSettings
@@ -273,7 +273,7 @@ def _judged(read: _Read, weight: float, seed: int) -> dict[str, Any]:
 def _said(read: _Read, ours: Gains, seed: int) -> dict[str, Any]:
     low, high = difference(np.stack([ours, read.base], axis=1), read.users, seed)
     with_it, without = float(ours.mean()), float(read.base.mean())
-    why = f"NDCG@10 {with_it:.4f} with it, {without:.4f} without [{low:+.4f}, {high:+.4f}]"
+    why = f"NDCG@10 {with_it:.4f} with it, {without:.4f} without {told_interval(low, high)}"
     why += f" on {len(read.base):,} questions"
     said = {"with": with_it, "without": without, "low": low, "high": high}
     return {**said, "questions": len(read.base), "read": len(read.places), "why": why}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -125,6 +126,20 @@ def test_a_gain_is_named_only_where_the_interval_leaves_out_zero():
     assert verdict(0.01, 0.02) == "gain"
     assert verdict(-0.02, -0.01) == "loss"
     assert verdict(0.0, 0.02) == verdict(-0.01, 0.01) == verdict(float("nan"), float("nan")) == "no gain shown"
+
+
+def test_of_a_handful_of_users_no_gain_is_named(tmp_path):
+    targets = world()
+    few = replace(targets, block=replace(targets.block, users=targets.block.users % 5))
+    report = run(few)
+    gap = report.difference("mix")
+    assert gap.difference > 0.1 and np.isnan([gap.low, gap.high]).all() and gap.verdict == "no gain shown"
+    report.write(tmp_path)
+    rows = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    assert {row["low"] for row in rows} == {row["high"] for row in rows} == {None}
+    html = (tmp_path / "report.html").read_text("utf-8").partition("<script")[0]
+    for told in ((tmp_path / "report.md").read_text("utf-8"), html):
+        assert "no gain" in told.lower() and "nan" not in told
 
 
 def test_compare_agrees_with_the_report():

@@ -85,6 +85,8 @@ def _show(found: Frontier, out: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from langrec.evaluation.report import span
+
     table = Table(title="Quality against cost", title_justify="left")
     for name in ("rung", "NDCG@10", "interval", "texts/s", "ms", "MB", "in budget"):
         table.add_column(name, justify="left" if name == "rung" else "right")
@@ -92,7 +94,7 @@ def _show(found: Frontier, out: Path) -> None:
     if mixed:
         table.add_column("recommender", justify="right")
     for one in found.rungs:
-        numbers = [f"{one.ndcg:.4f}", f"{one.low:.4f}-{one.high:.4f}", f"{one.texts_per_second:,.0f}", f"{one.ms:.2f}"]
+        numbers = [f"{one.ndcg:.4f}", span(one.low, one.high, ".4f"), f"{one.texts_per_second:,.0f}", f"{one.ms:.2f}"]
         last = ["-" if one.recommender is None else f"{one.recommender:.4f}"] if mixed else []
         mark = "[bold]" if one.name == found.chosen else ""
         table.add_row(f"{mark}{escape(one.name)}", *numbers, f"{one.megabytes:.1f}", "yes" if one.fits else "no", *last)

@@ -4,6 +4,9 @@ The Poisson bootstrap (Chamandy et al. 2012) gives every user an independent Poi
 drawing users with replacement. Each statistic is a ratio of sums, so both agree, but this one needs one matrix product
 and can be made in pieces. The weights depend on the seed and the user's place only: every scorer sees the same
 resamples, which is what makes differences paired.
+
+A few users say nothing of others: of one every resample is alike, and five of one mind are chance more often than once
+in twenty (2 / 2^5). So of fewer than `FEWEST` there is no interval.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import numpy.typing as npt
 
 from langrec.evaluation.metrics import Values
 
+FEWEST = 6  # users; 2 / 2^6 is below 0.05
 _CHUNK = 2048  # users whose weights are drawn at once
 _KEEP = 200_000_000  # bytes of weights that are kept between calls rather than drawn again
 
@@ -36,7 +40,8 @@ class Resamples:
         self._kept: dict[int, npt.NDArray[np.uint8]] = {}
 
     def means(self, values: Values, weights: Values | None = None) -> Values:
-        """(resamples, m) weighted means of m columns in every resample; NaN where a resample has no weight.
+        """(resamples, m) weighted means of m columns in every resample; NaN where a resample has no weight, and
+        throughout a column of fewer than `FEWEST` users.
 
         Args:
             values: (q, m); NaN leaves the question out of that column.
@@ -47,8 +52,15 @@ class Resamples:
         top = self._sums(np.where(there, values, 0.0) * weight)
         bottom = self._sums(weight)
         out = np.full(top.shape, np.nan)
-        np.divide(top, bottom, out=out, where=bottom > 0)
+        np.divide(top, bottom, out=out, where=(bottom > 0) & (self._users_of(weight) >= FEWEST))
         return out
+
+    def _users_of(self, weight: Values) -> npt.NDArray[np.intp]:
+        """(m,) users who have weight in each of (q, m) columns."""
+        if not self.n_users:
+            return np.zeros(weight.shape[1], dtype=np.intp)
+        by_user = np.add.reduceat(weight[self._order] > 0, self._starts, axis=0)
+        return np.asarray(np.count_nonzero(by_user, axis=0), dtype=np.intp)
 
     def _sums(self, columns: Values) -> Values:
         """(resamples, m) sums of (q, m) columns over the questions of the drawn users."""

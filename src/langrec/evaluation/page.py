@@ -12,7 +12,7 @@ from typing import Any
 from langrec.evaluation.compare import Difference
 from langrec.evaluation.examples import as_html, examples
 from langrec.evaluation.reliability import as_svg
-from langrec.evaluation.report import Report, number, plain
+from langrec.evaluation.report import Report, number, plain, span
 from langrec.evaluation.slices import MEANING
 
 
@@ -58,7 +58,7 @@ def _lead(report: Report) -> str:
     if gap is None:
         return f"It is the best of {len(report.models)} scorers."
     share = "" if math.isnan(gap.relative) else f" ({gap.relative:+.1%})"
-    bounds = f"{gap.difference:+.4f}{share}, interval {gap.low:+.4f} to {gap.high:+.4f}"
+    bounds = f"{gap.difference:+.4f}{share}, interval {span(gap.low, gap.high)}"
     what = {
         "gain": "That is a gain over",
         "loss": "That is a loss against",
@@ -76,7 +76,7 @@ def _warning(report: Report) -> str:
 def _tiles(report: Report) -> str:
     row, p = report.row(report.chosen, report.primary), report.protocol
     tiles = [
-        (f"In use: {report.chosen}", number(row.value), f"[{number(row.low)}, {number(row.high)}]"),
+        (f"In use: {report.chosen}", number(row.value), span(row.low, row.high, ".4f")),
         ("Best single scorer", report.reference, number(report.value(report.reference, report.primary))),
         ("Questions", f"{p['questions']:,}", f"{p['question']}, of {p['users']:,} users"),
         ("Candidates", f"{p['items']:,}", "full catalogue less the history"),
@@ -119,7 +119,7 @@ def _beside(report: Report) -> str:
         if gap is not None:
             relative = "–" if math.isnan(gap.relative) else f"{gap.relative:+.1%}"
             cells = [html.escape(gap.reference), f"{gap.difference:+.4f} ({relative})", _forest(gap, ends)]
-            cells.insert(2, f"{gap.low:+.4f} to {gap.high:+.4f}")
+            cells.insert(2, span(gap.low, gap.high))
         lines.append(
             f'<tr><th scope="row">{html.escape(name)}<small>a {one.kind}: {html.escape(one.says)}</small></th>'
             f"<td>{number(row.value)}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
@@ -142,7 +142,7 @@ def _reliability(report: Report) -> str:
     if found is None:
         return ""
     lines = "".join(
-        f"<tr><td>{one.said:.2%}</td><td>{one.came:.2%}</td><td>{one.low:.2%} to {one.high:.2%}</td>"
+        f"<tr><td>{one.said:.2%}</td><td>{one.came:.2%}</td><td>{span(one.low, one.high, '.2%')}</td>"
         f"<td>{one.n:,}</td></tr>"
         for one in found.bins
     )
@@ -161,7 +161,7 @@ def _reliability(report: Report) -> str:
 def _difference(gap: Difference, ends: tuple[float, float], chosen: bool) -> str:
     style = {"gain": "gain", "loss": "loss", "no gain shown": "none"}[gap.verdict]
     relative = "–" if math.isnan(gap.relative) else f"{gap.relative:+.1%}"
-    cells = (f"{gap.difference:+.4f}", relative, f"{gap.low:+.4f} to {gap.high:+.4f}")
+    cells = (f"{gap.difference:+.4f}", relative, span(gap.low, gap.high))
     return (
         f'<tr{" class=chosen" if chosen else ""}><th scope="row">{html.escape(gap.model)}</th>'
         + f'<td><span class="pill {style}">{html.escape(gap.verdict)}</span></td>'

@@ -296,14 +296,14 @@ class Report:
             _line(["---:"] * 4),
         ]
         for one in found.bins:
-            span = f"{one.low:.2%} to {one.high:.2%}"
-            lines.append(_line([f"{one.said:.2%}", f"{one.came:.2%}", span, f"{one.n:,}"]))
+            cells = [f"{one.said:.2%}", f"{one.came:.2%}", span(one.low, one.high, ".2%"), f"{one.n:,}"]
+            lines.append(_line(cells))
         return lines
 
     def _cell(self, model: str, metric: str, interval: bool) -> str:
         row = self.row(model, metric)
         text = number(row.value, metric)
-        return f"{text} [{number(row.low)}, {number(row.high)}]" if interval else text
+        return f"{text} [{number(row.low)}, {number(row.high)}]" if interval and not math.isnan(row.low) else text
 
     def _seconds(self, model: str) -> str:
         """Scoring seconds; a bound has none, because it is made of others' lists."""
@@ -324,6 +324,11 @@ def number(value: float, metric: str = "") -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.2f}" if metric.startswith("novelty") else f"{value:.4f}"
+
+
+def span(low: float, high: float, form: str = "+.4f") -> str:
+    """An interval for people; a dash where there is none."""
+    return "–" if math.isnan(low) or math.isnan(high) else f"{low:{form}} to {high:{form}}"
 
 
 def _line(cells: list[str]) -> str:

@@ -112,7 +112,7 @@ def judge(
     settings: RetrainSettings,
     measuring: EvaluateSettings,
 ) -> Verdict | None:
-    """The verdict of the paired comparison; None where there are too few questions for one.
+    """The verdict of the paired comparison; None where there are too few questions, or users, for one.
 
     Args:
         report: of the candidate's test, with the release in use as a rival.
@@ -128,6 +128,8 @@ def judge(
         return None
     ours, theirs = (replace(side, columns=of_slice(side.columns, mask)) for side in (ours, theirs))
     gap = compare(ours, theirs, (settings.metric,), measuring)[0]
+    if np.isnan(gap.low):
+        return None
     value = float(np.nanmean(theirs.columns[settings.metric].values))
     figures: dict[str, float | int | str] = {
         "metric": settings.metric,

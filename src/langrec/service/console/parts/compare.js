@@ -86,7 +86,8 @@ function table(now, other, metric, nowName, otherName) {
 
 function line(row, old) {
 	const change = row.value - old.value;
-	const apart = row.low > old.high || row.high < old.low; // intervals that overlap are not called a difference
+	const known = [row, old].every((one) => typeof one.low === "number" && typeof one.high === "number");
+	const apart = known && (row.low > old.high || row.high < old.low); // intervals that overlap are not called a difference
 	return el(
 		"tr",
 		{},
