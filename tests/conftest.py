@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from long_files import LONG, SLOW_FILES, SLOW_ROOMS
+from quick_export import cache_with_graphs
 
 settings.register_profile(
     "langrec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -100,7 +101,8 @@ def offline(monkeypatch, tmp_path_factory):
     """No model comes from the network or from the machine's own cache."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
-    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path_factory.getbasetemp() / "langrec-cache"))
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("LANGREC_CACHE", cache_with_graphs(base / "langrec-cache", base))
 
 
 @pytest.fixture(scope="session")

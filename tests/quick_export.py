@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from pathlib import Path
 
 
 @functools.cache
@@ -22,3 +24,17 @@ def share_tables() -> None:
     kept = functools.cache(decompositions)
     # Who asks may change what it is given.
     _decomp.create_onnx_friendly_decomposition_table = lambda known: dict(kept(frozenset(known)))
+
+
+def cache_with_graphs(cache: Path, base: Path) -> str:
+    """Makes a cache folder, empty but for the graphs that all workers of this run of the tests have traced.
+
+    Args:
+        base: pytest's base folder for this worker.
+    """
+    graphs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"
+    graphs.mkdir(exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    if not (cache / "graphs").exists():
+        (cache / "graphs").symlink_to(graphs)
+    return str(cache)

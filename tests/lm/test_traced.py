@@ -1,7 +1,11 @@
-"""Of models that differ in their weights alone the graph is traced once, and the file is what tracing writes."""
+"""Of models that differ in their weights alone the graph is traced once, and the file is what tracing writes.
+
+Also by another process, which finds it in the cache folder.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -19,6 +23,12 @@ from tiny_lm import tiny_lm  # noqa: E402
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Graphs of other tests are not found."""
+    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """A module, its file as bytes, and what is kept after it was written."""
@@ -26,6 +36,7 @@ def first(tmp_path_factory):
     module = load_torch(find_model(str(tiny_lm(folder / "model", layers=1, seed=1)), 64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(traced, "_kept", OrderedDict())
+        patch.setenv("LANGREC_CACHE", str(folder / "cache"))
         traced.write_onnx(module, "mean", folder / "first.onnx")
         return module, (folder / "first.onnx").read_bytes(), traced._kept
 
@@ -74,3 +85,48 @@ def test_a_graph_that_does_not_agree_with_the_module_is_traced_anew(first, writt
     traced._kept[key] = replace(graph, places={**graph.places, one: b, other: a})
     assert written(module) == (right, 1)
     assert written(module) == (right, 1), "what was wrong is not kept"
+
+
+def in_another_process(monkeypatch):
+    """As a process that has traced nothing yet."""
+    monkeypatch.setattr(traced, "_kept", OrderedDict())
+
+
+def test_another_process_finds_the_graph_in_the_cache_folder(first, second, written, tmp_path, monkeypatch):
+    in_another_process(monkeypatch)
+    assert written(first[0]) == (first[1], 1)
+    in_another_process(monkeypatch)
+    found, n_traced = written(second)
+    assert n_traced == 1
+    traced._trace(second, tmp_path / "anew.onnx")
+    assert found == (tmp_path / "anew.onnx").read_bytes()
+    [kept] = (tmp_path / "cache" / "graphs").iterdir()
+    assert kept.stat().st_size < len(found), "without weights"
+
+
+@pytest.mark.parametrize("damage", [b"", b"no graph", None], ids=["empty", "other", "cut"])
+def test_a_damaged_graph_is_traced_anew_and_replaced(first, written, tmp_path, monkeypatch, damage):
+    in_another_process(monkeypatch)
+    written(first[0])
+    [kept] = (tmp_path / "cache" / "graphs").iterdir()
+    right = kept.read_bytes()
+    kept.write_bytes(right[:-50] if damage is None else damage)
+    in_another_process(monkeypatch)
+    assert written(first[0]) == (first[1], 2)
+    assert kept.read_bytes() == right
+
+
+def test_the_cache_folder_holds_few_graphs_and_may_be_missing(first, written, tmp_path, monkeypatch):
+    folder = tmp_path / "cache" / "graphs"
+    folder.mkdir(parents=True)
+    for n in range(3):
+        (folder / f"{n}.onnx").write_bytes(b"")
+        os.utime(folder / f"{n}.onnx", (n, n))
+    monkeypatch.setattr(traced, "MOST_FILES", 2)
+    in_another_process(monkeypatch)
+    written(first[0])
+    assert len(list(folder.iterdir())) == 2 and (folder / "2.onnx").exists()
+    (tmp_path / "none").write_text("no folder")
+    monkeypatch.setenv("LANGREC_CACHE", str(tmp_path / "none"))
+    in_another_process(monkeypatch)
+    assert written(first[0])[0] == first[1]

@@ -10,6 +10,8 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "lm/adapt")]
 
+from quick_export import cache_with_graphs  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def always_offline(offline):
@@ -22,8 +24,9 @@ def ray_cluster(tmp_path_factory):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'langrec[scale]'")
     from langrec.scale.cluster import cluster
 
+    base = tmp_path_factory.getbasetemp()
     # Workers are born with these: the tests' own changes to the environment come too late for them.
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
-    os.environ["LANGREC_CACHE"] = str(tmp_path_factory.getbasetemp() / "langrec-cache")
+    os.environ["LANGREC_CACHE"] = cache_with_graphs(base / "langrec-cache", base)
     with cluster(2, cores=1) as found:
         yield found

@@ -1,29 +1,40 @@
-"""The ONNX file of a torch module; of modules that differ in their weights alone the graph is traced once in a process.
+"""The ONNX file of a torch module; of modules that differ in their weights alone the graph is traced once.
 
 Tracing takes seconds even for a tiny model, and a chain of steps, a ladder of rungs or a study exports many of one
-shape. A graph that is used again is asked beside the module, and traced anew where they do not agree.
+shape. Graphs without their weights stay in the process and in `graphs` of the cache folder. One that is used again is
+asked beside the module, and traced anew where they do not agree.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import os
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from langrec.data.cache import cache_folder
+
+log = logging.getLogger(__name__)
 INPUTS = ["input_ids", "attention_mask"]
 # Two texts of unlike length: one of them padded, so that the mask's part of the graph is seen.
 IDS = np.array([[1, 2, 3, 4, 1], [1, 2, 1, 0, 0]])
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
 # Vectors of one module by torch and by ONNX Runtime lie nearer to one another, those of others do not.
 AGREE = 1e-4
+# Graphs that are kept in a process, and in the cache folder: some tenths of a megabyte each.
 MOST = 8
+MOST_FILES = 64
+# Of a kept file: where its constants belong.
+PLACES = "langrec.places"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +62,66 @@ def write_onnx(module: Any, pooling: str, file: Path) -> None:
     """
     weights = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
     key = _shape(module, pooling, weights)
-    known = _kept.get(key)
+    known = _kept.get(key) or _read(key)
     if known is not None:
         _fill(known, weights, file)
         if _agrees(module, file):
-            _kept.move_to_end(key)
+            _keep(key, known)
             return
     _trace(module, file)
     graph = _without_weights(file, weights)
     if graph is not None:
-        _kept[key] = graph
-        while len(_kept) > MOST:
-            _kept.popitem(last=False)
+        _keep(key, graph)
+        _write(key, graph)
+
+
+def _keep(key: str, graph: _Graph) -> None:
+    _kept[key] = graph
+    _kept.move_to_end(key)
+    while len(_kept) > MOST:
+        _kept.popitem(last=False)
+
+
+def _folder() -> Path:
+    return cache_folder() / "graphs"
+
+
+def _read(key: str) -> _Graph | None:
+    """A graph that another process kept; None where there is none that can be read."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.ModelProto.FromString((_folder() / f"{key}.onnx").read_bytes())
+        (told,) = [one.value for one in model.metadata_props if one.key == PLACES]
+        places = {name: (str(weight), bool(turned)) for name, (weight, turned) in json.loads(told).items()}
+    except (OSError, DecodeError, ValueError):
+        return None
+    kept = [one for one in model.metadata_props if one.key != PLACES]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    return _Graph(model.SerializeToString(), places)
+
+
+def _write(key: str, graph: _Graph) -> None:
+    """Keeps a graph for other processes; where that is not possible, the next one traces it."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(graph.model)
+    model.metadata_props.add(key=PLACES, value=json.dumps(graph.places))
+    folder = _folder()
+    half = folder / f"{key}.{os.getpid()}.half"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(model.SerializeToString())
+        half.replace(folder / f"{key}.onnx")
+        files = sorted(folder.glob("*.onnx"), key=lambda one: one.stat().st_mtime)
+        for old in files[:-MOST_FILES]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            half.unlink(missing_ok=True)
+        log.warning("the graph of a model is not kept in %s: %s", folder, error)
 
 
 def _trace(module: Any, file: Path) -> None:
@@ -99,6 +158,7 @@ def _shape(module: Any, pooling: str, weights: dict[str, Any]) -> str:
     }
     config = {name: value for name, value in module.core.config.to_dict().items() if not name.startswith("_")}
     told = [repr(module), pooling, json.dumps(config, sort_keys=True, default=str), repr(sorted(same.items()))]
+    told += [version(name) for name in ("torch", "transformers", "onnxscript")]
     return hashlib.sha256("\0".join(told).encode()).hexdigest()
 
 
