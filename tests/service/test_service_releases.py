@@ -158,7 +158,7 @@ def test_requests_take_what_is_offered_while_a_release_is_loaded(releases, tmp_p
     assert began.wait(30)
     threads[1].start()
     try:
-        assert answered.wait(10), "a request waits for the loading"
+        assert answered.wait(60), "a request waits for the loading"
     finally:
         loaded.set()
         for thread in threads:
@@ -174,7 +174,7 @@ def test_closing_lets_others_go_on_while_a_block_is_in_work(releases, tmp_path):
 
         def work(*_):
             began.set()
-            return went_on.wait(10)
+            return went_on.wait(60)
 
         asked = asyncio.create_task(service.call(work))
         while not began.is_set():

@@ -236,7 +236,7 @@ def test_a_crowd_of_readers_leaves_a_connection_to_the_scorer(tmp_path):
             number(crowd.enter_context(store.read()), "revision")
         scorer = threading.Thread(target=score)
         scorer.start()
-        assert read.wait(10), "it waits until one of the crowd is done"
+        assert read.wait(60), "it waits until one of the crowd is done"
     scorer.join()
     store.close()
 
