@@ -69,8 +69,7 @@ def load_torch(model: TextModel) -> Any:
     except ImportError as error:
         raise MissingExtra("lm", f"reading the model {model.name}") from error
     transformers_logging.disable_progress_bar()
-    if read_json(model.folder / "config.json").get("model_type") == slim.MODEL_TYPE:
-        slim.register()
+    slim.know(model.folder)
     # "eager" attention exports to the plainest graph, which runs fastest.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # weights that the folder lacks (a pooler that nobody asks) are drawn: the same each time

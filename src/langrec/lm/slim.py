@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from langrec.lm.model import OFFSET_POSITIONS, read_json
+
 MODEL_TYPE = "bert-slim"
+POSITIONS = "embeddings.position_embeddings.weight"
 
 
 def register() -> Any:
@@ -37,16 +41,27 @@ def register() -> Any:
     return SlimModel
 
 
+def know(folder: Path) -> None:
+    """Makes transformers know the model type where a folder's configuration names it."""
+    if read_json(folder / "config.json").get("model_type") == MODEL_TYPE:
+        register()
+
+
 def with_heads(core: Any, heads: int) -> Any:
-    """A pruned BERT as a model of this type: the same weights, and how many heads are left in its configuration."""
+    """A pruned BERT or RoBERTa as a model of this type: the same weights, and how many heads are left."""
     model = register()
-    values = core.config.to_dict()
+    values, weights = core.config.to_dict(), core.state_dict()
+    if core.config.model_type in OFFSET_POSITIONS:
+        # BERT counts from zero: what stands before the first position of a text is cut off.
+        first = int(core.config.pad_token_id) + 1
+        weights[POSITIONS] = weights[POSITIONS][first:]
+        values["max_position_embeddings"] -= first
     for name in ("model_type", "slim_heads", "architectures", "transformers_version"):
         values.pop(name, None)
     config = model.config_class(slim_heads=heads, **values)
     config._attn_implementation = "eager"
     found = model(config).eval()
-    found.load_state_dict(core.state_dict())
+    found.load_state_dict(weights)
     return found
 
 

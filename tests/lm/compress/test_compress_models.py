@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -69,6 +72,37 @@ def test_pruning_leaves_the_named_share_of_units_and_heads(work, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_model_of_fewer_heads_is_known_to_a_process_that_did_not_make_it(work, tmp_path):
+    # Such as the one that goes on with a healing that was killed.
+    made, _ = prune.run(work.teacher, parse_steps("prune:heads=0.5")[0], tmp_path / "model", work)
+    code = (
+        "import sys; from langrec.lm.compress.read import pad_id; from langrec.lm.model import find_model;"
+        "from langrec.lm.adapt.kinds import load_core; from langrec.lm.adapt.settings import AdaptSettings;"
+    )
+    for asked in ("print(pad_id(model))", "print(type(load_core(model, AdaptSettings())))"):
+        words = [sys.executable, "-c", f"{code} model = find_model(sys.argv[1], 64); {asked}", str(made.folder)]
+        subprocess.run(words, check=True, capture_output=True)
+
+
+def test_a_roberta_of_fewer_heads_reads_each_token_at_its_place():
+    torch = pytest.importorskip("torch")
+    from transformers import RobertaConfig, RobertaModel
+
+    from langrec.lm import slim
+
+    config = RobertaConfig(
+        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=12, pad_token_id=1, initializer_range=0.3,
+    )  # fmt: skip
+    whole = RobertaModel(config).eval()
+    ids, mask = torch.tensor([[0, 5, 6, 2], [0, 7, 2, 1]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    with torch.inference_mode():
+        wanted, found = (
+            one(input_ids=ids, attention_mask=mask).last_hidden_state for one in (whole, slim.with_heads(whole, 2))
+        )
+    assert torch.allclose(wanted[mask.bool()], found[mask.bool()], atol=1e-6)
+
+
 def test_a_pruned_model_can_be_pruned_and_exported_again(work, tmp_path):
     once, _ = prune.run(work.teacher, parse_steps("prune:heads=0.5")[0], tmp_path / "once", work)
     twice, _ = prune.run(once, parse_steps("prune:units=0.5")[0], tmp_path / "twice", work)

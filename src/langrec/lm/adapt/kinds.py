@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from langrec.data.cache import cache_folder
 from langrec.errors import MissingExtra, SettingsError
+from langrec.lm import slim
 from langrec.lm.adapt import adapters, folder, peft_kinds, side
 from langrec.lm.adapt.adapters import count, layers_of
 from langrec.lm.adapt.settings import AdaptSettings
@@ -329,6 +330,7 @@ def load_core(model: TextModel, settings: AdaptSettings) -> Any:
     except ImportError as error:
         raise MissingExtra("lm", f"adapting the model {model.name}") from error
     transformers_logging.disable_progress_bar()
+    slim.know(model.folder)
     config = AutoConfig.from_pretrained(str(model.folder))
     if getattr(config, "is_encoder_decoder", False):
         raise SettingsError(f"{model.name}: an encoder-decoder; adapt a model with an encoder alone", field="model")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from langrec.lm import slim
 from langrec.lm.batches import LongMatrix, batches, pad
 from langrec.lm.device import chosen_device, device_of
 from langrec.lm.export import load_torch
@@ -60,5 +61,6 @@ def pad_id(model: TextModel) -> int:
     """The number of the padding token."""
     from transformers import AutoConfig
 
+    slim.know(model.folder)
     found = getattr(AutoConfig.from_pretrained(str(model.folder)), "pad_token_id", None)
     return int(found or 0)
