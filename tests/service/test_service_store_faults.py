@@ -96,6 +96,23 @@ def test_a_store_that_goes_and_comes_back_loses_nothing_and_needs_no_restart(ser
     store.close()
 
 
+@pytest.mark.slow
+def test_a_release_that_comes_while_the_store_is_away_takes_over_when_it_is_back(serve, postgres, monkeypatch):
+    monkeypatch.setattr("langrec.service.served.snapshot._AGAIN", 0.5)
+    live = serve(store=postgres.new_database())
+    (live.releases / "CURRENT").write_text(live.old, "utf-8")
+    wait_until(lambda: live.get("/api/release")["stamp"] == live.old)
+    postgres.stop("immediate")
+    try:
+        (live.releases / "CURRENT").write_text(live.new, "utf-8")
+        problem = wait_until(lambda: live.client.get("/api/health/live").json()["Problem"])
+        assert f"serving goes on with {live.old}" in problem
+    finally:
+        postgres.start()
+    wait_until(lambda: live.get("/api/release")["stamp"] == live.new)
+    assert live.get("/api/health/ready")["Problem"] is None
+
+
 def test_what_a_database_says_reaches_only_whoever_runs_the_server(serve, postgres):
     live = serve(store=postgres.new_database(), keys="read:reader,admin:chief")
     postgres.stop("immediate")

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from langrec.data.items import Masks
 from langrec.data.mapped import at_once
 from langrec.encoders.remembered import Held, Remembered
-from langrec.errors import BundleError, LangrecError
+from langrec.errors import BundleError, LangrecError, StoreError
 from langrec.releases import placeless
 from langrec.service.served import checked
 from langrec.service.served.counting import Weights, count_all, count_new, without_forgotten
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from langrec.recommender import Recommender
 
 _log = logging.getLogger("langrec.service")
+# Seconds until a release that the store could not take is looked at again.
+_AGAIN = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,12 +183,20 @@ class Releases:
             self._grown = grown
 
     def switch(self) -> None:
-        """Loads what CURRENT names, if it names something else than before; any thread may call it."""
+        """Loads what CURRENT names, if it names something else than before; any thread may call it.
+
+        A release that is refused is not looked at again until CURRENT is written anew, unless it was the store that
+        failed.
+        """
         with self._lock:
             pointer = self._pointer()
             if pointer != self._seen:
-                self._seen = pointer
-                self._try(pointer[0])
+                before, self._seen = self._seen, pointer
+                try:
+                    self._try(pointer[0])
+                except StoreError:
+                    # Nothing is wrong with the release: a later look tries again.
+                    self._seen, self._looked = before, time.monotonic() + _AGAIN
 
     def look(self) -> None:
         """Begins to load what CURRENT names now, at most once a pause; any thread may call it."""
@@ -207,6 +217,7 @@ class Releases:
             return "", 0.0
 
     def _try(self, stamp: str) -> None:
+        """Has a release served next; what stands in its way is said, and raised again where it is the store."""
         with self._taking:
             served = (self._next or self.snapshot).stamp
         if not stamp:
@@ -227,6 +238,8 @@ class Releases:
         except LangrecError as error:
             self.problem = placeless(f"{error.message}; serving goes on with {served}", self.folder)
             _log.error("release %s refused: %s; serving goes on with %s", stamp, error.message, served)
+            if isinstance(error, StoreError):
+                raise
         except Exception:
             self.problem = f"release {stamp} cannot be loaded; serving goes on with {served}"
             _log.exception("release %s refused", stamp)
