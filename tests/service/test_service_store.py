@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from itertools import pairwise
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -119,6 +121,36 @@ def test_two_imports_at_once_share_the_work(store, world):
     for thread in threads:
         thread.join()
     assert (size(store, schema.items), size(store, schema.users), size(store, schema.events)) == (48, 40, 240)
+
+
+def test_others_write_between_the_steps_of_an_import(store, world, monkeypatch):
+    folder, catalogue = world
+    log = [Event("sea-u0", "new", "click", 1)]
+    with store.write() as connection:
+        event_rows.put_events(connection, log, overwrite=True)
+    counted, pauses = [], set()
+
+    def pause(seconds):
+        pauses.add(seconds)
+        log.append(Event("visitor", "new", "click", len(log)))
+        with store.write() as connection:
+            event_rows.put_events(connection, log[-1:], overwrite=True)
+            right = sa.select(sa.func.count()).select_from(schema.items).where(schema.items.c.n_events > 0)
+            counted.append(connection.execute(right).scalar_one())
+
+    monkeypatch.setattr("langrec.service.store.importing.time", SimpleNamespace(sleep=pause))
+    import_release(store, "one", folder, catalogue, chunk=20, pause=0.1)
+    assert pauses == {0.1}
+    assert max(after - before for before, after in pairwise(counted)) <= 20, "no transaction counts all 49 items"
+    assert counted[-1] == 49
+    with store.read() as connection:
+        assert item_rows.get_item(connection, "new").n_events == len(log)
+        assert item_rows.get_item(connection, "sea00").n_events == event_rows_of(connection, "sea00")
+        assert event_rows.get_user(connection, "sea-u0").n_events == 7
+
+
+def event_rows_of(connection: sa.Connection, item: str) -> int:
+    return len(event_rows.find_events(connection, item=item))
 
 
 def test_an_import_overwrites_what_an_import_wrote_but_not_what_people_wrote(store, world):

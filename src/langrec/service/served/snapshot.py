@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("langrec.service")
 # Seconds until a release that the store could not take is looked at again.
 _AGAIN = 10.0
+# Seconds between two transactions of an import beside requests, whose writes have their turn then.
+_TURN = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,7 +230,7 @@ class Releases:
             self.problem = None
             return
         try:
-            found = self._load(stamp)
+            found = self._load(stamp, _TURN)
             warm(found.recommender)
             settle_again()
             with self._taking:
@@ -270,13 +272,15 @@ class Releases:
             raise first
         raise BundleError(f"{self.folder}: holds no release; make one with `langrec train --out {self.folder}`")
 
-    def _load(self, stamp: str) -> Snapshot:
+    def _load(self, stamp: str, pause: float = 0.0) -> Snapshot:
         from langrec.bundle import Bundle
 
         bundle = Bundle.open(self.folder / stamp, verify=True, checked=checked.told())
         with at_once():
             recommender = _remembering(bundle.recommender(), self._texts, self._masks)
-        import_release(self._store, bundle.stamp, bundle.folder, recommender.catalogue, progress=self._progress)
+        import_release(
+            self._store, bundle.stamp, bundle.folder, recommender.catalogue, pause=pause, progress=self._progress
+        )
         changes, revision = changes_from(self._store, bundle.stamp, recommender.catalogue)
         with self._store.read() as connection:
             weights = Weights.of(bundle.settings.data, bundle.folder)

@@ -7,6 +7,7 @@ somebody wrote or deleted in the store since stays as it is.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ def import_release(
     catalogue: Catalogue,
     *,
     chunk: int = 20_000,
+    pause: float = 0.0,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> bool:
     """Imports a release, if the store has not got it yet.
@@ -44,6 +46,9 @@ def import_release(
         stamp: the release's name.
         folder: its folder, with catalog/users.parquet and catalog/events.parquet.
         catalogue: its items.
+        chunk: events, users or counts of a transaction; of items, which take longer, a quarter.
+        pause: seconds between two transactions. Who waits for SQLite's lock looks every tenth of a second whether it is
+            free: without a pause others would hardly ever get to write.
         progress: called with the part's name, rows done and rows in all.
 
     Returns:
@@ -62,26 +67,31 @@ def import_release(
     for part, total in sizes.items():
         done = int((state or {}).get(part, 0))
         while done < total:
+            stop = min(done + (chunk if part in logs else math.ceil(chunk / 4)), total)
+            rows = logs[part].slice(done, stop - done) if part in logs else None
+            stored = [StoredItem(item) for item in catalogue_items(catalogue, done, stop)] if rows is None else []
             with store.write() as connection:
                 state = get_meta(connection, name) or {}
-                done = int(state.get(part, 0))
-                stop = min(done + chunk, total)
-                if done < stop:
-                    if part == "items":
-                        put_items(
-                            connection,
-                            [StoredItem(item) for item in catalogue_items(catalogue, done, stop)],
-                            source="release",
-                        )
+                if int(state.get(part, 0)) == done:  # another has not done it meanwhile
+                    if rows is None:
+                        put_items(connection, stored, source="release")
                     elif part == "users":
-                        _put_users(connection, logs[part].slice(done, stop - done))
+                        _put_users(connection, rows)
                     else:
-                        _put_events(connection, logs[part].slice(done, stop - done))
+                        _put_events(connection, rows)
                     set_meta(connection, name, {**state, part: stop})
-                done = stop
+                    done = stop
+                else:
+                    done = int(state[part])
             progress(part, done, total)
+            time.sleep(pause)
+    for table, key in ((users, users.c.user_id), (items, items.c.item_id)):
+        after: str | None = ""
+        while after is not None:
+            with store.write() as connection:
+                after = _count_again(connection, table, key, after, chunk)
+            time.sleep(pause)
     with store.write() as connection:
-        _count_again(connection)
         if not (get_meta(connection, name) or {}).get("done"):
             upto = connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0
             set_meta(connection, name, {**sizes, "done": True, "upto": int(upto)})
@@ -193,8 +203,13 @@ def _put_events(connection: sa.Connection, rows: pl.DataFrame) -> None:
         set_number(connection, "events", revision)
 
 
-def _count_again(connection: sa.Connection) -> None:
-    for table, key in ((users, users.c.user_id), (items, items.c.item_id)):
-        column = events.c[key.name]
-        total = sa.select(sa.func.count()).select_from(events).where(column == key).scalar_subquery()
-        connection.execute(table.update().values(n_events=total))
+def _count_again(connection: sa.Connection, table: sa.Table, key: sa.Column[Any], after: str, n: int) -> str | None:
+    """Counts the events of up to n users or items whose ids come after one; the last of these, None at the end."""
+    ids = sa.select(key).where(key > after).order_by(key).limit(n).subquery()
+    last = connection.execute(sa.select(sa.func.max(ids.c[key.name]))).scalar()
+    if last is None:
+        return None
+    column = events.c[key.name]
+    total = sa.select(sa.func.count()).select_from(events).where(column == key).scalar_subquery()
+    connection.execute(table.update().where(key > after, key <= last, table.c.n_events != total).values(n_events=total))
+    return str(last)
