@@ -38,6 +38,13 @@ def test_users_come_from_every_kind_of_table_that_training_reads(tmp_path, name,
     assert _read_users(tmp_path / name) == ["01", "2"]
 
 
+def test_who_stands_there_often_gets_one_list(tmp_path):
+    """A log is a table with user_id too: a list for each of its rows would count users by their events."""
+    (tmp_path / "log.csv").write_text("user_id,item_id\nu2,a\nu1,a\nu2,b\n")
+    (tmp_path / "lines.txt").write_text("u2\nu1\nu2\n")
+    assert _read_users(tmp_path / "log.csv") == _read_users(tmp_path / "lines.txt") == ["u2", "u1"]
+
+
 def test_whole_floats_are_whole_ids(tmp_path):
     pl.DataFrame({"uid": [7.0, None, 8.0]}).write_parquet(tmp_path / "users.parquet")
     assert _read_users(tmp_path / "users.parquet") == ["7", "8"]

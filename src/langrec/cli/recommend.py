@@ -122,7 +122,7 @@ def _print_one(release: Path, likes: tuple[str, ...], wish: str | None, k: int, 
 
 
 def _read_users(path: Path) -> list[str]:
-    """User ids of a table with a user column, or of a text file with one id a line.
+    """User ids of a table with a user column, or of a text file with one id a line; each once, as they come first.
 
     Raises:
         DataError: the file cannot be read, has rows that cannot, or holds no ids; or the table has no user column.
@@ -164,6 +164,7 @@ def _one_a_line(data: bytes, path: Path) -> list[str]:
 
 
 def _some(ids: list[str], path: Path) -> list[str]:
+    """The ids, each once: who stands there often, as in a log, gets one list."""
     if not ids:
         raise DataError(f"{path}: holds no user ids; write one a line", field="users")
-    return ids
+    return list(dict.fromkeys(ids))
