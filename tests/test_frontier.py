@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from langrec.data.load import load_dataset
 from langrec.encoders import load_encoder
+from langrec.errors import SettingsError
 from langrec.frontier import CROSS, LADDER, LIGHT, REFERENCE, Rung, choose_rung, frontier
 from langrec.lm.compress.cross import Reranked
 from langrec.lm.compress.work import Healing
@@ -129,6 +130,14 @@ def made(tiny, shop, tmp_path_factory):
         cross=str(tiny_cross(tmp_path_factory.mktemp("cross") / "cross", tiny)),
     )
     return found, out
+
+
+@pytest.mark.parametrize("named", [{"tuned": ["./absent"]}, {"cross": "./absent"}])
+def test_a_model_that_cannot_be_read_is_refused_before_any_rung_is_made(tiny, shop, tmp_path, named):
+    settings = Settings(encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32))
+    with pytest.raises(SettingsError, match="absent"):
+        frontier(load_dataset(*shop)[0], tmp_path / "out", settings, **named)
+    assert not (tmp_path / "out" / "rungs").exists()
 
 
 @pytest.mark.slow

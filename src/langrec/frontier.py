@@ -159,6 +159,7 @@ def frontier(
 
     Raises:
         DataError: the test holds no question, or too few items have texts.
+        SettingsError: a model or the cross-encoder cannot be read.
     """
     settings, told = settings or Settings(), progress or _untold
     split = split_events(dataset.events, len(dataset.users), settings.split)
@@ -166,6 +167,10 @@ def frontier(
     targets = next_item(seen, split.test, len(dataset.users), questions or None, settings.evaluate.seed)
     if not len(targets):
         raise DataError("the test part holds no item that is new to its user: there is nothing to measure")
+    # What cannot be read is refused before the rungs, which take long.
+    for model in (settings.encoder.name, *tuned):
+        find_model(model, settings.encoder.max_tokens)
+    encoder = load_cross(Path(cross), settings.encoder.max_tokens) if cross else None
     corpus = Corpus.of_catalogue(dataset.catalogue)
     judge = Judge(corpus.judged(), _opened(settings))
     made = list(_rungs(corpus, out / "rungs", settings, tuned, healing or Healing(), told))
@@ -179,8 +184,7 @@ def frontier(
         measured[name] = judge(folder, name, note)
         scorers[name], valid[name] = _scorer(_opened(settings)(folder).encode(texts), dataset, split, texts)
     gap = None
-    if cross:
-        encoder = load_cross(Path(cross), settings.encoder.max_tokens)
+    if encoder is not None:
         base, titles = scorers[REFERENCE], dataset.catalogue.titles
         scorers[CROSS] = Reranked(base, encoder, titles, texts, RERANKED)
         measured[CROSS] = _with_cross(measured[REFERENCE], encoder, CROSS, texts)

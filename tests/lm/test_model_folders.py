@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from langrec.errors import SettingsError
 from langrec.lm.model import find_model
 
 
@@ -47,6 +48,15 @@ def test_a_model_of_small_letters_reads_small_letters(tmp_path):
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(f"{place}/tokenizer.json")
     assert Tokens.of_model(find_model(place, 64))(["Film FILM"])[0].tolist() == [1, 1]
+
+
+def test_what_holds_no_weights_to_work_on_is_named_for_what_it_is(tmp_path):
+    from langrec.encoders.hashing import HashingEncoder
+
+    HashingEncoder().save(tmp_path / "saved")
+    for name, said in ((str(tmp_path / "saved"), "is a saved encoder"), ("hashing", "has no weights to work on")):
+        with pytest.raises(SettingsError, match=said):
+            find_model(name, 64)
 
 
 def test_a_t5_that_was_saved_without_its_decoder_is_read_by_its_encoder(tmp_path):

@@ -87,6 +87,10 @@ def _folder(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
+    if name == "hashing":
+        raise SettingsError(
+            "encoder.name hashing: has no weights to work on; use minilm or a folder", field="encoder.name"
+        )
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise SettingsError(f"encoder.name {name}: no such folder", field="encoder.name")
     return _hub_folder(name)
@@ -114,6 +118,12 @@ def _hub_folder(name: str) -> Path:
 
 def _read(name: str, folder: Path, max_tokens: int) -> TextModel:
     config = read_json(folder / "config.json")
+    if not config and (folder / "encoder.json").is_file():
+        raise SettingsError(
+            f"encoder.name {folder}: is a saved encoder, which can be read with, not trained, made cheaper or measured "
+            "against others; name the model that it was made of",
+            field="encoder.name",
+        )
     if not config:
         raise SettingsError(f"encoder.name {folder}: holds no config.json of a transformer", field="encoder.name")
     pooling, dense = _modules(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from langrec.errors import SettingsError
-from langrec.lm.compress.steps import KINDS, Step, parse_steps, with_healing
+from langrec.lm.compress.steps import KINDS, Step, parse_steps, whole, with_healing
 
 
 def test_a_chain_is_read_in_order_with_values_and_options():
@@ -29,6 +29,12 @@ def test_a_chain_is_read_in_order_with_values_and_options():
 def test_a_chain_that_cannot_work_is_refused_with_a_way_out(text, said):
     with pytest.raises(SettingsError, match=said):
         parse_steps(text)
+
+
+def test_half_a_dimension_is_refused():
+    assert whole(Step("project", "2"), "2", 1, 8) == 2
+    with pytest.raises(SettingsError, match="is not a whole number"):
+        whole(Step("project", "2.5"), "2.5", 1, 8)
 
 
 def test_sign_codes_may_follow_a_saved_encoder():

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.errors import UNREADABLE, BundleError
-from langrec.lm.compress.steps import Step, number
+from langrec.lm.compress.steps import Step, whole
 from langrec.lm.compress.work import Work
 from langrec.types import FloatMatrix, FloatVector, IntMatrix
 
@@ -97,7 +97,7 @@ class BinaryCodes:
 
 def run(encoder_folder: Path, step: Step, folder: Path, work: Work) -> tuple[str, dict[str, Any]]:
     """Codes of all second texts of the pairs, written to `folder`; returns what was found, in words and as values."""
-    factor = int(number(step, step.value or str(FACTOR), 1, 1_000))
+    factor = whole(step, step.value or str(FACTOR), 1, 1_000)
     encoder = work.open(encoder_folder)
     texts = list(work.corpus.found)
     work.told("read texts", 0, len(texts))

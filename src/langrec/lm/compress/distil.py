@@ -26,7 +26,7 @@ from langrec.errors import DataError
 from langrec.lm.batches import pad
 from langrec.lm.compress import read
 from langrec.lm.compress.folder import write_model
-from langrec.lm.compress.steps import HEAL, Step, number
+from langrec.lm.compress.steps import HEAL, Step, number, whole
 from langrec.lm.compress.work import Healing, Work
 from langrec.lm.device import device_of
 from langrec.lm.machine import cores
@@ -62,7 +62,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
     """Writes the trained model; returns it and how the training went, in words."""
     how = work.healing
     if step.value:
-        how = dataclasses.replace(how, epochs=int(number(step, step.value, 1, 1_000)))
+        how = dataclasses.replace(how, epochs=whole(step, step.value, 1, 1_000))
     if "rate" in step.options:
         how = dataclasses.replace(how, rate=number(step, step.options["rate"], 1e-8, 1.0))
     if "minutes" in step.options:

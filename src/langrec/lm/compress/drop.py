@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from langrec.errors import SettingsError
 from langrec.lm.compress import layers
 from langrec.lm.compress.folder import write_model
 from langrec.lm.compress.read import load_here, read_torch
-from langrec.lm.compress.steps import Step, number
+from langrec.lm.compress.steps import Step, whole
 from langrec.lm.compress.work import Work
 from langrec.lm.model import TextModel
 
@@ -29,23 +28,16 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
     value = step.value or "2"
     if value.startswith("best"):
         # Without a number, half of them, whatever their number is.
-        kept = _missed_least(module, model, n, _count(step, value.removeprefix("best") or str((n + 1) // 2), n), work)
+        kept = _missed_least(module, model, n, whole(step, value.removeprefix("best") or str((n + 1) // 2), 1, n), work)
     elif value.startswith("first"):
-        kept = list(range(_count(step, value.removeprefix("first"), n)))
+        kept = list(range(whole(step, value.removeprefix("first"), 1, n)))
     else:
-        every = int(number(step, value, 2, n))
+        every = whole(step, value, 2, n)
         # From the last one back: what makes the vector is the last layer, so it stays.
         kept = sorted(range(n - 1, -1, -every))
     layers.keep(module.core, kept)
     written = write_model(module.core, model, folder)
     return written, f"kept layers {', '.join(str(i + 1) for i in kept)} of {n}"
-
-
-def _count(step: Step, text: str, n: int) -> int:
-    value = number(step, text, 1, n)
-    if value != int(value):
-        raise SettingsError(f"--steps {step}: {text} is not a whole number of layers", field="steps")
-    return int(value)
 
 
 def _missed_least(module: Any, model: TextModel, n: int, wanted: int, work: Work) -> list[int]:

@@ -9,7 +9,7 @@ import numpy as np
 from langrec.errors import SettingsError
 from langrec.lm.compress.folder import write_model
 from langrec.lm.compress.read import load_here, read_torch
-from langrec.lm.compress.steps import Step, number
+from langrec.lm.compress.steps import Step, whole
 from langrec.lm.compress.work import Work
 from langrec.lm.model import TextModel
 from langrec.types import FloatMatrix
@@ -36,7 +36,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[TextMod
     work.told("read texts", 0, len(texts))
     vectors = read_torch(module, model, texts)
     wide = vectors.shape[1]
-    width = int(number(step, step.value or str(max(1, wide // 3)), 1, wide - 1))
+    width = whole(step, step.value or str(max(1, wide // 3)), 1, wide - 1)
     held = read_torch(module, model, work.corpus.held_out(COMPARE))
     choices = {"pca": axes(vectors, width), "truncate": np.eye(width, wide, dtype=np.float32)}
     kept = {name: overlap(_unit(held @ weights.T), held) for name, weights in choices.items()}

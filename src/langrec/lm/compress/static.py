@@ -19,7 +19,7 @@ from scipy import sparse
 from langrec.errors import SettingsError
 from langrec.lm.compress import read
 from langrec.lm.compress.project import axes
-from langrec.lm.compress.steps import Step, number
+from langrec.lm.compress.steps import Step, whole
 from langrec.lm.compress.work import Work
 from langrec.lm.exported import CONFIG, FORMAT, TABLE, TOKENIZER
 from langrec.lm.model import TextModel
@@ -42,7 +42,7 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[Path, s
     tokens = Tokens.of_model(model)
     alone, ordinary = _each_token(model, tokens, work)
     # No wider than the model's own vectors: there is nothing more to hold.
-    width = min(int(number(step, step.value or "256", 1, 65_536)), alone.shape[1])
+    width = min(whole(step, step.value or "256", 1, 65_536), alone.shape[1])
     texts = work.corpus.training()
     counts = _counts(tokens, texts)
     # Tokens that texts hold count by the texts; the others by Zipf's law over the vocabulary's order.

@@ -124,6 +124,18 @@ def number(step: Step, text: str, low: float, high: float) -> float:
     return value
 
 
+def whole(step: Step, text: str, low: int, high: int) -> int:
+    """The whole number in a step's value.
+
+    Raises:
+        SettingsError: it is not one from `low` to `high`.
+    """
+    value = number(step, text, low, high)
+    if value != int(value):
+        raise SettingsError(f"--steps {step}: {text!r} is not a whole number", field="steps")
+    return int(value)
+
+
 def _step(text: str) -> Step:
     kind, _, rest = text.partition(":")
     if kind not in KINDS:
