@@ -70,7 +70,18 @@ def load_settings(
     return settings
 
 
+_TOWERS = ("id_tower", "text_tower")
 _LEAST = {
+    **{
+        f"{tower}.{name}": least
+        for tower in _TOWERS
+        for least, names in (
+            (0, ("temperature", "patience", "pretrain_epochs", "warmup", "weight_decay", "full_below", "seed")),
+            (1, ("dim", "layers", "heads", "length", "epochs", "judged", "tokens", "negatives")),
+        )
+        for name in names
+    },
+    "text_tower.shrink": 0,
     "data.future_days": 0,
     "encoder.max_tokens": 1,
     "encoder.token_budget": 1,
@@ -85,10 +96,21 @@ _LEAST = {
     "retrieval.als_dim": 1,
     "retrieval.userknn_neighbours": 1,
     "index.exact_below": 0,
+    "index.nlist": 0,
+    "index.nprobe": 0,
+    "index.threads": 0,
+    "index.seed": 0,
     "ranking.candidates": 1,
     "ranking.questions": 1,
     "ranking.tune_questions": 1,
     "ranking.rrf_k": 0,
+    "ranking.depth": 1,
+    "ranking.dense_below": 0,
+    "ranking.retrieved": 1,
+    "ranking.trees": 1,
+    "ranking.tree_leaves": 2,
+    "ranking.tree_min_leaf": 0,
+    "ranking.seed": 0,
     "ranking.rerank.top": 2,
     "ranking.rerank.weight": 0,
     "ranking.rerank.questions": 1,
@@ -99,6 +121,8 @@ _LEAST = {
     "evaluate.ranks": 1,
     "evaluate.max_questions": 0,
     "evaluate.bootstrap": 1,
+    "evaluate.short_history": 0,
+    "evaluate.seed": 0,
     "serve.workers": 1,
     "serve.max_k": 1,
     "serve.max_queue": 1,
@@ -125,6 +149,16 @@ _LEAST = {
     "serve.max_tenants": 1,
     "serve.tenant_share": 1,
 }
+_ABOVE_ZERO = ("ranking.tree_rate", *(f"{tower}.rate" for tower in _TOWERS))
+_SHARES = (
+    "ranking.diversity",
+    "evaluate.tail_share",
+    "index.recall",
+    "index.glance",
+    "id_tower.drop_ids",
+    "text_tower.head_dropout",
+    *(f"{tower}.{name}" for tower in _TOWERS for name in ("dropout", "smoothing", "refit")),
+)
 
 
 def check_settings(settings: Settings) -> None:
@@ -142,6 +176,20 @@ def check_settings(settings: Settings) -> None:
         value = operator.attrgetter(path)(settings)
         if not value >= least:
             raise SettingsError(f"{path}: {value} must be at least {least}", field=path)
+    for path in _ABOVE_ZERO:
+        value = operator.attrgetter(path)(settings)
+        if not value > 0:
+            raise SettingsError(f"{path}: {value} must be above 0", field=path)
+    for path in _SHARES:
+        value = operator.attrgetter(path)(settings)
+        if not 0 <= value <= 1:
+            raise SettingsError(f"{path}: {value} must be from 0 to 1", field=path)
+    for name in _TOWERS:
+        tower = getattr(settings, name)
+        parts = tower.heads * (2 if tower.positions == "rotary" else 1)
+        if tower.dim % parts:
+            what = f"{name}.heads" if tower.positions == "learned" else f"twice {name}.heads, as positions are rotary"
+            raise SettingsError(f"{name}.dim: {tower.dim} must be a multiple of {parts}, {what}", field=f"{name}.dim")
     for name, weight in settings.data.type_weights.items():
         if weight < 0:
             raise SettingsError(f"data.type_weights: {name} = {weight} must be from 0", field="data.type_weights")
@@ -150,11 +198,16 @@ def check_settings(settings: Settings) -> None:
     for name in settings.retrieval.scorers:
         check_scorer(name, "retrieval.scorers")
     check_scorer(settings.ranking.fallback, "ranking.fallback")
-    if not all(decay >= 0 for decay in settings.retrieval.decay):
-        raise SettingsError("retrieval.decay: needs numbers from 0", field="retrieval.decay")
-    if not 0 <= settings.ranking.diversity <= 1:
-        raise SettingsError("ranking.diversity: must be from 0 to 1", field="ranking.diversity")
-    for path, values in (("evaluate.k", settings.evaluate.k), ("evaluate.block", (settings.evaluate.block,))):
+    for part in dataclasses.fields(settings.retrieval):
+        grid = getattr(settings.retrieval, part.name)
+        if isinstance(grid, tuple) and part.name != "scorers" and not (grid and min(grid) >= 0):
+            path = f"retrieval.{part.name}"
+            raise SettingsError(f"{path}: needs numbers from 0", field=path)
+    for path, values in (
+        ("evaluate.k", settings.evaluate.k),
+        ("evaluate.block", (settings.evaluate.block,)),
+        ("text_tower.head", settings.text_tower.head or (1,)),
+    ):
         if not values or min(values) < 1:
             raise SettingsError(f"{path}: needs whole numbers from 1", field=path)
     if not 0 < settings.evaluate.confidence < 1:
