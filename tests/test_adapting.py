@@ -253,6 +253,12 @@ def test_without_the_sections_the_encoder_is_the_settings_own():
         ({"task": "pairs", "more": ("rank=x",)}, (), "minilm", "encoder.adapt.more: rank=x: needs a int"),
         ({"task": "pairs", "more": ("dropout=3",)}, (), "minilm", "encoder.adapt.dropout 3.0: must lie between"),
         ({}, ("quantize",), "minilm", "compress.steps: quantize: quantize is not one of"),
+        (
+            {},
+            ("drop:2", "teach"),
+            "minilm",
+            "compress.steps: teach: needs a cross-encoder, which a training run has not",
+        ),
         ({}, ("quantise", "prune:0.5"), "minilm", "compress.steps: quantise,prune:0.5: prune cannot follow quantise"),
     ],
 )

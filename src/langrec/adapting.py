@@ -257,9 +257,16 @@ def _written(rows: pl.DataFrame, file: Path) -> Path | None:
 
 def _steps(settings: Settings) -> tuple[Step, ...]:
     try:
-        return parse_steps(",".join(settings.compress.steps))
+        steps = parse_steps(",".join(settings.compress.steps))
     except SettingsError as error:
         raise SettingsError(error.message.replace("--steps", "compress.steps:", 1), field="compress.steps") from error
+    if any(step.kind == "teach" for step in steps):
+        raise SettingsError(
+            "compress.steps: teach: needs a cross-encoder, which a training run has not; make the model by langrec "
+            "compress --cross, and name what it wrote as encoder.name",
+            field="compress.steps",
+        )
+    return steps
 
 
 def _compressed(

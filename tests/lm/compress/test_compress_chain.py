@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from langrec.encoders import load_encoder, load_saved
-from langrec.errors import DataError
+from langrec.errors import DataError, SettingsError
 from langrec.lm.compress import chain
 from langrec.lm.compress.page import Point, scatter
 from langrec.lm.compress.quality import pair_gains
@@ -87,6 +87,12 @@ def test_sign_codes_stand_in_the_report_with_their_recall(four_layers, corpus, e
 def test_training_without_texts_is_refused(four_layers, tmp_path):
     with pytest.raises(DataError, match="needs texts to train on"):
         run(four_layers, "drop:2,distil:2", tmp_path / "out", None)
+
+
+def test_teaching_without_a_cross_encoder_is_refused_before_any_work(four_layers, corpus, tmp_path):
+    with pytest.raises(SettingsError, match="needs a cross-encoder"):
+        run(four_layers, "drop:2,teach", tmp_path / "out", corpus)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -24,6 +24,11 @@ def test_a_chain_is_read_in_order_with_values_and_options():
         ("drop:2/speed=3", "has no option speed"),
         ("quantise,drop:2", "put quantise last"),
         ("static,project:8", "put static last"),
+        ("drop:2,quantise:int9", "int9 is not one of static, dynamic, weights"),
+        ("static:16/fit=maybe", "maybe is not one of yes, no"),
+        ("prune:units=2", "'2' is not a number from 0 to 0.95"),
+        ("drop:2,distil:0", "'0' is not a number from 1 to 1000"),
+        ("distil/rate=fast", "'fast' is not a number"),
     ],
 )
 def test_a_chain_that_cannot_work_is_refused_with_a_way_out(text, said):

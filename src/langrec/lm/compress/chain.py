@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from langrec.errors import DataError
+from langrec.errors import DataError, SettingsError
 from langrec.lm.compress.corpus import Corpus
 from langrec.lm.compress.exports import put, saved
 from langrec.lm.compress.quality import Judge, Measured
@@ -99,6 +99,8 @@ def compress(
     needs = [str(step) for step in steps if step.kind in LEARN]
     if corpus is None and needs:
         raise DataError(f"--steps {needs[0]}: needs texts to train on; give --texts or --items", field="texts")
+    if cross is None and any(step.kind == "teach" for step in steps):
+        raise SettingsError("--steps teach: needs a cross-encoder; give its folder with --cross", field="cross")
     run = with_healing(steps) if heal and corpus is not None else tuple(steps)
     kept = out / KEPT
     work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told, cross, exports)

@@ -11,6 +11,10 @@ from langrec.errors import SettingsError
 # What a step gives: weights that further steps can work on, or a saved encoder that is only read with.
 WEIGHTS, SAVED = "weights", "saved"
 
+# Words, or the least and the most of a number.
+Allowed = tuple[str, ...] | tuple[float, float]
+SHARE = (0.0, 0.95)
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -20,14 +24,16 @@ class Kind:
         says: what it does, and what stands after the colon.
         gives: WEIGHTS or SAVED.
         module: where its `run` is.
-        options: names that may stand as `name=value`.
+        options: names that may stand as `name=value`, with the words or the range of numbers that the value may be.
+        value: the same of what stands after the colon alone; empty = what the model itself must say.
         hurts: whether it leaves damage that healing repairs.
     """
 
     says: str
     gives: str
     module: str
-    options: tuple[str, ...] = ()
+    options: Mapping[str, Allowed] = field(default_factory=dict)
+    value: Allowed = ()
     hurts: bool = False
 
 
@@ -42,20 +48,38 @@ KINDS: Mapping[str, Kind] = {
         "leaves out this share of the feed-forward units and attention heads; units=0.5/heads=0.25 apart",
         WEIGHTS,
         "prune",
-        ("units", "heads"),
+        {"units": SHARE, "heads": SHARE},
+        SHARE,
         hurts=True,
     ),
     "distil": Kind(
         "trains the model towards the vectors of the one the chain began with; the number of epochs",
         WEIGHTS,
         "distil",
-        ("rate", "minutes"),
+        {"rate": (1e-8, 1.0), "minutes": (0.0, 1e6)},
+        (1, 1_000),
     ),
-    "teach": Kind("trains the model towards the order of a cross-encoder: kl or margin", WEIGHTS, "teach"),
-    "project": Kind("narrows the vectors to this width; by=pca or by=truncate", WEIGHTS, "project", ("by",)),
-    "quantise": Kind("int8: static (default), dynamic or weights", SAVED, "quantise", ("table",)),
-    "static": Kind("a table of token vectors of this width that is averaged", SAVED, "static", ("fit",)),
-    "binary": Kind("sign codes of the texts' vectors with this rescoring factor", SAVED, "binary"),
+    "teach": Kind(
+        "trains the model towards the order of a cross-encoder: kl or margin", WEIGHTS, "teach", {}, ("kl", "margin")
+    ),
+    "project": Kind(
+        "narrows the vectors to this width; by=pca or by=truncate",
+        WEIGHTS,
+        "project",
+        {"by": ("pca", "truncate")},
+        (1, 65_536),
+    ),
+    "quantise": Kind(
+        "int8: static (default), dynamic or weights",
+        SAVED,
+        "quantise",
+        {"table": ("int8", "float")},
+        ("static", "dynamic", "weights"),
+    ),
+    "static": Kind(
+        "a table of token vectors of this width that is averaged", SAVED, "static", {"fit": ("yes", "no")}, (1, 65_536)
+    ),
+    "binary": Kind("sign codes of the texts' vectors with this rescoring factor", SAVED, "binary", {}, (1, 1_000)),
 }
 HEAL = "heal"
 
@@ -83,7 +107,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     """The steps of a command, in order.
 
     Raises:
-        SettingsError: a kind or an option that does not exist, or a step that cannot stand where it stands.
+        SettingsError: a kind, an option or a value that does not exist, or a step that cannot stand where it stands.
     """
     steps = tuple(_step(part.strip()) for part in text.split(",") if part.strip())
     if not steps:
@@ -150,4 +174,22 @@ def _step(text: str) -> Step:
         else:
             known = ", ".join(KINDS[kind].options) or "none"
             raise SettingsError(f"--steps {text}: {kind} has no option {name}; it has {known}", field="steps")
-    return Step(kind, value, options)
+    step = Step(kind, value, options)
+    for given, allowed in (
+        (value, KINDS[kind].value),
+        *((options[name], KINDS[kind].options[name]) for name in options),
+    ):
+        _check(step, given, allowed)
+    return step
+
+
+def _check(step: Step, given: str, allowed: Allowed) -> None:
+    """Raises SettingsError where a value can be none of the step, whatever the model is."""
+    if not given or not allowed:
+        return
+    low, *rest = allowed
+    if isinstance(low, str):
+        if given not in allowed:
+            raise SettingsError(f"--steps {step}: {given} is not one of {', '.join(map(str, allowed))}", field="steps")
+    else:
+        number(step, given, low, float(rest[0]))
