@@ -28,7 +28,7 @@ def test_a_chain_is_read_in_order_with_values_and_options():
         ("static:16/fit=maybe", "maybe is not one of yes, no"),
         ("prune:units=2", "'2' is not a number from 0 to 0.95"),
         ("drop:2,distil:0", "'0' is not a number from 1 to 1000"),
-        ("distil/rate=fast", "'fast' is not a number"),
+        ("distil:rate=fast", "'fast' is not a number"),
     ],
 )
 def test_a_chain_that_cannot_work_is_refused_with_a_way_out(text, said):
