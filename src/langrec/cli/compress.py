@@ -98,14 +98,18 @@ def _corpus(texts: Path | None, items: Path | None) -> Corpus | None:
 
 
 def _show(found: Compressed) -> None:
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     about = found.corpus
-    table = Table(title=f"{found.model}: {about['question']} ({about['judged']:,} pairs)", title_justify="left")
+    title = f"{found.model}: {about['question']} ({about['judged']:,} pairs)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("step", "MB", "texts/s", "ms", "NDCG@10", "kept", "held out", "cosine", "top-10", "runtime"):
-        table.add_column(name, justify="left" if name in ("step", "runtime") else "right")
+        # Where a terminal is narrow words are broken, and no figure is cut.
+        word = name in ("step", "runtime")
+        table.add_column(name, justify="left" if word else "right", no_wrap=not word, overflow="fold")
     for row in found.rows:
         cosine = "-" if row.cosine is None else f"{row.cosine:.4f}"
         numbers = [f"{row.megabytes:.1f}", f"{row.texts_per_second:,.0f}", f"{row.ms:.2f}", f"{row.ndcg:.4f}"]

@@ -14,7 +14,7 @@ from langrec.encoders import load_encoder, load_saved
 from langrec.errors import DataError, SettingsError
 from langrec.lm.compress import chain
 from langrec.lm.compress.page import Point, scatter
-from langrec.lm.compress.quality import pair_gains
+from langrec.lm.compress.quality import Measured, pair_gains
 from langrec.lm.compress.steps import parse_steps
 from langrec.lm.compress.work import Healing
 from langrec.settings import EncoderSettings
@@ -109,6 +109,17 @@ def test_the_command_writes_the_report_and_prints_it(four_layers, corpus, tmp_pa
     rows = json.loads(shown.stdout)["rows"]
     assert [row["name"] for row in rows] == ["original", "quantise:dynamic"] and rows[1]["cosine"] > 0.98
     assert "quantise:dynamic" in CliRunner().invoke(app, [*words, "--threads", "1"]).stdout
+
+
+def test_no_figure_is_cut_on_a_narrow_terminal(monkeypatch, capsys):
+    from langrec.cli.compress import _show
+
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "prune:units=0.5/heads=0.25"
+    row = Measured(name, "openvino-int8", 384, 91.4, 0, 12_159.4, 4.71, 0.36284, 0.36123, 1.009, 1.013, 0.99845, 0.927)
+    _show(chain.Compressed("minilm", (name,), (row,), {"question": "a title finds its text", "judged": 9}))
+    shown = capsys.readouterr().out
+    assert all(one in shown for one in ("91.4", "12,159", "4.71", "0.3628", "100.9%", "101.3%", "0.9984", "0.927"))
 
 
 def test_ndcg_of_pairs_is_one_where_each_finds_its_own_and_less_where_others_are_nearer():
