@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The learning rate of a step: a linear rise over `warmup` steps, then a linear fall to zero at `steps`."""
+    """The learning rate of a step: a linear rise over `warmup` steps if any, then a linear fall to zero at `steps`."""
 
     rate: float
     warmup: int
     steps: int
 
     def __call__(self, step: int) -> float:
-        warmup = min(self.warmup, max(1, self.steps // 10))
+        warmup = max(1, min(self.warmup, self.steps // 10))
         return self.rate * min((step + 1) / warmup, max(0.0, (self.steps - step) / max(1, self.steps - warmup)))
 
 
