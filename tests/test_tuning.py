@@ -105,6 +105,13 @@ def test_the_study_finds_the_bottom_of_a_bowl_and_says_what_it_was_before(tmp_pa
     assert len(told["trials"]) == 25 and set(told["importances"]) == {"x", "kind"}
 
 
+def test_a_study_that_found_nothing_says_so(tmp_path):
+    found = tune(Bowl(), parse_space(["kind=a"]), tmp_path, 1)
+    assert found.value == found.before
+    for name in ("best.toml", "report.html"):
+        assert "No trial was better" in (tmp_path / name).read_text("utf-8")
+
+
 def test_trials_that_fall_behind_are_cut_short(tmp_path):
     tune(Bowl(), SPACE, tmp_path, 25)
     states = [row["state"] for row in told_of(tmp_path)["trials"]]
@@ -360,7 +367,8 @@ def test_the_verb_tunes_a_scorer_and_names_the_recipe(langrec_, tmp_path):
     told = json.loads(out)
     assert status == 0 and len(told["trials"]) == 2 and told["metric"] == "ndcg@10"
     status, out, _ = langrec_(*words)
-    assert status == 0 and "langrec train --recipe" in out
+    better = told["best"]["value"] > told["before"]
+    assert status == 0 and ("langrec train --recipe" in out, "no trial was better" in out) == (better, not better)
     assert {path.name for path in (tmp_path / "tuned").iterdir()} == {
         "best.toml",
         "lock",

@@ -161,5 +161,8 @@ def _show(found: Tuned, out: Path) -> None:
     shares = sorted(summary["importances"].items(), key=lambda one: -one[1])
     if shares:
         console.print(escape("mattered " + ", ".join(f"{name} {share:.0%}" for name, share in shares)), soft_wrap=True)
-    console.print(escape(f"use      {summary['use']}"), soft_wrap=True)
+    if found.value > found.before:
+        console.print(escape(f"use      {summary['use']}"), soft_wrap=True)
+    else:
+        console.print("no trial was better than the settings as they were: keep these, or look on", soft_wrap=True)
     console.print(escape(f"report   {out / 'report.html'}"), soft_wrap=True)

@@ -20,7 +20,10 @@ def page(summary: Mapping[str, Any]) -> str:
     counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "cut short", "failed")}
     lead = (
         f"Trial {best['trial']} of {len(rows)} reaches {best['value']:.4f} on validation; the settings as they were "
-        f"reach {summary['before']:.4f}. " + ", ".join(f"{n} {state}" for state, n in counts.items() if n) + "."
+        f"reach {summary['before']:.4f}. "
+        + ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+        + "."
+        + ("" if best["value"] > summary["before"] else " No trial was better than these: keep them, or look on.")
     )
     columns: dict[str, Callable[[Any], str]] = {
         "trial": lambda row: str(row["trial"]),

@@ -389,6 +389,8 @@ def _write(summary: dict[str, Any], subject: Subject, out: Path) -> None:
     best = summary["best"]
     summary["use"] = subject.command(out, best["values"])
     head = f"# {subject.metric} {best['value']:.4f} on validation, {summary['before']:.4f} before ({subject.name}).\n"
+    if best["value"] <= summary["before"]:
+        head += "# No trial was better than the settings as they were: keep these, or look on.\n"
     for name, text in {
         "trials.json": json.dumps(summary, indent=1, ensure_ascii=False) + "\n",
         "best.toml": f"{head}# {summary['use']}\n\n{subject.recipe(best['values'])}",
