@@ -268,6 +268,14 @@ def test_doctor_follows_the_recipe_and_the_command_line(langrec_, tmp_path, monk
     assert found["cache"]["folder"] == str(tmp_path / "cache")
 
 
+def test_doctor_says_how_a_saved_encoder_is_read(langrec_, tmp_path):
+    from langrec.encoders.hashing import HashingEncoder
+
+    HashingEncoder().save(tmp_path / "chosen")
+    code, out, _ = langrec_("doctor", "--encoder", tmp_path / "chosen", "--json")
+    assert code == 0 and "a saved encoder, read by no runtime" in json.loads(out)["encoder"]["note"]
+
+
 def test_doctor_shows_a_missing_extra_instead_of_failing(langrec_, monkeypatch):
     def absent(*_):
         raise MissingExtra("lm", "the encoder minilm")

@@ -53,6 +53,7 @@ def examine(settings: EncoderSettings, *, measure: bool = False) -> dict[str, An
         measure: measures them now, even if a table is in the cache.
 
     Raises:
+        BundleError: a saved encoder is damaged.
         SettingsError: there is no such encoder. One whose extra is not installed is no error: that is what is shown.
     """
     import langrec
@@ -79,6 +80,7 @@ def _extra(extra: str, modules: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _encoder(settings: EncoderSettings, root: Path, measure: bool) -> dict[str, Any]:
+    from langrec.encoders import is_plugin, is_saved, load_saved
     from langrec.encoders.prepare import exported_model, model_folder
     from langrec.errors import MissingExtra
     from langrec.lm.exported import CONFIG
@@ -88,6 +90,12 @@ def _encoder(settings: EncoderSettings, root: Path, measure: bool) -> dict[str, 
     shown: dict[str, Any] = {"name": settings.name, "setting": settings.runtime, "runtime": "", "table": [], "note": ""}
     if settings.name == "hashing":
         return {**shown, "note": "hashing needs no runtime"}
+    if is_saved(settings.name):
+        runtime = getattr(load_saved(Path(settings.name).expanduser(), threads=settings.threads), "runtime", None)
+        name = runtime.name if runtime else ""
+        return {**shown, "runtime": name, "note": f"a saved encoder, read by {name or 'no runtime: it is a table'}"}
+    if is_plugin(settings.name):
+        return {**shown, "note": "is of another package, which chooses how it is run"}
     try:
         model = find_model(settings.name, settings.max_tokens)
         if not measure and not (model_folder(model, root) / CONFIG).exists():

@@ -40,9 +40,9 @@ def load_encoder(
         return HashingEncoder()
     from langrec import registry
 
-    if _is_saved(settings.name):
+    if is_saved(settings.name):
         return load_saved(Path(settings.name).expanduser(), threads=settings.threads)
-    if settings.name not in registry.ENCODERS and _is_plugin(settings.name):
+    if settings.name not in registry.ENCODERS and is_plugin(settings.name):
         return registry.find("encoders", settings.name)(settings)
     from langrec.encoders.prepare import prepare
 
@@ -77,7 +77,7 @@ def load_saved(folder: Path, *, threads: int = 0) -> HashingEncoder | StaticEnco
     raise BundleError(f"{folder / CONFIG}: kind {kind} is not hashing, static or transformer")
 
 
-def _is_saved(name: str) -> bool:
+def is_saved(name: str) -> bool:
     """Whether a setting names a folder that `encoder.save` or `langrec compress` wrote, not a model's source folder."""
     from langrec.lm.exported import CONFIG
 
@@ -85,7 +85,8 @@ def _is_saved(name: str) -> bool:
     return (folder / CONFIG).is_file() and not (folder / "config.json").exists()
 
 
-def _is_plugin(name: str) -> bool:
+def is_plugin(name: str) -> bool:
+    """Whether a setting names an encoder that another package registers."""
     from importlib.metadata import entry_points
 
     return any(point.name == name for point in entry_points(group="langrec.encoders"))
