@@ -21,7 +21,8 @@ def measure(asked: Asked, found: Mapping[str, pl.DataFrame]) -> Report:
     """The report of lists `question, item_id, rank, score` by model, all on the test's questions.
 
     Raises:
-        DataError: a list names an unknown item, an item of its question's history, or a rank twice.
+        DataError: a list names an unknown item, an item of its question's history, an item or a rank twice, or a rank
+            below 1.
     """
     dataset = asked.dataset
     return measure_lists(
@@ -100,10 +101,14 @@ def _check(asked: Asked, name: str, question: Any, place: Any, items: Any) -> No
     q, n = len(asked.test), len(asked.dataset.catalogue)
     if len(question) and not (question.min() >= 0 and question.max() < q):
         raise DataError(f"{name}: answers question {question.max()} of {q}")
+    if len(place) and place.min() < 0:
+        raise DataError(f"{name}: rank {place.min() + 1}; ranks begin at 1")
     if (items < 0).any():
         raise DataError(f"{name}: lists an item that the catalogue does not hold")
     if len(np.unique(question * 1000 + place)) < len(question):
         raise DataError(f"{name}: two items share a rank")
+    if len(np.unique(question * n + items)) < len(question):
+        raise DataError(f"{name}: lists an item twice")
     block = asked.test.block
     seen = block.rows().astype(np.int64) * n + block.items
     if np.isin(question * n + items, seen).any():

@@ -92,6 +92,21 @@ def test_the_peer_never_sees_the_targets_of_the_test(bench, asked, tmp_path):
     assert fitted.join(hidden, on=["user_id", "item_id"]).is_empty()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rank": pl.col("rank") - 1}, "rank 0"),
+        ({"rank": pl.lit(1, pl.Int64)}, "share a rank"),
+        ({"item_id": pl.col("item_id").first().over("question")}, "twice"),
+        ({"item_id": pl.lit("nobody's")}, "catalogue"),
+    ],
+)
+def test_ranks_begin_at_one_and_hold_one_item_each(bench, asked, tmp_path, wrong, said):
+    lists, _ = answered(bench, asked, tmp_path)
+    with pytest.raises(DataError, match=said):
+        bench[1].measure(asked, {"toy/popular": lists.with_columns(**wrong)})
+
+
 def test_a_list_with_an_item_of_the_history_is_refused(bench, asked, tmp_path):
     lists, _ = answered(bench, asked, tmp_path)
     seen = asked.dataset.catalogue.ids[int(asked.test.block.history(0)[0])]
