@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
+import httpx
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from live_server import wait_until
+from live_server import PATIENCE, wait_until
 from scipy import sparse
 
 from langrec.service.bulk import import_file
@@ -107,6 +109,20 @@ def test_a_worker_that_sends_ready_lists_alone_forgets_them_too(live, store_of):
         event_rows.delete_user(connection, USER)
     wait_until(lambda: ready() != personal)
     assert ready() == live.recommended("nobody-at-all")
+
+
+def test_a_list_that_was_on_its_way_while_its_user_was_deleted_is_not_kept(live, monkeypatch):
+    recommend = live.service.recommend
+
+    async def overtaken(query):
+        answer = await recommend(query)
+        monkeypatch.undo()
+        await asyncio.to_thread(httpx.delete, f"{live.url}/api/user/{USER}", timeout=PATIENCE)
+        return answer
+
+    monkeypatch.setattr(live.service, "recommend", overtaken)
+    personal = live.recommended(USER, **{"max-age": 3600})
+    assert live.recommended(USER, **{"max-age": 3600}) == live.recommended("nobody-at-all") != personal
 
 
 def test_somebody_who_comes_back_is_new_and_the_proof_says_so(live):

@@ -107,7 +107,9 @@ async def recommend(
     response = Response(body, media_type="application/json")
     question = ready.question_of(request.scope)
     if (max_age or service.settings.max_age) and (age := service.ready.age_of(question)):
-        service.ready.put(user, question, ready.Ready(body, asked_at, shown))
+        # A list from before somebody's deletion came too late to be forgotten with the others.
+        if answer.snapshot.removals == service.snapshot.removals:
+            service.ready.put(user, question, ready.Ready(body, asked_at, shown))
         response.raw_headers.extend(ready.age_headers(age, 0))
     return response
 
