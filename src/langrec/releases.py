@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from langrec.manifest import problem_of, read_manifest
 CURRENT = "CURRENT"
 # In the folder of a release that was made to be judged first: why it is not in use. It is no part of the release.
 CANDIDATE = "candidate.json"
+_LEFT_SECONDS = 2 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,12 @@ def promote(folder: Path, stamp: str) -> None:
 def prune(folder: Path, keep: int) -> list[str]:
     """Removes all but the newest releases, and never the one in use nor the one before it; the stamps of those gone.
 
+    What a process that died had half made, or half removed, goes too when it is two days old.
+
     Args:
         keep: releases that stay, those two included; at least 2.
     """
+    _remove_left(folder)
     known = releases(folder)
     using = next((i for i, info in enumerate(known) if info.current), None)
     if using is None:
@@ -118,6 +123,14 @@ def prune(folder: Path, keep: int) -> list[str]:
         info.folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
     return [info.stamp for info in gone]
+
+
+def _remove_left(folder: Path) -> None:
+    for path in folder.glob(".*"):
+        is_half = path.name.endswith((".half", ".gone")) or path.name.startswith((".pull-", ".measured-"))
+        # What is younger may be the work of somebody who lives.
+        if is_half and path.is_dir() and time.time() - path.stat().st_mtime > _LEFT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def rollback(folder: Path, stamp: str | None = None) -> str:

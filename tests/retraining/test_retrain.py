@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import threading
 import time
@@ -317,6 +318,16 @@ def test_old_releases_go_and_the_one_in_use_and_the_one_before_stay(made, tmp_pa
     assert sorted(prune(folder, 2)) == [names[0], names[3], names[4], names[5]]
     assert sorted(one.stamp for one in releases(folder)) == [names[1], names[2]]
     assert prune(folder, 2) == []
+
+
+def test_what_a_sudden_death_left_half_made_goes_when_it_is_old(tmp_path):
+    left = [".20200101T000000-aaaaaaaa.half", ".20200102T000000-bbbbbbbb.gone", ".pull-x1", ".measured-x2"]
+    for name in (*left, ".20200103T000000-cccccccc.half", ".retrain"):
+        (tmp_path / name / "catalog").mkdir(parents=True)
+    for name in (*left, ".retrain"):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    prune(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".20200103T000000-cccccccc.half", ".retrain"]
 
 
 def test_requests_are_answered_while_a_retraining_swaps_the_release(shop, tmp_path):
