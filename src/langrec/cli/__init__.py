@@ -49,7 +49,7 @@ def main() -> None:
         if os.environ.get("LANGREC_DEBUG"):
             raise
         if is_disk_full(error):
-            print("the disk is full: free some space and run this again; nothing half written is used", file=sys.stderr)
+            print("the disk is full: free some space and run this again", file=sys.stderr)
             sys.exit(2)
         print(f"langrec failed: {type(error).__name__}: {error} (LANGREC_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(1)
