@@ -62,8 +62,13 @@ def test_what_holds_no_weights_to_work_on_is_named_for_what_it_is(tmp_path):
 def test_a_t5_that_was_saved_without_its_decoder_is_read_by_its_encoder(tmp_path):
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
+    from langrec.lm.adapt.kinds import load_core
+    from langrec.lm.adapt.settings import AdaptSettings
     from langrec.lm.export import load_torch
 
     config = transformers.T5Config(vocab_size=20, d_model=8, d_kv=4, num_layers=1, num_heads=2, d_ff=8)
     transformers.T5EncoderModel(config).save_pretrained(tmp_path / "t5")
-    assert type(load_torch(find_model(str(tmp_path / "t5"), 64)).core).__name__ == "T5Stack"
+    model = find_model(str(tmp_path / "t5"), 64)
+    assert type(load_torch(model).core).__name__ == "T5Stack"
+    with pytest.raises(SettingsError, match="an encoder-decoder; adapt a model with an encoder alone"):
+        load_core(model, AdaptSettings())

@@ -74,10 +74,19 @@ def load_torch(model: TextModel) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # weights that the folder lacks (a pooler that nobody asks) are drawn: the same each time
         core = AutoModel.from_pretrained(str(model.folder), attn_implementation="eager", dtype=torch.float32).eval()
-    # A T5 saved as an encoder alone says that it has no decoder, and is loaded with one all the same.
-    if getattr(core.config, "is_encoder_decoder", False) or (hasattr(core, "encoder") and hasattr(core, "decoder")):
+    if has_decoder(core):
         core = core.get_encoder()
     return with_parts(core, model)
+
+
+def has_decoder(core: Any) -> bool:
+    """Whether a transformer is an encoder with a decoder.
+
+    A T5 saved as an encoder alone says that it has none, and is loaded with one all the same.
+    """
+    return bool(getattr(core.config, "is_encoder_decoder", False)) or (
+        hasattr(core, "encoder") and hasattr(core, "decoder")
+    )
 
 
 def with_parts(core: Any, model: TextModel) -> Any:

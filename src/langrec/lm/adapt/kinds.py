@@ -22,7 +22,7 @@ from langrec.lm.adapt.settings import AdaptSettings
 from langrec.lm.adapt.states import StateFeed, TokenFeed, TokenStateFeed, distinct, keep, keep_tokens
 from langrec.lm.adapt.upper import Upper, lower_run, upper_of
 from langrec.lm.device import chosen_device
-from langrec.lm.export import pooled, with_parts
+from langrec.lm.export import has_decoder, pooled, with_parts
 from langrec.lm.model import TextModel, read_json
 from langrec.lm.robust.augment import Varied, copies
 from langrec.lm.robust.ways import parse
@@ -332,14 +332,15 @@ def load_core(model: TextModel, settings: AdaptSettings) -> Any:
     transformers_logging.disable_progress_bar()
     slim.know(model.folder)
     config = AutoConfig.from_pretrained(str(model.folder))
-    if getattr(config, "is_encoder_decoder", False):
-        raise SettingsError(f"{model.name}: an encoder-decoder; adapt a model with an encoder alone", field="model")
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
         if hasattr(config, name):
             setattr(config, name, settings.dropout)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
-        return AutoModel.from_pretrained(str(model.folder), config=config, dtype=torch.float32)
+        core = AutoModel.from_pretrained(str(model.folder), config=config, dtype=torch.float32)
     finally:
         transformers_logging.set_verbosity(verbosity)
+    if has_decoder(core):
+        raise SettingsError(f"{model.name}: an encoder-decoder; adapt a model with an encoder alone", field="model")
+    return core
