@@ -165,6 +165,10 @@ def test_scorers_of_other_questions_are_not_compared():
     first, second = run(world()), run(world(q=79))
     with pytest.raises(DataError, match="not asked the same questions"):
         compare(first, second)
+    targets = world(single=False)
+    others = replace(targets, items=(targets.items + 1) % N_ITEMS)  # the same users at the same times, other answers
+    with pytest.raises(DataError, match="not asked the same questions"):
+        compare(run(targets), run(others))
     with pytest.raises(DataError, match="ndcg@99 was not measured"):
         compare(first, first, ("ndcg@99",))
 

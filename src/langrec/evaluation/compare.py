@@ -121,7 +121,12 @@ def _check(a: Measured, b: Measured, metrics: Sequence[str]) -> None:
     one, two = a.targets, b.targets
     same = a.user_ids == b.user_ids and all(
         np.array_equal(left, right)
-        for left, right in ((one.events, two.events), (one.block.at, two.block.at), (one.offsets, two.offsets))
+        for left, right in (
+            (one.events, two.events),
+            (one.block.at, two.block.at),
+            (one.offsets, two.offsets),
+            (one.items, two.items),
+        )
     )
     if not same:
         raise DataError(
