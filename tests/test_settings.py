@@ -50,6 +50,7 @@ from langrec.settings import EvaluateSettings, Settings, section_of
         "ranking.tree_min_leaf=-1",
         "ranking.seed=-1",
         "evaluate.seed=-1",
+        "evaluate.k=5,10,5",
         "evaluate.tail_share=1.5",
         "evaluate.short_history=-1",
         "index.recall=2",

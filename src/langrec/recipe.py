@@ -210,6 +210,9 @@ def check_settings(settings: Settings) -> None:
     ):
         if not values or min(values) < 1:
             raise SettingsError(f"{path}: needs whole numbers from 1", field=path)
+    lengths = settings.evaluate.k
+    if len(set(lengths)) < len(lengths):
+        raise SettingsError(f"evaluate.k: {', '.join(map(str, lengths))} names a length twice", field="evaluate.k")
     if not 0 < settings.evaluate.confidence < 1:
         raise SettingsError("evaluate.confidence: must be between 0 and 1", field="evaluate.confidence")
 
