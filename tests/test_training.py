@@ -212,6 +212,15 @@ def test_two_runs_with_one_seed_are_alike_and_the_seed_draws_the_questions(tmp_p
 # ---- what training writes --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("repeats", ["all", "first", "last"])
+def test_a_log_of_last_events_alone_is_said_to_leak(repeats, tmp_path):
+    plain = settings(tmp_path, scorers=FEW)
+    kept = replace(plain, data=replace(plain.data, repeats=repeats))
+    report, per_user = training.evaluate_models(dataset(), kept, FEW, steps=tmp_path / "steps")
+    for one in (report, per_user):
+        assert ("data.repeats=last" in one.protocol["leaks"]) == ("This leaks" in one.markdown()) == (repeats == "last")
+
+
 @pytest.mark.parametrize("kind", ["time", "loo", "user"])
 def test_every_kind_of_split_gives_a_measured_release(kind, tmp_path):
     chosen_by = settings(tmp_path, scorers=FEW, split=SplitSettings(kind=kind))

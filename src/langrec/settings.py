@@ -35,7 +35,8 @@ class DataSettings:
     Attributes:
         strict: stop at the first kind of problem instead of setting the bad rows aside.
         drop_duplicates: drop rows equal in user, item, type, time and value to an earlier one.
-        repeats: what to do with several events of one user, item and type: keep all, the first or the last.
+        repeats: what to do with several events of one user, item and type: keep all, the first or the last. The last
+            looks ahead: a measuring says that it leaks.
         equal_times: in which order events of one time count: file (as the rows stand) or drawn (at random, the same at
             every load), for logs whose rows of one time stand by item or not at all in order, such as baskets.
         repair_text: repair mis-decoded Unicode and HTML entities (ftfy), and collapse whitespace.

@@ -59,6 +59,10 @@ _RANKED = (
     "full catalogue; without the history of the question. A target that was not found is in no list; its rank among "
     "all, which auc reads, is estimated from a sample"
 )
+LAST_LEAK = (
+    "data.repeats=last drops an event whose user comes back to the item, after the cut too, so training lacks what the "
+    "test holds"
+)
 # With fewer events a split by shares leaves a part empty: then nothing is held out.
 FEWEST_EVENTS = 10
 
@@ -315,7 +319,7 @@ def measure_split(
     stamp = {
         "question": question,
         "split": split.kind,
-        "leaks": split.leaks,
+        "leaks": "; ".join(filter(None, (split.leaks, LAST_LEAK if settings.data.repeats == "last" else ""))),
         "cut": list(settings.split.cut) if split.kind == "time" else None,
         "valid_from": split.valid_from,
         "test_from": split.test_from,

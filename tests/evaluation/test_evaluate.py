@@ -320,7 +320,7 @@ def test_the_stamp_names_data_split_and_cut_times_and_what_leaks():
     stamp = report.stamp()
     assert "data a1a1a1a1a1a1 · split time · cut 0.8,0.9 · test_from 1970-01-01T00:00:00Z" in stamp
     assert "next item: 80 questions of" in stamp and "valid_from" not in stamp
-    assert "This split leaks: tomorrow." in report.markdown()
+    assert "This leaks: tomorrow." in report.markdown()
     assert "leaks" not in run(world()).markdown()
 
 

@@ -70,7 +70,7 @@ def _lead(report: Report) -> str:
 def _warning(report: Report) -> str:
     """What the split lets training know that a running system could not."""
     leaks = report.protocol.get("leaks")
-    return f'<p class="warning">This split leaks: {html.escape(str(leaks))}.</p>' if leaks else ""
+    return f'<p class="warning">This leaks: {html.escape(str(leaks))}.</p>' if leaks else ""
 
 
 def _tiles(report: Report) -> str:

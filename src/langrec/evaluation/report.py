@@ -255,7 +255,7 @@ class Report:
             "# Measured recommendations",
             "",
             self.stamp(),
-            *(["", f"This split leaks: {_escape(str(self.protocol['leaks']))}."] if self.protocol.get("leaks") else []),
+            *(["", f"This leaks: {_escape(str(self.protocol['leaks']))}."] if self.protocol.get("leaks") else []),
             "",
             _line(["model", *metrics, f"against {_escape(self.reference)}", "seconds"]),
             _line(["---", *["---:"] * (len(metrics) + 2)]),
