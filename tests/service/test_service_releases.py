@@ -140,10 +140,10 @@ def test_requests_take_what_is_offered_while_a_release_is_loaded(releases, tmp_p
     began, loaded, answered = threading.Event(), threading.Event(), threading.Event()
     load = watched._load
 
-    def slowly(stamp):
+    def slowly(*asked):
         began.set()
         assert loaded.wait(30)
-        return load(stamp)
+        return load(*asked)
 
     def answer():
         watched.offer(Grown(before.stamp, before.loaded_at, {}, {}, 0, 0, 7))
