@@ -59,7 +59,8 @@ def run(model: TextModel, step: Step, folder: Path, work: Work) -> tuple[Path, s
             work.vectors(held) @ turn,
             work,
         )
-        note += f"; fitted to {len(texts):,} texts: held-out cosine {before:.3f} to {after:.3f} (pull {pull:g})"
+        how = f"(pull {pull:g})" if pull < float("inf") else "(no token moved by itself: that did not help)"
+        note += f"; fitted to {len(texts):,} texts: held-out cosine {before:.3f} to {after:.3f} {how}"
     table[list(set(range(len(table))) - set(ordinary.tolist()))] = 0
     write_static(table.astype(np.float16), tokens, folder, model.space)
     return folder, note
