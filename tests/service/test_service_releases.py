@@ -78,6 +78,7 @@ def test_a_damaged_release_is_refused_by_name_and_serving_goes_on(live):
 
 
 def test_a_probe_alone_sees_that_another_release_was_refused_and_that_it_is_over(live):
+    wait_until(lambda: live.service.is_warm)  # until then the probe has status 503
     (live.releases / live.old / "manifest.json").unlink()
     point_at(live.releases, live.old)
     problem = wait_until(lambda: live.get("/api/health/ready")["Problem"])
