@@ -41,7 +41,7 @@ def test_the_long_files_are_there():
 @pytest.fixture
 def run(tmp_path):
     """Runs both files in a pytest of their own, with one worker or two; gives its status and output."""
-    for name in ("conftest.py", "long_files.py"):
+    for name in ("conftest.py", "long_files.py", "quick_export.py"):
         shutil.copy(Path(__file__).with_name(name), tmp_path)
     (tmp_path / "test_absent.py").write_text(ABSENT)
     (tmp_path / "test_some.py").write_text(TESTS)

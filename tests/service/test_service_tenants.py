@@ -154,6 +154,7 @@ def test_every_route_says_of_another_tenants_ids_what_it_says_of_none(open_shops
         # What a worker does by its own clock would fall on any request; a deletion still brings the models into step.
         shops.service(name).growth.close()
         shops.service(name).growth.catch_up()
+        shops.service(name).releases.fresh()
     acmes.take(), zetas.take()
     for theirs, none in zip(foreign, nobodys, strict=True):
         where = f"{theirs['method']} {theirs['url']}"
