@@ -75,6 +75,8 @@ class CrossEncoder:
             from transformers import AutoModelForSequenceClassification, AutoTokenizer
         except ImportError as error:
             raise MissingExtra("lm", f"the cross-encoder {folder}") from error
+        if not folder.is_dir():  # its name would be looked for in the hub
+            raise SettingsError(f"{folder}: is no folder; name that of a cross-encoder", field="cross")
         try:
             model, told = AutoModelForSequenceClassification.from_pretrained(
                 str(folder), dtype=torch.float32, output_loading_info=True
