@@ -135,7 +135,7 @@ def made(tiny, shop, tmp_path_factory):
 @pytest.mark.parametrize("named", [{"tuned": ["./absent"]}, {"cross": "./absent"}])
 def test_a_model_that_cannot_be_read_is_refused_before_any_rung_is_made(tiny, shop, tmp_path, named):
     settings = Settings(encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32))
-    with pytest.raises(SettingsError, match="absent: (is no folder|no such folder)"):
+    with pytest.raises(SettingsError, match=r"absent: (is no folder|no such folder)"):
         frontier(load_dataset(*shop)[0], tmp_path / "out", settings, **named)
     assert not (tmp_path / "out" / "rungs").exists()
 

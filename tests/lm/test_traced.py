@@ -87,46 +87,45 @@ def test_a_graph_that_does_not_agree_with_the_module_is_traced_anew(first, writt
     assert written(module) == (right, 1), "what was wrong is not kept"
 
 
-def in_another_process(monkeypatch):
-    """As a process that has traced nothing yet."""
+@pytest.fixture
+def kept(first, monkeypatch):
+    """The file of the first module's graph, as a process finds it that has traced nothing yet; and its key."""
+    [(key, graph)] = first[2].items()
+    traced._write(key, graph)
     monkeypatch.setattr(traced, "_kept", OrderedDict())
+    [file] = traced._folder().iterdir()
+    return file, key
 
 
-def test_another_process_finds_the_graph_in_the_cache_folder(first, second, written, tmp_path, monkeypatch):
-    in_another_process(monkeypatch)
-    assert written(first[0]) == (first[1], 1)
-    in_another_process(monkeypatch)
+def test_another_process_finds_the_graph_in_the_cache_folder(second, written, kept, monkeypatch):
     found, n_traced = written(second)
-    assert n_traced == 1
-    traced._trace(second, tmp_path / "anew.onnx")
-    assert found == (tmp_path / "anew.onnx").read_bytes()
-    [kept] = (tmp_path / "cache" / "graphs").iterdir()
-    assert kept.stat().st_size < len(found), "without weights"
+    assert n_traced == 0 and kept[0].stat().st_size < len(found), "without weights"
+    monkeypatch.setattr(traced, "_kept", OrderedDict())
+    kept[0].unlink()
+    assert written(second) == (found, 1)
 
 
-@pytest.mark.parametrize("damage", [b"", b"no graph", None], ids=["empty", "other", "cut"])
-def test_a_damaged_graph_is_traced_anew_and_replaced(first, written, tmp_path, monkeypatch, damage):
-    in_another_process(monkeypatch)
-    written(first[0])
-    [kept] = (tmp_path / "cache" / "graphs").iterdir()
-    right = kept.read_bytes()
-    kept.write_bytes(right[:-50] if damage is None else damage)
-    in_another_process(monkeypatch)
-    assert written(first[0]) == (first[1], 2)
-    assert kept.read_bytes() == right
+def test_a_damaged_graph_is_traced_anew_and_replaced(first, written, kept):
+    file, key = kept
+    right = file.read_bytes()
+    for damaged in (b"", b"no graph", right[:-50]):
+        file.write_bytes(damaged)
+        assert traced._read(key) is None
+    assert written(first[0]) == (first[1], 1)
+    assert file.read_bytes() == right
 
 
-def test_the_cache_folder_holds_few_graphs_and_may_be_missing(first, written, tmp_path, monkeypatch):
-    folder = tmp_path / "cache" / "graphs"
-    folder.mkdir(parents=True)
+def test_the_cache_folder_holds_few_graphs_and_may_be_missing(first, kept, tmp_path, monkeypatch):
+    file, key = kept
+    graph = first[2][key]
     for n in range(3):
-        (folder / f"{n}.onnx").write_bytes(b"")
-        os.utime(folder / f"{n}.onnx", (n, n))
+        (file.parent / f"{n}.onnx").write_bytes(b"")
+        os.utime(file.parent / f"{n}.onnx", (n, n))
     monkeypatch.setattr(traced, "MOST_FILES", 2)
-    in_another_process(monkeypatch)
-    written(first[0])
-    assert len(list(folder.iterdir())) == 2 and (folder / "2.onnx").exists()
+    traced._write(key, graph)
+    assert {one.name for one in file.parent.iterdir()} == {file.name, "2.onnx"}
+    assert traced._read(key) == graph
     (tmp_path / "none").write_text("no folder")
     monkeypatch.setenv("LANGREC_CACHE", str(tmp_path / "none"))
-    in_another_process(monkeypatch)
-    assert written(first[0])[0] == first[1]
+    traced._write(key, graph)
+    assert traced._read(key) is None
