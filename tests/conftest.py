@@ -78,6 +78,13 @@ def judged(report):
     return report
 
 
+@pytest.fixture(autouse=True)
+def of_one_rank(monkeypatch):
+    """A retraining within this process would have all tests after it stand back from those of other workers."""
+    if hasattr(os, "nice"):
+        monkeypatch.setattr(os, "nice", lambda by: by)
+
+
 @pytest.fixture
 def langrec_(monkeypatch, capsys):
     """Runs a command line in this process; gives its status, output and error."""
