@@ -10,7 +10,7 @@ import pytest
 
 from langrec.encoders import load_encoder, load_saved
 from langrec.errors import SettingsError
-from langrec.lm.compress import distil, drop, layers, project, prune, quantise, static
+from langrec.lm.compress import distil, drop, layers, project, prune, quantise, read, static
 from langrec.lm.compress.binary import BinaryCodes, recall
 from langrec.lm.compress.exports import saved
 from langrec.lm.compress.read import read_torch
@@ -76,12 +76,15 @@ def test_a_model_of_fewer_heads_is_known_to_a_process_that_did_not_make_it(work,
     # Such as the one that goes on with a healing that was killed.
     made, _ = prune.run(work.teacher, parse_steps("prune:heads=0.5")[0], tmp_path / "model", work)
     code = (
-        "import sys; from langrec.lm.compress.read import pad_id; from langrec.lm.model import find_model;"
+        "import sys; from langrec.lm.compress import layers; from langrec.lm.compress.read import pad_id;"
         "from langrec.lm.adapt.kinds import load_core; from langrec.lm.adapt.settings import AdaptSettings;"
+        "from langrec.lm.model import find_model; model = find_model(sys.argv[1], 64);"
     )
-    for asked in ("print(pad_id(model))", "print(type(load_core(model, AdaptSettings())))"):
-        words = [sys.executable, "-c", f"{code} model = find_model(sys.argv[1], 64); {asked}", str(made.folder)]
-        subprocess.run(words, check=True, capture_output=True)
+    width = "layers.stack(load_core(model, AdaptSettings()))[0].attention.self.query.out_features"
+    # Each in a process of its own: what the first imports could tell the second of the model.
+    for asked, right in (("pad_id(model)", read.pad_id(work.teacher)), (width, 16)):
+        words = [sys.executable, "-c", f"{code} print({asked})", str(made.folder)]
+        assert subprocess.run(words, check=True, capture_output=True, text=True).stdout.split() == [str(right)]
 
 
 def test_a_roberta_of_fewer_heads_reads_each_token_at_its_place():
