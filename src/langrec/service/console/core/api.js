@@ -79,11 +79,12 @@ function tail(query) {
 }
 
 function newKey() {
-	asking ??= askForKey(Boolean(storedKey())).then((key) => {
-		asking = null;
-		if (!key) refusals += 1;
-		return key;
-	});
+	asking ??= askForKey(Boolean(storedKey()))
+		.then((key) => {
+			if (!key) refusals += 1;
+			return key;
+		})
+		.finally(() => (asking = null));
 	return asking.then((key) => {
 		if (key) sessionStorage.setItem(KEY, key);
 		if (key) weather.dispatchEvent(new Event("key"));
