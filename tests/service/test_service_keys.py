@@ -224,6 +224,12 @@ def test_a_write_of_too_many_rows_is_refused_whole(serve):
     assert live.client.get("/api/user/u3").status_code == 404
 
 
+def test_a_key_that_would_end_at_once_is_not_made(langrec_, tmp_path):
+    store = f"sqlite:///{tmp_path / 'shop.db'}"
+    status, _, err = langrec_("keys", "add", "k", "--role", "read", "--store", store, "--expires", "0d")
+    assert status == 2 and "opens nothing" in err and not (tmp_path / "shop.db").exists()
+
+
 def test_keys_are_kept_from_the_command_line(langrec_, tmp_path, monkeypatch):
     store = f"sqlite:///{tmp_path / 'shop.db'}"
     status, out, _ = langrec_(

@@ -306,6 +306,21 @@ def test_a_tenants_file_may_not_set_what_is_the_servers(tmp_path):
         tenants_in(tmp_path / "none")
 
 
+def test_a_tenants_key_needs_a_tenant(langrec_, tmp_path):
+    folder = tmp_path / "tenants"
+    assert langrec_("tenants", "add", "acme", "--tenants", str(folder))[0] == 0
+    control = f"sqlite:///{folder / 'control.db'}"
+    add = ("keys", "add", "k", "--role", "read", "--tenant")
+    for named in (("--tenants", str(folder)), ("--store", control)):
+        assert langrec_(*add, "acme", *named)[0] == 0, named
+        status, _, err = langrec_(*add, "acne", *named)
+        assert status == 2 and "no such tenant (acme)" in err, named
+    status, _, err = langrec_(*add, "acme", "--store", f"sqlite:///{tmp_path / 'shop.db'}")
+    assert status == 2 and "--tenants" in err and not (tmp_path / "shop.db").exists()
+    _, out, _ = langrec_("tenants", "list", "--tenants", str(folder), "--json")
+    assert [(row["tenant"], row["keys"]) for row in json.loads(out)] == [("acme", 2)]
+
+
 @pytest.mark.slow
 def test_tenants_are_kept_and_served_by_several_workers_from_the_command_line(langrec_, two_releases, tmp_path):
     from live_server import Process

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +44,10 @@ def add(
     rate: Annotated[float | None, typer.Option("--rate", help="Requests a second; default: serve.rate.")] = None,
     burst: Annotated[int | None, typer.Option("--burst", help="Requests at once; default: serve.burst.")] = None,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose key it is, on a server of tenants.")] = "",
+    tenants: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all tenants, whose keys lie in its control.db unless --store says else."),
+    ] = None,
     store: StoreUrl = None,
     recipe: Recipe = None,
     as_json: AsJson = False,
@@ -52,13 +57,27 @@ def add(
     Example: `langrec keys add 'web shop' --role read --store sqlite:///shop.db`
 
     Example: `langrec keys add importer --scope items:write --scope feedback:write --expires 90d`
+
+    Example: `langrec keys add 'acme web' --role read --tenant acme --tenants tenants`
     """
     from langrec.service.access.keys_rows import add_key
     from langrec.service.store.audit import cli_actor
+    from langrec.service.tenants import control_url
+    from langrec.settings import ServeSettings
 
     now = int(time.time() * 1000)
-    ends = now + parse_span(expires, "expires") if expires else None
-    with opened(store, recipe, make=True) as found, found.write() as connection:
+    lasts = parse_span(expires, "expires") if expires else None
+    if lasts == 0:
+        raise SettingsError(f"--expires {expires!r}: a key that ends at once opens nothing", field="expires")
+    ends = None if lasts is None else now + lasts
+    settings = settings_of(recipe, None).serve
+    folder = tenants or (Path(settings.tenants) if settings.tenants else None)
+    url = store or settings.store
+    if folder is not None and url == ServeSettings().store:
+        url = control_url(folder)
+    if tenant:
+        _check_known(tenant, folder, url)
+    with opened(url, None, make=True) as found, found.write() as connection:
         text, key = add_key(
             connection,
             name,
@@ -180,6 +199,24 @@ def parse_span(text: str, option: str) -> int:
     if parts is None:
         raise SettingsError(f"--{option} {text!r}: is not a span such as 90d, 12h, 30m or 10s", field=option)
     return int(parts[1]) * _UNITS[parts[2]]
+
+
+def _check_known(tenant: str, folder: Path | None, store: str) -> None:
+    """Raises SettingsError where there is no such tenant: its key would open nothing."""
+    from langrec.service.tenants import folder_of_control, tenants_in
+
+    folder = folder or folder_of_control(store)
+    if folder is None:
+        raise SettingsError(
+            f"--tenant {tenant}: name the folder of all tenants with --tenants, so that a slip is told", field="tenants"
+        )
+    known = tenants_in(folder)
+    if tenant not in known:
+        raise SettingsError(
+            f"--tenant {tenant}: {folder} has no such tenant ({', '.join(known) or 'none yet'}); "
+            f"`langrec tenants add {tenant} --tenants {folder}` makes it",
+            field="tenant",
+        )
 
 
 def _show_new(text: str, key: StoredKey, as_json: bool, more: dict[str, Any]) -> None:

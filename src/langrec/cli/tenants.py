@@ -67,7 +67,8 @@ def add(
         )
         return
     print(f"{folder}: train with `langrec train --out {folder / 'releases'}`, and make a key with")
-    print(f"`langrec keys add 'web shop' --role read --tenant {name} --store {control}`")
+    where = f"--tenants {tenants}" if store is None else f"--tenants {tenants} --store {store}"
+    print(f"`langrec keys add 'web shop' --role read --tenant {name} {where}`")
 
 
 @app.command("list")

@@ -86,6 +86,12 @@ def control_url(folder: Path) -> str:
     return f"sqlite:///{folder / CONTROL}"
 
 
+def folder_of_control(url: str) -> Path | None:
+    """The folder of tenants whose keys lie at a URL; None where the URL does not say it."""
+    path = url.removeprefix("sqlite:///")
+    return Path(path).parent if path != url and Path(path).name == CONTROL else None
+
+
 def tenant_settings(folder: Path, server: ServeSettings) -> ServeSettings:
     """The server's settings with what a tenant's own file says.
 
