@@ -199,6 +199,25 @@ def test_a_body_over_the_limit_is_refused_with_and_without_a_length(serve):
     assert live.client.post("/api/users", content=iter([small]), headers=post).json() == {"RowAffected": 1}
 
 
+def test_a_number_that_nobody_named_is_as_large_as_the_limit_allows(serve):
+    live = serve(max_k=4)
+    paths = ("/api/recommend/sea-u0", "/api/popular", "/api/latest", "/api/item/sea00/neighbors")
+    paths += ("/api/user/sea-u0/history", "/api/items/suggest")
+    for path in paths:
+        assert len(live.get(path)) == 4, path
+        assert len(live.get(path, n=3)) == 3, path
+        over = live.client.get(path, params={"n": 5})
+        assert over.status_code == 400 and over.json()["field"] == "n", path
+    for path in ("/api/users", "/api/items", "/api/feedback", "/api/audit"):
+        live.get(path)
+    lists = [live.send("POST", "/api/recommend", {}), live.send("POST", "/api/search", {"q": "whale"})]
+    lists += [live.get("/api/search", q="whale"), live.get("/api/onboarding")]
+    assert [len(one["items"]) for one in lists] == [4] * 4
+    for path, body in {"/api/recommend": {"k": 5}, "/api/search": {"q": "whale", "k": 5}}.items():
+        assert live.client.post(path, json=body).status_code == 400, path
+    assert live.client.get("/api/search", params={"q": "whale", "k": 5}).status_code == 400
+
+
 def test_requests_over_the_queue_are_shed_with_a_time_to_come_back(serve, monkeypatch):
     live = serve(max_queue=1)
     gate = threading.Event()

@@ -72,15 +72,19 @@ def place_of(cursor: str) -> int:
     return int(cursor or 0)
 
 
-def check_count(service: Service, n: int, field: str) -> int:
-    """The number of wanted rows.
+def check_count(request: Request, n: int, field: str, named: bool | None = None) -> int:
+    """The number of wanted rows; a number that nobody named, a route's own, is as large as the settings allow.
+
+    Args:
+        named: whether the caller named it; None = where it stands in the address.
 
     Raises:
         DataError: it is over the limit of the settings.
     """
-    if n > service.settings.max_k:
-        raise DataError(f"{field}: {n} is over serve.max_k = {service.settings.max_k}; ask in pages", field=field)
-    return n
+    most = service_of(request).settings.max_k
+    if n > most and (field in request.query_params if named is None else named):
+        raise DataError(f"{field}: {n} is over serve.max_k = {most}; ask in pages", field=field)
+    return min(n, most)
 
 
 def written(rows: int) -> Answered:

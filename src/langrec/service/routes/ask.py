@@ -48,7 +48,7 @@ async def recommend(request: Request, after: BackgroundTasks, body: RecommendBod
         user=body.user,
         history=tuple(body.history or ()),
         text=body.text or None,
-        k=check_count(service, body.k, "k"),
+        k=check_count(request, body.k, "k", "k" in body.model_fields_set),
         offset=body.offset,
         filters=body.filters.filters(),
         without=tuple(body.without),
@@ -95,7 +95,8 @@ async def onboarding(
     """Popular items that differ, and whose likes say much; `likes` and `skip` ask for what is left to learn."""
     service = service_of(request)
     filters = Filters(categories=tuple(category or ()), exclude=tuple(skip or ()))
-    query = Query(user=user, history=tuple(likes or ()), k=check_count(service, k, "k"), offset=offset, filters=filters)
+    k = check_count(request, k, "k")
+    query = Query(user=user, history=tuple(likes or ()), k=k, offset=offset, filters=filters)
     answer = await service.starters(query, history_known=likes is None)
     after.add_task(service.log_impression, request.state.request_id, "onboarding", user, answer)
     shown = {
@@ -110,7 +111,7 @@ async def onboarding(
 async def search(request: Request, after: BackgroundTasks, body: SearchBody) -> Answered:
     """By words, by meaning, or both; with a user also by their history. `cursor` gives the next page."""
     service = service_of(request)
-    check_count(service, body.k, "k")
+    body = body.model_copy(update={"k": check_count(request, body.k, "k", "k" in body.model_fields_set)})
     started = time.perf_counter()
     page = await search_page(service, body)
     found = page.answer.list.items.nums
@@ -164,6 +165,7 @@ async def search_by_address(
             "drop_seen": False,
         }
     )
+    k = check_count(request, k, "k")
     body = SearchBody(
         q=q, k=k, offset=offset, cursor=cursor, meaning=meaning, user=user, personal=personal, filters=filters
     )

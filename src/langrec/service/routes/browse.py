@@ -30,7 +30,7 @@ def suggest_users(request: Request, q: Typed = "", n: Count = 10) -> Answered:
     """Ids that begin with it first, then those that hold it; without it those with most events."""
     service = service_of(request)
     with service.store.read() as connection:
-        found = browse_rows.suggest_users(connection, q, check_count(service, n, "n"))
+        found = browse_rows.suggest_users(connection, q, check_count(request, n, "n"))
     return Answered([{"id": name, "n_events": n_events} for name, n_events in found])
 
 
@@ -39,7 +39,7 @@ def suggest_items(request: Request, q: Typed = "", n: Count = 10) -> Answered:
     """By title or id; titles that begin with it first, then by number of events."""
     service = service_of(request)
     with service.store.read() as connection:
-        found = browse_rows.suggest_items(connection, q, check_count(service, n, "n"))
+        found = browse_rows.suggest_items(connection, q, check_count(request, n, "n"))
     return Answered([{"id": name, "title": title} for name, title in found])
 
 
@@ -52,7 +52,7 @@ def history(request: Request, user: PathUser, n: Count = 50) -> Answered:
     """Times in milliseconds since 1970; an item that is gone is named by its id."""
     service = service_of(request)
     with service.store.read() as connection:
-        rows = event_rows.history(connection, user, check_count(service, n, "n"), now_ms())
+        rows = event_rows.history(connection, user, check_count(request, n, "n"), now_ms())
         items = item_rows.get_items(connection, list({row[0] for row in rows}))
     return Answered([_happened(items.get(row[0]), *row) for row in rows])
 
@@ -69,7 +69,7 @@ def catalogue(
 ) -> Answered:
     """Items whose title or id holds `q`; items without the field that sorts come last."""
     service = service_of(request)
-    n = check_count(service, n, "n")
+    n = check_count(request, n, "n")
     with service.store.read() as connection:
         found, total = browse_rows.catalogue_page(connection, q, category or None, sort, order == "desc", n, offset)
     rows = [_row(one) for one in found]
@@ -89,7 +89,7 @@ def categories(request: Request) -> Answered:
 async def audience(request: Request, item: PathItem, n: Count = 10) -> Answered:
     """Looks through the hundred best of 128 users who have events with items like it and none with it."""
     service = service_of(request)
-    check_count(service, n, "n")
+    n = check_count(request, n, "n")
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> list[dict[str, Any]]:
         recommender = snapshot.recommender

@@ -162,7 +162,7 @@ async def _delete_feedback(request: Request, user: str, item: str, type: str | N
 
 def _feedback_page(request: Request, n: int, cursor: str, type: str | None) -> Answered:
     service = service_of(request)
-    n = check_count(service, n, "n")
+    n = check_count(request, n, "n")
     after = place_of(cursor_of(request, cursor))
     with service.store.read() as connection:
         found = event_rows.find_events(connection, type=type, after=after, n=n)

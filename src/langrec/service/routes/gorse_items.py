@@ -111,7 +111,7 @@ async def get_items(
 ) -> Answered:
     """In the order of their ids, or of their score where there is `q`; `Cursor` is empty on the last page."""
     service = service_of(request)
-    n = check_count(service, n, "n")
+    n = check_count(request, n, "n")
     after = cursor_of(request, cursor)
     if q.strip() and n:
         page = await search_page(service, SearchBody(q=q[:4000], k=n, cursor=after or None))

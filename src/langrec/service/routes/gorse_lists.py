@@ -96,7 +96,7 @@ async def recommend(
     """
     service = service_of(request)
     filters = Filters(categories=_categories(request, category))
-    query = Query(user=user, k=check_count(service, n, "n"), offset=offset, filters=filters)
+    query = Query(user=user, k=check_count(request, n, "n"), offset=offset, filters=filters)
     asked_at = time.monotonic()
     answer = await service.recommend(query)
     if write_back_type:
@@ -134,7 +134,7 @@ async def session_recommend(
     query = Query(
         history=tuple(one.ItemId for one in log),
         history_at=tuple(one.Timestamp for one in log) if all(one.Timestamp >= 0 for one in log) else (),
-        k=check_count(service, n, "n"),
+        k=check_count(request, n, "n"),
         offset=offset,
         filters=Filters(categories=(category,) if category else ()),
     )
@@ -215,7 +215,7 @@ async def neighbours(
 ) -> Answered:
     """By everything but popularity: texts, and who has events with both."""
     service = service_of(request)
-    check_count(service, n, "n")
+    n = check_count(request, n, "n")
     categories = _categories(request, category)
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> Answer:
@@ -248,7 +248,7 @@ async def item_to_item(
 async def user_neighbours(request: Request, user: PathUser, n: Count = 10, offset: Offset = 0) -> Answered:
     """By the cosine of the newest 100 items of each."""
     service = service_of(request)
-    check_count(service, n, "n")
+    n = check_count(request, n, "n")
 
     def find() -> list[dict[str, Any]]:
         with service.store.read() as connection:
@@ -279,7 +279,7 @@ async def _plain_list(
     user: str,
 ) -> Answered:
     service = service_of(request)
-    check_count(service, n, "n")
+    n = check_count(request, n, "n")
 
     def find(snapshot: Snapshot, connection: sa.Connection) -> Answer:
         filters = Filters(categories=categories, exclude=tuple(_seen(connection, user)))

@@ -78,7 +78,7 @@ async def delete_user(request: Request, user: PathUser) -> Answered:
 def get_users(request: Request, n: Page = 10, cursor: After = "") -> Answered:
     """In the order of their ids; `Cursor` is empty on the last page."""
     service = service_of(request)
-    n = check_count(service, n, "n")
+    n = check_count(request, n, "n")
     with service.store.read() as connection:
         found = event_rows.page_users(connection, cursor_of(request, cursor), n)
     after = found[-1].id if n and len(found) == n else ""

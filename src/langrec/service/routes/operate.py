@@ -211,7 +211,7 @@ def audited(request: Request, n: Count = 50, cursor: AuditCursor = "") -> Answer
     service = service_of(request)
     before = place_of(cursor) if cursor else None
     with service.store.read() as connection:
-        acts = audit.page(connection, check_count(service, n, "n"), before)
+        acts = audit.page(connection, check_count(request, n, "n"), before)
     rows = [dataclasses.asdict(act) for act in acts]
     return Answered({"rows": rows, "cursor": str(acts[-1].seq) if acts and acts[-1].seq > 1 else ""})
 
@@ -246,7 +246,7 @@ def measured_lists(
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise DataError(f"models: there is no {', '.join(unknown)}; there are {', '.join(known)}", field="models")
-    found = measure.user_lists(folder, user, wanted, check_count(service, k, "k"))
+    found = measure.user_lists(folder, user, wanted, check_count(request, k, "k"))
     title = service.snapshot.recommender
     lists = {
         model: [{"id": i, "title": shapes.title_of(title, i), "score": shapes.number(score)} for i, score in rows]
