@@ -30,13 +30,20 @@ Operator = Literal["eq", "in", "ge", "le", "gt", "lt"]
 Level = Literal["hot", "warm", "cold"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Condition:
     """One condition on an item field, such as price le 20. A missing value fails every condition."""
 
     field: str
     op: Operator
     value: str | float | bool | tuple[str | float | bool, ...]
+
+    def __eq__(self, other: object) -> bool:
+        """As written: to Python true, 1 and 1.0 are one value, but a field that holds text tells them apart."""
+        return isinstance(other, Condition) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
 
 @dataclass(frozen=True, slots=True)

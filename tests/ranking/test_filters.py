@@ -233,3 +233,11 @@ def test_asking_leaves_the_masks_alone():
     hidden.flags.writeable = False
     shown(Filters(categories=("film",), exclude=("a",)), hidden=hidden)
     assert hidden.tolist() == [False, True, False, False, False]
+
+
+def test_conditions_that_differ_in_the_kind_of_their_value_are_not_taken_for_one():
+    words = Items(Catalogue(pl.DataFrame({"item_id": [*"abc"], "title": [*"abc"], "code": ["1", "True", "1.0"]})))
+    found = {Condition("code", "eq", value): where("code", "eq", value, words) for value in (True, 1, 1.0)}
+    assert list(found.values()) == ["b", "a", "ac"]
+    assert found[Condition("code", "eq", True)] == "b"
+    assert Condition("code", "in", (True,)) != Condition("code", "in", (1.0,)) != "code"
