@@ -68,6 +68,7 @@ from langrec.settings import EvaluateSettings, Settings, section_of
         "text_tower.head=512,0",
         "text_tower.seed=-1",
         "ranking.fallback=popular_decade",
+        "evaluate.bootstrap=1",
     ],
 )
 def test_a_value_out_of_range_names_its_setting(override):

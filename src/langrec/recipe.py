@@ -120,7 +120,7 @@ _LEAST = {
     "calibration.depth": 1,
     "evaluate.ranks": 1,
     "evaluate.max_questions": 0,
-    "evaluate.bootstrap": 1,
+    "evaluate.bootstrap": 2,  # of one there is no interval
     "evaluate.short_history": 0,
     "evaluate.seed": 0,
     "serve.workers": 1,
