@@ -312,7 +312,11 @@ def _shared_by_workers() -> Iterator[None]:
     from langrec.service.access import rate_limits
     from langrec.service.monitoring import gathered
 
-    with tempfile.TemporaryDirectory(prefix="langrec-metrics-", ignore_cleanup_errors=True) as folder:
+    gathered.clear_left_behind(Path(tempfile.gettempdir()))
+    with (
+        tempfile.TemporaryDirectory(prefix=gathered.PREFIX, ignore_cleanup_errors=True) as folder,
+        gathered.in_use(Path(folder)),
+    ):
         os.environ[gathered.VARIABLE] = folder
         os.environ[rate_limits.VARIABLE] = str(Path(folder) / "limits")
         if sys.platform != "win32":  # whose event loop tells nobody that a connection waits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -61,9 +62,13 @@ class Worker(Process):
         return super().server
 
     def target(self, sockets: list[socket] | None = None) -> None:
-        from langrec.service.monitoring.gathered import shared_folder
+        from langrec.service.monitoring.gathered import in_use, shared_folder
 
         folder = shared_folder()
+        with contextlib.nullcontext() if folder is None else in_use(folder):
+            self._serve(folder, sockets)
+
+    def _serve(self, folder: Path | None, sockets: list[socket] | None) -> None:
         if folder is not None:
             mark = folder / "serving"
             if self.waits:

@@ -5,7 +5,10 @@ The folder is named by PROMETHEUS_MULTIPROC_DIR, as prometheus_client has it; `l
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +16,9 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, multi
 from prometheus_client.registry import Collector
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# Of the temporary folders that servers make.
+PREFIX = "langrec-metrics-"
+_HELD = "server"  # a file that each process of the folder's server has locked while it lives
 
 
 def shared_folder() -> Path | None:
@@ -28,6 +34,39 @@ def gathered(folder: Path) -> CollectorRegistry:
     registry.register(_Written(folder))
     registry.register(_Processes(alive))
     return registry
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Keeps `clear_left_behind` off the folder for as long as the block runs in this or any other process."""
+    path = folder / _HELD
+    if path.exists():
+        file = os.open(path, os.O_RDONLY)
+        fcntl.flock(file, fcntl.LOCK_SH)
+    else:
+        # It has its name when it is locked: nobody may take it for one that was left behind.
+        new = folder / f".{_HELD}"
+        file = os.open(new, os.O_RDONLY | os.O_CREAT, 0o600)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        new.rename(path)
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def clear_left_behind(parent: Path) -> None:
+    """Removes the folders of servers that were killed; those in which any process lives stay."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another's folder, or somebody else removes it
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            file = os.open(folder / _HELD, os.O_RDONLY)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(file)
 
 
 class _Written(Collector):
