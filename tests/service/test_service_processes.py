@@ -150,6 +150,24 @@ def test_what_a_worker_counted_outlives_it_and_its_process_does_not(pair):
 
 
 @pytest.mark.slow
+def test_workers_end_when_the_process_that_watches_them_is_killed(start_process):
+    server = start_process("--workers", "2").wait()
+    both_workers(server.url)
+    os.kill(server.process.pid, signal.SIGKILL)
+
+    def nobody_answers():
+        try:
+            httpx.get(server.url)
+        except httpx.ConnectError:
+            return True
+        return False
+
+    wait_until(nobody_answers)
+    again = start_process("--workers", "2", port=server.port).wait()
+    assert again.client.get("/api/users").status_code == 200, "the port and the store are free"
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies_while_it_owes_an_answer_is_replaced_at_once(pair):
     dead = int(both_workers(pair.url).pop().split("-")[0])
     os.kill(dead, signal.SIGSTOP)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import multiprocessing
 import os
 import sys
 import threading
 import time
 from pathlib import Path
 from socket import socket
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.server import Server
@@ -18,6 +20,8 @@ from uvicorn.supervisors.multiprocess import Process
 from langrec.errors import LangrecError
 from langrec.service.accepting import PLACES, VARIABLE, EvenServer, Holdings
 from langrec.service.starting import load_code
+
+_log = logging.getLogger("langrec.service")
 
 # Seconds for which the workers that a server starts with wait for the first of them; a large release takes longer.
 HEAD_START = 5.0
@@ -74,6 +78,8 @@ class Worker(Process):
             if self.waits:
                 _wait(mark, HEAD_START)
             threading.Thread(target=_mark, args=(self.server, mark), daemon=True).start()
+        if parent := multiprocessing.parent_process():
+            threading.Thread(target=_end_with, args=(self.server, parent), daemon=True).start()
         load_code()
         try:
             super().target(sockets)
@@ -87,6 +93,13 @@ def _mark(server: Server, mark: Path) -> None:
     while not server.started:
         time.sleep(0.02)
     mark.touch()
+
+
+def _end_with(server: Server, parent: Any) -> None:
+    """Ends a server in order when the process that watches it is gone: nobody could stop it, and it holds the port."""
+    parent.join()
+    _log.error("the process that watches this worker is gone: it finishes what it has and ends")
+    server.should_exit = True
 
 
 def _wait(mark: Path, seconds: float) -> None:
