@@ -138,6 +138,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     import uvicorn
 
     from langrec.service import keeping
+    from langrec.service.heads import BoundedProtocol
     from langrec.service.starting import start_log
     from langrec.service.store.lease import only_server
 
@@ -157,6 +158,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
             host=chosen.host,
             port=chosen.port,
             workers=chosen.workers,
+            http=BoundedProtocol,
             log_level="warning",
             access_log=False,
             server_header=False,

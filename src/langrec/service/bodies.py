@@ -21,6 +21,8 @@ _TIME_HELP = (
     "a time is ISO 8601, such as 2024-05-01T12:00:00Z, or a number of seconds since 1970, of the years 1 to 9999"
 )
 _LARGEST = 1e30
+# What a request may ask for at most where the work grows faster than its body: everybody waits for the scorer.
+MOST_CONDITIONS, MOST_HISTORY, LONGEST_WISH = 100, 10_000, 4000
 _LONGEST = 100 * 366 * 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OLDEST, _NEWEST = -62_135_596_800_000, 253_402_300_799_999
@@ -328,7 +330,7 @@ class FiltersBody(_Ours):
     """What may be in the list."""
 
     categories: list[Text] = Field(default_factory=list, examples=[["Comedy"]])
-    where: list[ConditionBody] = Field(default_factory=list)
+    where: list[ConditionBody] = Field(default_factory=list, max_length=MOST_CONDITIONS)
     exclude: list[Id] = Field(default_factory=list)
     drop_seen: bool = True
     seen_types: list[Text] = Field(default_factory=list)
@@ -363,8 +365,12 @@ class RecommendBody(_Ours):
     )
 
     user: Id | None = Field(default=None, examples=["ann"])
-    history: list[Id] | None = Field(default=None, description="item ids, oldest first; replaces what is known")
-    text: Wish | None = Field(default=None, description="a wish in words: only what answers it is shown")
+    history: list[Id] | None = Field(
+        default=None, max_length=MOST_HISTORY, description="item ids, oldest first; replaces what is known"
+    )
+    text: Wish | None = Field(
+        default=None, max_length=LONGEST_WISH, description="a wish in words: only what answers it is shown"
+    )
     meaning: float = Field(default=0.5, ge=0, le=1, description="for a text: 0 matches words only, 1 meaning only")
     personal: float | None = Field(
         default=None,
@@ -375,7 +381,11 @@ class RecommendBody(_Ours):
     k: int = Field(default=10, ge=1)
     offset: int = Field(default=0, ge=0, le=1_000_000)
     filters: FiltersBody = Field(default_factory=lambda: FiltersBody())
-    without: list[Id] = Field(default_factory=list, description="history items to leave out: what if they were unseen?")
+    without: list[Id] = Field(
+        default_factory=list,
+        max_length=MOST_HISTORY,
+        description="history items to leave out: what if they were unseen?",
+    )
     diversity: float | None = Field(default=None, ge=0, le=1, description="0 by score alone, 1 as different as can be")
     explore: int | None = Field(
         default=None, ge=0, le=100, description="places that go to new or rare items; null as the release is set"
@@ -391,7 +401,7 @@ class SearchBody(_Ours):
 
     model_config = _shown({"q": "a bakery on the moon", "k": 10, "meaning": 0.5, "user": "ann", "personal": 0.2})
 
-    q: Wish = Field(default="", examples=["a quiet film about the sea"], max_length=4000)
+    q: Wish = Field(default="", examples=["a quiet film about the sea"], max_length=LONGEST_WISH)
     k: int = Field(default=10, ge=1)
     offset: int = Field(default=0, ge=0, le=1_000_000)
     cursor: str | None = Field(default=None, description="`cursor` of the page before")

@@ -14,6 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from langrec.budget import Budget, stage, within
 from langrec.service import shapes
 from langrec.service.bodies import (
+    LONGEST_WISH,
+    MOST_CONDITIONS,
     FiltersBody,
     Id,
     Offset,
@@ -134,7 +136,7 @@ async def search(request: Request, after: BackgroundTasks, body: SearchBody) -> 
 async def search_by_address(
     request: Request,
     after: BackgroundTasks,
-    q: Annotated[Text, Param(max_length=4000, description="words", examples=["a bakery on the moon"])] = "",
+    q: Annotated[Text, Param(max_length=LONGEST_WISH, description="words", examples=["a bakery on the moon"])] = "",
     k: Annotated[int, Param(ge=1, description="how many at most", examples=[10])] = 10,
     offset: Offset = 0,
     cursor: Annotated[
@@ -153,7 +155,11 @@ async def search_by_address(
     ] = None,
     where: Annotated[
         list[Text] | None,
-        Param(description="field:op:value with op eq, in, ge, le, gt or lt; repeat it", examples=[["price:le:20"]]),
+        Param(
+            description="field:op:value with op eq, in, ge, le, gt or lt; repeat it",
+            examples=[["price:le:20"]],
+            max_length=MOST_CONDITIONS,
+        ),
     ] = None,
 ) -> Answered:
     """The same as with a body, for links and scripts."""
@@ -185,7 +191,7 @@ async def explain(
     history: Annotated[
         list[Id] | None, Param(description="item ids, oldest first; replaces what is known", examples=[["m2"]])
     ] = None,
-    text: Annotated[Wish, Param(max_length=4000, description="a wish in words", examples=[""])] = "",
+    text: Annotated[Wish, Param(max_length=LONGEST_WISH, description="a wish in words", examples=[""])] = "",
     category: Annotated[
         list[Text] | None, Param(description="the list's categories; repeat the parameter", examples=[["Comedy"]])
     ] = None,

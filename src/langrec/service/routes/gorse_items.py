@@ -11,7 +11,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from langrec.service import shapes
-from langrec.service.bodies import GorseItem, GorseItemPatch, PathCategory, PathItem, SearchBody
+from langrec.service.bodies import LONGEST_WISH, GorseItem, GorseItemPatch, PathCategory, PathItem, SearchBody
 from langrec.service.guard import NotFound, needs
 from langrec.service.routes import replies
 from langrec.service.routes.answers import (
@@ -114,7 +114,7 @@ async def get_items(
     n = check_count(request, n, "n")
     after = cursor_of(request, cursor)
     if q.strip() and n:
-        page = await search_page(service, SearchBody(q=q[:4000], k=n, cursor=after or None))
+        page = await search_page(service, SearchBody(q=q[:LONGEST_WISH], k=n, cursor=after or None))
         stored = await run_in_threadpool(_stored, service, page.answer.list.ids)
         found = [stored[name] for name in page.answer.list.ids if name in stored]
         after = page.cursor or ""
