@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 
 import httpx
@@ -199,6 +200,36 @@ def test_a_body_over_the_limit_is_refused_with_and_without_a_length(serve):
     assert live.client.post("/api/users", content=iter([small]), headers=post).json() == {"RowAffected": 1}
 
 
+def test_what_a_request_asks_for_at_once_is_bounded(shared):
+    condition = {"field": "price", "op": "le", "value": 100}
+    for body in (
+        {"filters": {"where": [condition] * 101}},
+        {"history": ["sea00"] * 10_001},
+        {"without": ["sea00"] * 10_001},
+        {"text": "whale " * 1000},
+    ):
+        answer = shared.client.post("/api/recommend", json=body)
+        assert answer.status_code == 400 and "at most" in answer.json()["message"], answer.text
+    over = shared.client.get("/api/search", params={"q": "whale", "where": ["price:le:100"] * 101})
+    assert over.status_code == 400 and over.json()["field"] == "where"
+    shared.send("POST", "/api/recommend", {"filters": {"where": [condition] * 100}, "history": ["sea00"] * 1000})
+
+
+def test_a_head_without_end_is_given_up(start_process):
+    server = start_process().wait()
+    start = b"GET /api/users HTTP/1.1\r\nHost: localhost\r\n"
+    for begun, more in ((start + b"X-A: ", b"a" * 1000), (start, b"X-B: c\r\n" * 100), (b"GET /?q=", b"a" * 1000)):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(begun)
+            with pytest.raises(OSError):
+                for _ in range(20_000):
+                    connection.sendall(more)
+    whole = {"X-A": "a" * 30_000}
+    assert server.client.get("/api/users", headers=whole).status_code == 200
+    body = {"history": ["sea00"] * 10_000}  # larger than a head, and no head
+    assert server.client.post("/api/recommend", json=body, headers=whole).status_code == 200
+
+
 def test_a_number_that_nobody_named_is_as_large_as_the_limit_allows(serve):
     live = serve(max_k=4)
     paths = ("/api/recommend/sea-u0", "/api/popular", "/api/latest", "/api/item/sea00/neighbors")
@@ -319,3 +350,5 @@ def test_the_console_is_served_under_a_strict_policy(live):
     assert again.status_code == 304 and "max-age=86400" in charts.headers["cache-control"]
     for path in ("/console/../http.py", "/console/%2e%2e/http.py", "/console/..%2fhttp.py", "/console/none.js"):
         assert live.client.get(path).status_code == 404
+    for path in ("/console/%00", f"/console/{'a' * 300}", f"/api/measure?release={'a' * 300}"):
+        assert live.client.get(path).status_code == 404, "no file system takes the name"

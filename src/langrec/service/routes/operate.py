@@ -38,6 +38,8 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
     }
 }
 
+_LONGEST_NAME = 255  # bytes of a folder's name that file systems take
+
 Release = Annotated[
     str,
     Param(description="a release's stamp; the one in use where it is absent", examples=["20240501T120000-03d072d1"]),
@@ -289,7 +291,8 @@ def _roll_back(service: Service, stamp: str | None) -> str:
 def _folder(service: Service, stamp: str) -> Path:
     if not stamp:
         return service.snapshot.folder
-    if "/" in stamp or "\\" in stamp or stamp.startswith(".") or not (service.folder / stamp).is_dir():
+    is_name = not ("/" in stamp or "\\" in stamp or stamp.startswith(".") or len(stamp.encode()) > _LONGEST_NAME)
+    if not is_name or not (service.folder / stamp).is_dir():
         raise NotFound(f"there is no release {stamp!r}; /api/releases lists them", field="release")
     return service.folder / stamp
 

@@ -47,8 +47,12 @@ async def file(request: Request, path: str) -> Response:
 
 def _file(request: Request, path: Path) -> Response:
     """A file of the console; asked for with its hash (?v=...) it may be kept for good, otherwise it is checked."""
-    path = path.resolve()
-    if not path.is_relative_to(FOLDER.resolve()) or not path.is_file():
+    try:
+        path = path.resolve()
+        is_ours = path.is_relative_to(FOLDER.resolve()) and path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        is_ours = False
+    if not is_ours:
         raise NotFound(f"there is no {request.url.path[:200]}")
     data = path.read_bytes()
     tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
