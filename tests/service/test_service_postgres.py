@@ -100,3 +100,39 @@ def test_workers_agree_and_sudden_death_loses_no_acknowledged_write(url, start_p
     store.close()
     assert acknowledged <= kept
     assert start_process(store=url).wait().client.get("/api/user/t0/feedback").status_code == 200
+
+
+def test_what_one_client_writes_spoils_no_others_question_in_either_database(store_url, serve):
+    live = serve(store=store_url)
+    letters = "".join(chr(0x4E00 + i * 7919 % 20_000) for i in range(6000))  # no database packs these small
+    live.send("POST", "/api/item", {"ItemId": "long", "Comment": letters})
+    live.send("POST", "/api/item", {"ItemId": "longer", "Comment": letters + "x"})
+    odd = '{"ItemId": "odd", "Labels": {"price": %s}, "Texts": {"\\u0000": "x"}, "Fields": {"a\\u0000\\ud800": 1}}'
+    assert live.client.post(
+        "/api/item", content=odd % ("9" * 400), headers={"Content-Type": "application/json"}
+    ).is_success
+    patch = '{"Texts": {"b\\u0000": "x"}, "Fields": {"c\\u0000": 1}}'
+    assert live.client.patch("/api/item/odd", content=patch, headers={"Content-Type": "application/json"}).is_success
+    labels = live.get("/api/item/odd")["Labels"]
+    assert labels == {"price": None, "\ufffd": "x", "a\ufffd?": 1, "b\ufffd": "x", "c\ufffd": 1}
+    assert live.get("/api/catalogue", sort="price", n=2)["total"] == 51
+    titles = [one["title"] for one in live.get("/api/catalogue", sort="title", n=60)["items"]]
+    assert titles[1:] == sorted(titles[1:]) and titles[-2:] == [letters, letters + "x"]
+    backward = live.get("/api/catalogue", sort="title", order="desc", n=60)["items"]
+    assert titles[::-1] == [one["title"] for one in backward]
+    cheap = {"filters": {"where": [{"field": "price", "op": "le", "value": 5}]}}
+    assert {one["id"] for one in live.send("POST", "/api/recommend", cheap)["items"]} == {
+        f"{topic}00" for topic in ("sea", "bread", "chess", "moon")
+    }
+    for path in ("/api/users", "/api/items", "/api/receipts/%00"):
+        answer = live.client.get(f"{path}?cursor=%00")
+        assert answer.status_code == (404 if "receipts" in path else 200), answer.text
+
+
+def test_an_id_that_an_index_of_postgres_does_not_take_is_refused_as_the_clients(url, serve):
+    live = serve(store=url)
+    letters = "".join(chr(0x4E00 + i * 7919 % 20_000) for i in range(1000))
+    event = {"FeedbackType": "click", "UserId": letters, "ItemId": letters[::-1], "Timestamp": AT}
+    answer = live.client.post("/api/feedback", json=[event])
+    assert answer.status_code == 400 and "too long for PostgreSQL" in answer.json()["message"]
+    live.send("POST", "/api/feedback", [{**event, "UserId": "ann", "ItemId": "sea00"}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -28,7 +29,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OLDEST, _NEWEST = -62_135_596_800_000, 253_402_300_799_999
 
 
-def _clean_text(text: str) -> str:
+def clean_text(text: str) -> str:
     """Text that every database takes: no NUL, no half of a surrogate pair."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
@@ -36,7 +37,7 @@ def _clean_text(text: str) -> str:
 def _checked_id(text: str) -> str:
     if not text or len(text) > 1024:
         raise ValueError("an id has from 1 to 1024 characters")
-    if text != _clean_text(text) or SLASH in text:
+    if text != clean_text(text) or SLASH in text:
         raise ValueError("an id must be valid Unicode without NUL and U+E000")
     return text
 
@@ -56,15 +57,17 @@ def clean_json(value: Any, levels: int = 100) -> Any:
         ValueError: there are more.
     """
     if isinstance(value, str):
-        return _clean_text(value)
+        return clean_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return None  # what compares numbers would take it for an infinite one
     if isinstance(value, (list, dict)) and levels <= 0:
         raise ValueError("lists and objects lie within one another deeper than 100 levels")
     if isinstance(value, list):
         return [clean_json(one, levels - 1) for one in value]
     if isinstance(value, dict):
-        return {_clean_text(str(name)): clean_json(one, levels - 1) for name, one in value.items()}
+        return {clean_text(str(name)): clean_json(one, levels - 1) for name, one in value.items()}
     return value
 
 
@@ -164,10 +167,10 @@ PathType = Annotated[
 PathCategory = Annotated[
     str, Path(description="a category; write a slash in it as %2F", examples=["Comedy"]), AfterValidator(_path_id)
 ]
-Text = Annotated[str, AfterValidator(_clean_text)]
+Text = Annotated[str, AfterValidator(clean_text)]
 # A blank is nothing asked: else it would be a wish that no item answers.
-Wish = Annotated[str, AfterValidator(lambda text: _clean_text(text) if text.strip() else "")]
-LooseText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_clean_text)]
+Wish = Annotated[str, AfterValidator(lambda text: clean_text(text) if text.strip() else "")]
+LooseText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(clean_text)]
 LooseTexts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else value)]
 Json = Annotated[Any, AfterValidator(lambda value: clean_json(value))]
 _TIME_SCHEMA = {"anyOf": [{"type": "string", "description": "ISO 8601"}, {"type": "number"}]}
@@ -234,9 +237,9 @@ class GorseItem(_Gorse):
     Labels: Json = Field(default=None, examples=[{"description": "Two friends bake on the moon.", "year": 2024}])
     Comment: LooseText = Field(default="", examples=["Moon Bakery"])
     Title: LooseText = ""
-    Texts: Annotated[dict[str, Text], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+    Texts: Annotated[dict[Text, Text], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
     Image: LooseText = ""
-    Fields: Annotated[dict[str, Json], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+    Fields: Annotated[dict[Text, Json], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
 
 
 class GorseItemPatch(_Gorse):
@@ -250,9 +253,9 @@ class GorseItemPatch(_Gorse):
     Labels: Json = None
     Comment: Text | None = None
     Title: Text | None = None
-    Texts: dict[str, Text] | None = None
+    Texts: dict[Text, Text] | None = None
     Image: Text | None = None
-    Fields: dict[str, Json] | None = None
+    Fields: dict[Text, Json] | None = None
 
 
 class GorseFeedback(_Gorse):

@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from langrec.errors import DataError
 from langrec.service.access.auth import NotAllowed
+from langrec.service.bodies import clean_text
 from langrec.service.service import Service
 
 Page = Annotated[int, Query(ge=0, description="rows of a page", examples=[10])]
@@ -94,4 +95,4 @@ def written(rows: int) -> Answered:
 
 def cursor_of(request: Request, cursor: str) -> str:
     """The cursor of a page; gorsejs writes the parameter as its field is called."""
-    return cursor or request.query_params.get("Cursor", "")
+    return clean_text(cursor or request.query_params.get("Cursor", ""))

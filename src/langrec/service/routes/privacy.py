@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from langrec.errors import DataError
-from langrec.service.bodies import PathUser
+from langrec.service.bodies import PathUser, Text
 from langrec.service.guard import NotFound, needs
 from langrec.service.routes import replies_privacy
 from langrec.service.routes.answers import Answered, service_of
@@ -18,7 +18,7 @@ from langrec.service.store import receipts
 writing = APIRouter(prefix="/api", tags=["privacy"], dependencies=[Depends(needs("write", "users"))])
 
 ReceiptId = Annotated[
-    str,
+    Text,
     Path(description="a receipt's id, from the deletion", examples=["5f2b7a0c9d1e4f38a6b0c7d2e9f41a53"], max_length=64),
 ]
 

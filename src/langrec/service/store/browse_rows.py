@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from langrec.service.store.item_rows import COLUMNS, StoredItem, stored_item
-from langrec.service.store.schema import events, item_categories, items, users
+from langrec.service.store.schema import TITLE_START, events, item_categories, items, users
 
 _SORTS = {"id": items.c.item_id, "title": items.c.title, "events": items.c.n_events, "at": items.c.at}
 
@@ -29,6 +29,9 @@ def catalogue_page(
     order: list[sa.ColumnElement[Any]] = []
     if sort in _SORTS:
         column: sa.ColumnElement[Any] = _SORTS[sort]
+        if sort == "title" and connection.dialect.name == "postgresql":
+            start = sa.func.left(column, TITLE_START)  # the index holds these
+            order.append(start.desc() if descending else start.asc())
     else:
         column = _field(connection, sort)
         order.append(column.is_(None))

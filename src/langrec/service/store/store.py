@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from langrec.errors import MissingExtra, StoreError
+from langrec.errors import DataError, LangrecError, MissingExtra, StoreError
 from langrec.service.store import schema
 
 _POSTGRES_LOCK = 0x6C616E67726563  # "langrec"
@@ -132,8 +132,12 @@ class Store:
         except self.errors as error:
             raise self.failure("writing", error) from error
 
-    def failure(self, what: str, error: Exception) -> StoreError:
+    def failure(self, what: str, error: Exception) -> LangrecError:
         """What a caller is told of a database's error."""
+        if getattr(getattr(error, "orig", error), "sqlstate", None) == _TOO_LONG:
+            return DataError(
+                "an id, a type or a category is too long for PostgreSQL, whose indexes take 2,704 bytes; shorten it"
+            )
         reason = _reason(error)
         way = ""
         if any(sign in reason.lower() for sign in _FULL):
@@ -263,6 +267,9 @@ def _kept_alive(url: sa.URL) -> dict[str, Any]:
     told |= {"tcp_user_timeout": 20_000}
     return {"pool_pre_ping": True, "connect_args": {name: v for name, v in told.items() if name not in url.query}}
 
+
+# How PostgreSQL says that a row does not fit into an index.
+_TOO_LONG = "54000"
 
 # How databases say that a disk is full.
 _FULL = ("disk is full", "no space left", "disk full")
