@@ -73,3 +73,11 @@ class MissingExtra(LangrecError, ImportError):  # noqa: N818
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that a disk is full, or somebody's share of it, as Python or a library in Rust says so."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error)
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether an error says that a place may not be read or written, as Python or a library in Rust says so."""
+    said = str(error)
+    return getattr(error, "errno", None) in (errno.EACCES, errno.EROFS) or any(
+        f"(os error {number})" in said for number in (13, 30)
+    )

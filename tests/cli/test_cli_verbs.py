@@ -365,6 +365,12 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["doctor", "--set", "encoder.runtim=auto"], "did you mean runtime"),
         (["doctor", "--recipe", "nowhere.toml"], "nowhere.toml: cannot be read"),
         (["data", "describe", "--events", "nowhere"], "no such file"),
+        (["data", "check", "--events", "SHOP", "--rejected", "SHOP/x/lists.parquet"], "--rejected "),
+        (["data", "check", "--events", "SHOP", "--rejected", "RELEASES"], "is a folder; name a file in it"),
+        (["store", "import", "nowhere.parquet", "--store", "nonsense", "--rejected", "RELEASES"], "--rejected "),
+        (["users", "export", "ann", "--store", "nonsense", "--out", "RELEASES"], "is a folder; name a file in it"),
+        (["bench", "serve", "--json", "RELEASES"], "is a folder; name a file in it"),
+        (["bench", "index", "--items", "1000", "--json", "RELEASES"], "--json "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -398,6 +404,25 @@ def test_our_own_failure_is_status_1_and_says_how_to_see_more(langrec_, monkeypa
     code, _, error = langrec_("bundle", "list", "here")
     assert code == 1
     assert "RuntimeError: a bug" in error and "LANGREC_DEBUG=1" in error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/home/.cache"), "/home/.cache: Permission denied"),
+        (OSError(30, "Read-only file system", "/home/.cache"), "/home/.cache: Read-only file system"),
+        (OSError("Permission denied (os error 13): here/x.parquet"), "here/x.parquet"),
+    ],
+    ids=["denied", "read-only", "from Rust"],
+)
+def test_a_place_that_may_not_be_written_is_named_and_is_no_failure_of_ours(langrec_, monkeypatch, error, said):
+    def denied(*_):
+        raise error
+
+    monkeypatch.setattr("langrec.releases.releases", denied)
+    code, _, told = langrec_("bundle", "list", "here")
+    assert code == 2
+    assert said in told and "LANGREC_CACHE" in told and "\n" not in told
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from langrec.errors import LangrecError, is_disk_full
+from langrec.errors import LangrecError, is_disk_full, is_forbidden
 
 app = typer.Typer(
     name="langrec",
@@ -50,6 +50,14 @@ def main() -> None:
             raise
         if is_disk_full(error):
             print("the disk is full: free some space and run this again", file=sys.stderr)
+            sys.exit(2)
+        if is_forbidden(error):
+            place = isinstance(error, OSError) and error.filename and f"{error.filename}: {error.strerror}"
+            said = place or str(error)
+            print(
+                f"{said}; change its permissions, or choose another place (the cache's by LANGREC_CACHE)",
+                file=sys.stderr,
+            )
             sys.exit(2)
         print(f"langrec failed: {type(error).__name__}: {error} (LANGREC_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(1)

@@ -79,10 +79,10 @@ def index(
         raise SettingsError(f"--peer {peer}: is not usearch, hnswlib, none or auto", field="peer")
     settings = settings_of(recipe, overrides)
     if json_file is not None:
-        check_out_file(json_file)
+        check_out_file(json_file, "--json", "index.json")
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as spare, bar() as told:
-        place = check_out(folder) if folder else Path(spare)
+        place = check_out(folder, "--folder") if folder else Path(spare)
         real, named = _vectors(source or [], settings, told)
         told("fit")
         mixture = Mixture.fit(real, dim, rng)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from langrec.cli.options import check_out_file
 from langrec.cli.signals import TERMINATED, ending_well
 
 
@@ -38,6 +39,8 @@ def serve(
     from langrec.benching.serving.measured import measure_server
     from langrec.benching.serving.world import world
 
+    if file is not None:
+        check_out_file(file, "--json", "serve.json")
     console = Console(stderr=True)
     # The server is a process of its own, which would outlive this one.
     with ending_well(TERMINATED), console.status("looking for the world") as status:

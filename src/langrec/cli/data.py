@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from langrec.cli.options import check_out_file
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Fetch, check and describe events and items.",
@@ -75,6 +77,8 @@ def check(
     from langrec.data.checks import check_data
 
     settings = _settings(recipe, overrides, strict)
+    if rejected is not None:
+        check_out_file(rejected, "--rejected", "rejected.parquet")
     found = check_data(events, items, settings, users=users, rejected=rejected)
     if as_json:
         print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))

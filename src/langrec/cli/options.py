@@ -173,8 +173,11 @@ def read(
     return dataset
 
 
-def check_out(folder: Path) -> Path:
+def check_out(folder: Path, option: str = "--out") -> Path:
     """The folder that results go to, made where it is absent: it is better to fail before hours of work than after.
+
+    Args:
+        option: that names it.
 
     Raises:
         DataError: it cannot be made or written to.
@@ -185,22 +188,27 @@ def check_out(folder: Path) -> Path:
             pass
     except OSError as error:
         raise DataError(
-            f"--out {folder}: cannot be written to ({error.strerror}); choose another", field="out"
+            f"{option} {folder}: cannot be written to ({error.strerror}); choose another", field=option.lstrip("-")
         ) from error
     return folder
 
 
-def check_out_file(file: Path) -> Path:
+def check_out_file(file: Path, option: str = "--out", such: str = "lists.parquet") -> Path:
     """The file that a result goes to; its folder is made where it is absent.
+
+    Args:
+        option: that names it.
+        such: a name that it could have.
 
     Raises:
         DataError: it is a folder, or it cannot be written.
     """
     if file.is_dir():
-        raise DataError(f"--out {file}: is a folder; name a file in it, such as {file / 'lists.parquet'}", field="out")
-    check_out(file.parent)
+        field = option.lstrip("-")
+        raise DataError(f"{option} {file}: is a folder; name a file in it, such as {file / such}", field=field)
+    check_out(file.parent, option)
     if file.exists() and not os.access(file, os.W_OK):
-        raise DataError(f"--out {file}: may not be written to; choose another", field="out")
+        raise DataError(f"{option} {file}: may not be written to; choose another", field=option.lstrip("-"))
     return file
 
 

@@ -62,10 +62,12 @@ def import_(
 
     Example: `langrec store import items.jsonl --kind items --rejected refused.jsonl`
     """
-    from langrec.cli.options import bar
+    from langrec.cli.options import bar, check_out_file
     from langrec.service.bulk import import_file, refused_of
     from langrec.service.store.store import Store
 
+    if rejected is not None:
+        check_out_file(rejected, "--rejected", "refused.jsonl")
     opened = Store(store)
     lines: list[str] = []
     found = []

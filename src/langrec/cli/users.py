@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from langrec.cli.keys import StoreUrl, opened
-from langrec.cli.options import AsJson, Recipe
+from langrec.cli.options import AsJson, Recipe, check_out_file
 
 app = typer.Typer(no_args_is_help=True, help="Export and delete what is known of a user.", rich_markup_mode="markdown")
 
@@ -31,6 +31,8 @@ def export(
     """
     from langrec.service.store.receipts import export_user
 
+    if out is not None:
+        check_out_file(out, such="user.json")
     with opened(store, recipe) as found, found.read() as connection:
         known = export_user(connection, user)
     text = json.dumps(known, ensure_ascii=False, indent=1)
