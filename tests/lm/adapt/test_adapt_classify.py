@@ -241,6 +241,13 @@ def test_blanks_around_a_label_make_no_other_label(tmp_path):
     assert read_texts(path).labels == ("animals",) * 3
 
 
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64, pl.Decimal(9, 2)], ids=["int", "float", "decimal"])
+def test_whole_numbers_are_the_same_labels_however_a_file_keeps_them(tmp_path, kind):
+    rows = pl.DataFrame({"text": ["one", "two", "three"], "label": pl.Series([1, 20, -3]).cast(kind)})
+    rows.write_parquet(tmp_path / "rows.parquet")
+    assert read_texts(tmp_path / "rows.parquet").labels == ("1", "20", "-3")
+
+
 def test_a_slip_leaves_the_model_of_the_run_before(tiny, topics, tmp_path):
     files = Files(topics / "train.csv")
     run(tiny, topics, tmp_path, kind="head", files=files)

@@ -84,6 +84,14 @@ def test_what_was_merged_is_read_again(tmp_path, labelled, end):
     assert not list(tmp_path.glob(".*half"))
 
 
+def test_labels_that_are_numbers_are_merged_as_those_of_training_are_read(tmp_path):
+    labelled = rows_file(tmp_path / "labelled.csv", "text,label", "one,1", "two,2")
+    pl.DataFrame({"text": ["one", "three", "four"], "label": [1.0, 2.0, None]}).write_parquet(tmp_path / "a.parquet")
+    found = merge(labelled, [tmp_path / "a.parquet"])
+    assert found.frame["label"].to_list() == ["1", "2", "2"]
+    assert not found.conflicts and not found.new_labels
+
+
 def test_a_file_of_another_kind_is_refused_and_lists_do_not_fit_into_csv(tmp_path):
     with pytest.raises(DataError, match=r"must end in \.csv"):
         write(pl.DataFrame({"a": [1]}), tmp_path / "out.xlsx")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from langrec.data.log import as_ids
 from langrec.data.sources.delimited import read_delimited
 from langrec.data.sources.opening import check_readable, read_bytes, suffixes
 from langrec.data.sources.table import Table
@@ -121,7 +122,7 @@ def open_table(path: Path, wanted: Sequence[str]) -> Table:
 
 
 def strings(frame: pl.DataFrame, name: str, path: Path) -> tuple[str, ...]:
-    """A column as texts.
+    """A column as texts; a whole float or decimal is the whole number, as among ids.
 
     Raises:
         DataError: a value is missing or blank.
@@ -129,7 +130,7 @@ def strings(frame: pl.DataFrame, name: str, path: Path) -> tuple[str, ...]:
     column = frame[name]
     if column.dtype.is_nested():
         raise DataError(f"{path}: column {name} holds lists, not texts", field=name)
-    values = column.cast(pl.String, strict=False).to_list()
+    values = as_ids(column).to_list()
     for i, value in enumerate(values):
         if value is None or not value.strip():
             raise DataError(f"{path}: row {frame['row'][i] + 1}: column {name} is blank; fill or remove it", field=name)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from langrec.data.log import as_ids
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import Rows, Texts, open_table, read_columns, read_texts, strings
 from langrec.lm.labels.noise import Flag
@@ -178,7 +179,7 @@ def merge(
             known += len(found) - 1
             rows.append((one, found[0][0]))
     added = pl.DataFrame(rows, schema={text: pl.String, label: pl.String}, orient="row")
-    frame = frame.with_columns(pl.col(text, label).cast(pl.String))
+    frame = frame.with_columns(as_ids(frame[text]), as_ids(frame[label]))
     unknown = sorted({given for _, given in rows} - before) if before else []
     near = {given: next(iter(difflib.get_close_matches(given, before, n=1)), "") for given in unknown}
     return Merged(pl.concat([frame, added], how="diagonal"), len(rows), known, open_rows, tuple(conflicts), near)
@@ -243,7 +244,7 @@ def _answers(path: Path, text: str, label: str, with_rows: bool) -> list[tuple[s
     """(text, label or blank, where, row of the pool) of each line."""
     frame = read_columns(path, [text, label])
     texts = strings(frame, text, path)
-    labels = frame[label].cast(pl.String, strict=False).fill_null("").str.strip_chars().to_list()
+    labels = as_ids(frame[label]).fill_null("").str.strip_chars().to_list()
     lines: Rows = frame["row"].to_numpy()
     rows = [-1] * len(texts)
     if with_rows:
