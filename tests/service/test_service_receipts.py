@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from live_server import PATIENCE, wait_until
 from scipy import sparse
 
+from langrec import Client
 from langrec.service.bulk import import_file
 from langrec.service.served.growing import Growth
 from langrec.service.served.snapshot import Releases
@@ -49,6 +50,21 @@ def test_an_export_holds_all_that_is_known(live):
         found["impressions"][0]["items"]
     ) == 10
     assert live.client.get("/api/user/nobody-at-all/export").status_code == 404
+
+
+def test_an_export_holds_what_a_deletion_would_remove_beside_and_nothing_of_others(live, tmp_path):
+    live.send("DELETE", f"/api/feedback/{USER}/moon03")
+    rows = [{"UserId": USER, "FeedbackType": "click"}, {"UserId": "bob", "FeedbackType": USER}, {"user_id": USER}]
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    assert import_file(live.service.store, path, "events").refused == 3
+    found = live.get(f"/api/user/{USER}/export")
+    assert [(one["item"], one["type"]) for one in found["deleted_events"]] == [("moon03", "purchase")]
+    assert [json.loads(one["data"]) for one in found["refused_rows"]] == [rows[0], rows[2]]
+    assert str(tmp_path) not in json.dumps(found)
+    with Client(live.url) as client:
+        export = client.export_user(USER)
+    assert export.deleted_events[0].item == "moon03" and len(export.refused_rows) == 2
 
 
 def test_a_deletion_removes_every_row_and_its_receipt_is_proved(live):

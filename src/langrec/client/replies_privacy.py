@@ -44,6 +44,23 @@ class ShownList:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedEvent:
+    """The key of an event that was deleted by itself."""
+
+    item: str
+    type: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that an import refused and kept."""
+
+    reason: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class Export:
     """All that the store knows of a user."""
 
@@ -52,6 +69,8 @@ class Export:
     events: tuple[OwnEvent, ...]
     impressions: tuple[ShownList, ...]
     receipts: tuple[str, ...]
+    deleted_events: tuple[DeletedEvent, ...] = ()
+    refused_rows: tuple[RefusedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

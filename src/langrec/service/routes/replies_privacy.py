@@ -32,6 +32,21 @@ class ExportedList(BaseModel):
     propensities: list[float] = Field(examples=[[1.0, 1.0]])
 
 
+class DeletedEvent(BaseModel):
+    """The key of an event that was deleted by itself."""
+
+    item: str = Field(examples=["m1"])
+    type: str = Field(examples=["click"])
+    at: Millis
+
+
+class RefusedRow(BaseModel):
+    """A row that an import refused and kept."""
+
+    reason: str = Field(examples=["ItemId: Field required"])
+    data: str = Field(examples=['{"UserId": "ann", "FeedbackType": "click"}'])
+
+
 class Profile(BaseModel):
     """What is known of a user beside events."""
 
@@ -47,6 +62,8 @@ class ExportReply(BaseModel):
     profile: Profile | None = Field(description="None for a deleted user")
     events: list[ExportedEvent]
     impressions: list[ExportedList]
+    deleted_events: list[DeletedEvent] = Field(description="keys of events that were deleted one by one")
+    refused_rows: list[RefusedRow] = Field(description="rows of the user that an import refused and kept")
     receipts: list[str] = Field(description="of former deletions", examples=[[]])
 
 

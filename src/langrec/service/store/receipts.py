@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from langrec.data.aliases import key
 from langrec.errors import DataError
 from langrec.registry import find
 from langrec.service.store import audit, event_rows
@@ -212,7 +213,8 @@ def note_retrained(connection: sa.Connection, release: str, upto: int, at: int) 
 
 
 def export_user(connection: sa.Connection, user: str) -> dict[str, Any]:
-    """All that the store knows of a user: profile, events, impressions, and receipts of former deletions.
+    """All that the store knows of a user: profile, events, impressions, keys of events that were deleted one by one,
+    rows that an import refused, and receipts of former deletions.
 
     Raises:
         DataError: nothing is known of the user.
@@ -236,13 +238,26 @@ def export_user(connection: sa.Connection, user: str) -> dict[str, Any]:
         for row in shown
     ]
     former = connection.execute(sa.select(receipts.c.receipt_id).where(receipts.c.user_id == user)).scalars().all()
-    if one is None and not log and not lists and not former:
+    deleted = [
+        {"item": row.item_id, "type": row.type, "at": row.at}
+        for row in connection.execute(
+            sa.select(removed_events).where(removed_events.c.user_id == user).order_by(removed_events.c.at)
+        )
+    ]
+    refused = [
+        {"reason": row.reason, "data": row.data}
+        for row in connection.execute(sa.select(refused_rows).where(_names(user)))
+        if _is_of(row.data, user)
+    ]
+    if one is None and not (log or lists or former or deleted or refused):
         raise DataError(f"nothing is known of user {user!r}", field="user")
     return {
         "user": user,
         "profile": None if one is None else {"labels": one.labels, "comment": one.comment, "n_events": one.n_events},
         "events": [{"item": e.item, "type": e.type, "at": e.at, "value": e.value, "comment": e.comment} for e in log],
         "impressions": lists,
+        "deleted_events": deleted,
+        "refused_rows": refused,
         "receipts": list(former),
     }
 
@@ -253,6 +268,15 @@ def _names(user: str) -> sa.ColumnElement[bool]:
     if re.fullmatch(r"-?\d+", user, re.ASCII):
         written |= {f"{before}{user}{after}" for before in (":", ": ") for after in (",", "}", " ")}
     return sa.or_(*(refused_rows.c.data.contains(one, autoescape=True) for one in sorted(written)))
+
+
+def _is_of(data: str, user: str) -> bool:
+    """Whether a refused row is a user's own: another's may hold the same word, and is nothing for this one to read."""
+    try:
+        row = json.loads(data)
+    except (ValueError, RecursionError):
+        return False  # cut or broken: nobody can say whose it is
+    return isinstance(row, dict) and user in [str(row[name]) for name in row if key(name) in ("userid", "user")]
 
 
 def _fields(labels: Any) -> int:
