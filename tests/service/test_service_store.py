@@ -19,6 +19,7 @@ from langrec.service.store.bulk_rows import copy_rows
 from langrec.service.store.event_rows import Event, StoredUser
 from langrec.service.store.importing import import_release
 from langrec.service.store.item_rows import StoredItem
+from langrec.service.store.lease import only_server
 from langrec.service.store.store import Store, number, set_meta
 from langrec.service.store.writer import Writer
 from langrec.settings import ServeSettings
@@ -303,3 +304,21 @@ def test_a_history_that_cannot_be_read_is_the_stores_error(store):
         event_rows.recent(connection, "u", 10, 10)
     with store.read() as connection:
         assert event_rows.recent(connection, "u", 10, 10) == [], "and the store is as it was"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://shop:s3cret@db:port/x",
+        "shop:s3cret@db/x",
+        "postgresql://127.0.0.1:1/x?user=shop&password=s3cret",
+        "postgresql://127.0.0.1:1/x?sslpassword=s3cret",
+        "postgres://shop:s3cret@127.0.0.1/x",
+    ],
+)
+def test_no_error_of_a_store_that_cannot_be_opened_holds_its_password(url):
+    with pytest.raises(StoreError) as error:
+        Store(url)
+    assert "s3cret" not in error.value.message
+    with only_server("postgresql://shop:s3cret@db:port/x"):
+        pass  # opening the store says what is wrong

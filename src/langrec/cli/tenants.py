@@ -82,6 +82,7 @@ def list_(tenants: Folder = Path("tenants"), store: StoreUrl = None, as_json: As
     import sqlalchemy as sa
 
     from langrec.service.access.keys_rows import all_keys
+    from langrec.service.store.store import shown
     from langrec.service.tenants import control_url, tenant_settings, tenants_in
     from langrec.settings import ServeSettings
 
@@ -92,7 +93,7 @@ def list_(tenants: Folder = Path("tenants"), store: StoreUrl = None, as_json: As
     for name in tenants_in(tenants):
         folder = tenants / name
         current = folder / "releases" / "CURRENT"
-        url = sa.make_url(tenant_settings(folder, ServeSettings()).store).render_as_string(hide_password=True)
+        url = shown(sa.make_url(tenant_settings(folder, ServeSettings()).store))
         release = current.read_text("utf-8").strip() if current.is_file() else None
         rows.append({"tenant": name, "release": release, "store": url, "keys": keys.count(name)})
     if as_json:

@@ -30,6 +30,12 @@ Make = Callable[[sa.Connection], str]
 version = sa.Table("langrec_revision", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
 
+def shown(url: sa.URL) -> str:
+    """A database's URL as it may be shown: without passwords, wherever they stand."""
+    secret = [name for name in url.query if "password" in name.lower()]
+    return url.update_query_dict(dict.fromkeys(secret, "***")).render_as_string(hide_password=True)
+
+
 def make_tables(connection: sa.Connection) -> str:
     """Makes a new store's tables; the revision of their schema."""
     schema.metadata.create_all(connection)
@@ -53,11 +59,13 @@ class Store:
         self.url = url
         try:
             parsed = sa.make_url(url)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:
+            # What is none may hold a password all the same.
             raise StoreError(
-                f"serve.store: {url}: not a database URL, such as sqlite:///langrec.db", field="serve.store"
+                "serve.store: is not a database URL, such as sqlite:///langrec.db or postgresql://user@host:5432/name",
+                field="serve.store",
             ) from error
-        self.shown = parsed.render_as_string(hide_password=True)
+        self.shown = shown(parsed)
         if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
