@@ -241,6 +241,9 @@ def test_of_two_servers_on_one_file_the_second_is_refused(tmp_path):
             only_server(url),
         ):
             pass
+        (tmp_path / "link.db").symlink_to(tmp_path / "store.db")
+        with pytest.raises(StoreError, match="another server"), only_server(f"sqlite:///{tmp_path / 'link.db'}"):
+            pass
         with only_server(f"sqlite:///{tmp_path / 'other.db'}"), only_server("postgresql://nobody@nowhere/x"):
             pass
     with only_server(url):

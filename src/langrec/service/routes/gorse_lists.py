@@ -106,7 +106,8 @@ async def recommend(
     service.note_shown(shown, request.state.request_id)
     response = Response(body, media_type="application/json")
     question = ready.question_of(request.scope)
-    if (max_age or service.settings.max_age) and (age := service.ready.age_of(question)):
+    is_kept = bool(max_age or service.settings.max_age) and not write_back_type
+    if is_kept and (age := service.ready.age_of(question)):
         # A list from before somebody's deletion came too late to be forgotten with the others.
         if answer.snapshot.removals == service.snapshot.removals:
             service.ready.put(user, question, ready.Ready(body, asked_at, shown))

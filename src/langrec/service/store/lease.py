@@ -60,6 +60,7 @@ def only_server(url: str) -> Iterator[None]:
 def _file_of(url: str) -> Path | None:
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         return None  # opening the store says what is wrong
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+    # The file itself, by whichever name: a second server must not come through a link to it.
+    return Path(parsed.database).resolve() if parsed.get_backend_name() == "sqlite" and parsed.database else None
