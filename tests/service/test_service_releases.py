@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -86,6 +87,16 @@ def test_a_probe_alone_sees_that_another_release_was_refused_and_that_it_is_over
     point_at(live.releases, live.new)
     os.utime(live.releases / "CURRENT")
     wait_until(lambda: live.get("/api/health/ready")["Problem"] is None)
+
+
+def test_a_pointer_that_leaves_the_folder_or_is_no_text_names_no_release(live, tmp_path):
+    shutil.copytree(live.releases / live.old, tmp_path / "another" / live.old)
+    for said in (f"../another/{live.old}".encode(), str(tmp_path / "another" / live.old).encode(), b"\xff"):
+        (live.releases / "CURRENT").write_bytes(said)
+        problem = wait_until(lambda: live.service.releases.problem)
+        assert "CURRENT" in problem and live.get("/api/release")["stamp"] == live.new
+        point_at(live.releases, live.new)
+        wait_until(lambda: live.service.releases.problem is None)
 
 
 def test_a_server_starts_with_the_newest_sound_release(serve, releases):

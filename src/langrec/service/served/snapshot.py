@@ -211,12 +211,13 @@ class Releases:
             self._loading.start()
 
     def _pointer(self) -> tuple[str, float]:
-        """What CURRENT says, and when it was written."""
+        """What CURRENT says, and when it was written; nothing where it names no folder of this one."""
         path = self.folder / "CURRENT"
         try:
-            return path.read_text("utf-8").strip(), path.stat().st_mtime
-        except OSError:
+            stamp, at = path.read_text("utf-8").strip(), path.stat().st_mtime
+        except (OSError, UnicodeDecodeError):
             return "", 0.0
+        return ("" if stamp == ".." or Path(stamp).name != stamp else stamp), at
 
     def _try(self, stamp: str) -> None:
         """Has a release served next; what stands in its way is said, and raised again where it is the store."""
