@@ -130,6 +130,13 @@ def test_a_text_finds_the_items_that_hold_its_words(recommender):
     assert set(answer.items.columns) == {"bm25", "vectors"}
 
 
+def test_a_blank_text_is_no_wish(recommender):
+    for query in (Query(k=6), Query(history=("i1",), k=6)):
+        plain, blank = recommender.recommend([query, replace(query, text=" \n\u3000")])
+        assert len(plain) and blank.ids == plain.ids
+        np.testing.assert_array_equal(blank.items.scores, plain.items.scores)
+
+
 def test_a_text_that_matches_nothing_gives_an_empty_list_and_is_not_filled(recommender):
     answer = ask(recommender, text="qqqq", meaning=0.0)
     assert len(answer) == 0

@@ -77,7 +77,7 @@ class Query:
         history: item ids, oldest first; where given to the service, it replaces what its store knows of the user.
         history_at: times of the history in epoch milliseconds; empty = unknown.
         history_types: event types of the history; empty = unknown (all count as seen).
-        text: a wish in natural language.
+        text: a wish in natural language; a blank is none.
         vector: a ready (d,) query vector in the encoder's space.
         k: list length.
         offset: how many of the best are skipped (paging).

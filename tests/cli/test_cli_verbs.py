@@ -175,6 +175,8 @@ def test_search_gives_json_or_a_table(langrec_, releases):
     assert len(rows) == 3 and set(rows[0]) == {"item_id", "title", "score"}
     _, out, _ = langrec_("search", "rocket orbit", "--release", releases, "--k", 3, "--category", "space")
     assert all(row["item_id"] in out for row in rows)
+    _, out, _ = langrec_("search", "rocket orbit", "--release", releases, "--category", "nothing")
+    assert out.split()[:2] == ["0", "matches"]
 
 
 def test_bundle_lists_checks_and_rolls_back(langrec_, releases):
@@ -347,6 +349,7 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         ),
         (["search", "word", "--release", "nowhere"], "nowhere"),
         (["search", "word", "--k", "0"], "'--k'"),
+        (["search", " ", "--release", "nowhere"], "TEXT: is blank"),
         (["serve", "--releases", "nowhere", "--store", "sqlite:///own.db", "--port", "0"], "holds no release"),
         (
             ["serve", "--releases", "RELEASES", "--host", "0.0.0.0", "--store", "sqlite:///own.db", "--port", "0"],

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from langrec.cli.options import AsJson
+from langrec.errors import DataError
 
 
 def search(
@@ -28,7 +29,10 @@ def search(
     from langrec.cli.shown import print_list
     from langrec.types import Filters, Query
 
+    if not text.strip():
+        raise DataError("TEXT: is blank; say in words what to look for", field="text")
     recommender = Bundle.open(release).recommender()
     filters = Filters(categories=tuple(category or ()))
     answer = recommender.search([Query(text=text, k=k, meaning=meaning, filters=filters)])[0]
-    print_list(recommender, answer, f"{answer.trace.stages[0].n_out} matches", as_json)
+    left = next(stage.n_out for stage in answer.trace.stages if stage.name == "filter")
+    print_list(recommender, answer, f"{left} matches", as_json)

@@ -21,9 +21,14 @@ Spoken = Mapping[str, FloatVector]
 Parts = dict[str, FloatVector]
 
 
+def words_of(query: Query) -> str:
+    """The wish in words; a blank is none, else it would be one that no item answers."""
+    return (query.text or "").strip()
+
+
 def speaks(query: Query) -> bool:
     """Whether the query holds a wish: a text or a vector."""
-    return bool(query.text) or query.vector is not None
+    return bool(words_of(query)) or query.vector is not None
 
 
 def spoken_scores(
@@ -61,14 +66,14 @@ def spoken_block(queries: Sequence[Query], at: TimeVector, encoder: Encoder | No
         items=np.zeros(0, np.int32),
         times=np.zeros(0, np.int64),
         at=at[rows],
-        texts=tuple(queries[i].text or "" for i in rows),
+        texts=tuple(words_of(queries[i]) for i in rows),
         vectors={"vectors": np.stack(_vectors([queries[i] for i in rows], encoder))},
     )
 
 
 def _vectors(queries: Sequence[Query], encoder: Encoder | None) -> list[FloatVector]:
     """One row per query: its own vector, or its text's, all texts read together; NaN without an encoder."""
-    texts = [query.text or "" for query in queries if query.vector is None]
+    texts = [words_of(query) for query in queries if query.vector is None]
     read = iter(encoder.encode(texts, role="query")) if encoder is not None and texts else None
     rows = []
     for query in queries:
@@ -107,7 +112,7 @@ def spoken_parts(query: Query, spoken: Spoken | None) -> Parts:
     out: Parts = {}
     if spoken is None:
         return out
-    meaning = query.meaning if query.text else 1.0
+    meaning = query.meaning if words_of(query) else 1.0
     for name, weight in zip(READERS, (1.0 - meaning, meaning), strict=True):
         if name in spoken and weight > 0:
             value = np.maximum(spoken[name], 0.0)
@@ -128,9 +133,9 @@ def matches(query: Query, spoken: Spoken | None, n_items: int) -> Mask:
     if spoken is None:
         return np.ones(n_items, dtype=np.bool_)
     mask = np.zeros(n_items, dtype=np.bool_)
-    if "bm25" in spoken and query.text and query.meaning < 1:
+    if "bm25" in spoken and words_of(query) and query.meaning < 1:
         mask |= spoken["bm25"] > 0
-    if "vectors" in spoken and (query.meaning > 0 or not query.text):
+    if "vectors" in spoken and (query.meaning > 0 or not words_of(query)):
         mask |= spoken["vectors"] >= MEANING_MATCH
     return mask
 
