@@ -289,6 +289,28 @@ def test_a_tenant_that_cannot_be_opened_says_so_and_the_others_go_on(open_shops)
     assert gone.status_code == 400 and "not on this server" in gone.json()["message"]
 
 
+def test_two_tenants_do_not_open_one_store(open_shops, tmp_path, caplog):
+    (tmp_path / "link").symlink_to(tmp_path)
+    stores = {"acme": f"{tmp_path}/one.db", "zeta": f"{tmp_path}/link/one.db", "keys": f"{tmp_path}/tenants/control.db"}
+    files = {name: f"store = 'sqlite:///{path}'\n" for name, path in stores.items()}
+    shops = open_shops({**dict.fromkeys(stores, "new"), "other": "old"}, files)
+    for name in stores:
+        answer = shops.shop(name).get("/api/users")
+        assert answer.status_code == 400 and "not its own" in answer.json()["message"], name
+        assert not any(other in answer.text for other in stores), "nobody is told of another"
+    assert shops.shop("other").get("/api/users").status_code == 200
+    assert "tenant acme has the store of zeta" in caplog.text and "has the store of the keys" in caplog.text
+
+
+def test_a_tenant_is_not_added_with_anothers_store(langrec_, tmp_path):
+    add = ("tenants", "add", "--tenants", str(tmp_path / "tenants"))
+    shop = "store=postgresql://shop@db/shop"
+    assert langrec_(*add, "acme", "--set", shop)[0] == 0
+    status, _, err = langrec_(*add, "zeta", "--set", f"{shop}?connect_timeout=3")
+    assert status == 2 and "store of acme" in err and not (tmp_path / "tenants" / "zeta").exists()
+    assert langrec_(*add, "zeta", "--set", f"{shop}?options=-csearch_path%3Dzeta")[0] == 0
+
+
 def test_a_tenants_file_may_not_set_what_is_the_servers(tmp_path):
     (tmp_path / "a").mkdir()
     path = tmp_path / "a" / "tenant.toml"

@@ -38,7 +38,7 @@ def add(
     Example: `langrec tenants add acme --set rate=50 --set store=postgresql://shop@db/acme`
     """
     from langrec.service.store import audit
-    from langrec.service.tenants import FILE, check_tenant, control_url, tenant_settings
+    from langrec.service.tenants import FILE, check_tenant, control_url, shares_store_with
     from langrec.settings import ServeSettings
 
     folder = tenants / check_tenant(name)
@@ -48,15 +48,17 @@ def add(
     lines = [_line(one) for one in set_ or []]
     (folder / "releases").mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    control = store or control_url(tenants)
     try:
-        tenant_settings(folder, ServeSettings())
+        other = shares_store_with(tenants, name, ServeSettings(store=control))
+        if other is not None:
+            raise SettingsError(f"--set store: is the store of {other} already; each tenant has its own", field="set")
     except SettingsError:
         path.unlink()
         with contextlib.suppress(OSError):  # what held something before stays
             (folder / "releases").rmdir()
             folder.rmdir()
         raise
-    control = store or control_url(tenants)
     with opened(control, None, make=True) as found, found.write() as connection:
         audit.note(
             connection, audit.cli_actor(), "add tenant", name, {"settings": [one.split(" =")[0] for one in lines]}

@@ -9,6 +9,7 @@ nothing costs the same look-up whatever tenants there are. Encoders of the same 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import dataclasses
 import logging
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from prometheus_client import generate_latest
 
 from langrec.errors import DataError, LangrecError, SettingsError
@@ -117,6 +119,35 @@ def tenant_settings(folder: Path, server: ServeSettings) -> ServeSettings:
     changed.setdefault("store", f"sqlite:///{folder / 'store.db'}")
     # Who may reach what was asked before a request comes to a tenant: its own service asks nothing.
     return dataclasses.replace(server, **changed, host="127.0.0.1", keys="", keys_file="", tenants="")
+
+
+def shares_store_with(folder: Path, name: str, server: ServeSettings) -> str | None:
+    """Who else has a tenant's store: another tenant, or "the keys" where it is the control store; None = nobody.
+
+    Args:
+        folder: of all tenants.
+        server: its store is the control store.
+    """
+    own = _place_of(tenant_settings(folder / name, server).store)
+    if own == _place_of(server.store):
+        return "the keys"
+    for other in tenants_in(folder):
+        with contextlib.suppress(SettingsError):  # one that cannot be read cannot be opened either
+            if other != name and _place_of(tenant_settings(folder / other, server).store) == own:
+                return other
+    return None
+
+
+def _place_of(url: str) -> tuple[Any, ...]:
+    """Where a store lies, whoever asks for it; two that are equal hold the same data."""
+    try:
+        found = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return (url,)  # opening it says what is wrong
+    if found.get_backend_name() == "sqlite":
+        return (Path(found.database or "").resolve(),)
+    port, options = found.port or found.query.get("port"), found.query.get("options")
+    return (found.host or found.query.get("host"), port, found.database, options)
 
 
 @dataclass(eq=False, slots=True)
@@ -277,10 +308,16 @@ class Tenants:
         before = self._closing.get(name)
         if before is not None:
             await before
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._openers, lambda: Service(self.folder / name / "releases", settings, tenant=name)
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._openers, self._open_now, name, settings)
+
+    def _open_now(self, name: str, settings: ServeSettings) -> Service:
+        other = shares_store_with(self.folder, name, self.settings)
+        if other is not None:
+            _log.error("tenant %s has the store of %s: give each its own in its %s", name, other, FILE)
+            raise SettingsError(
+                "this tenant's store is not its own; the log of the server says whose it is", field="store"
+            )
+        return Service(self.folder / name / "releases", settings, tenant=name)
 
     def _settings_of(self, name: str) -> ServeSettings:
         folder = self.folder / check_tenant(name)
