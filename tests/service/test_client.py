@@ -381,11 +381,15 @@ def test_what_a_page_shows_of_the_client_works(live, page, capsys):
 def test_what_the_page_for_those_who_come_from_gorse_writes_can_be_trained_on(live, tmp_path, monkeypatch):
     """The page reads a server in Gorse's words; here it reads langrec's own, which has the same."""
     live.send("POST", "/api/item", {"ItemId": "tagged", "Comment": "Tagged", "Labels": ["a", "b"]})
+    live.send("POST", "/api/user", {"UserId": "sea-u0", "Labels": ["old", "loyal"]})
     text = (Path(__file__).parents[2] / "docs/gorse-migration.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     exec(compile(code.replace("http://127.0.0.1:8087", live.url), "gorse-migration.md", "exec"), {})
-    dataset, _ = langrec.load_dataset(tmp_path / "feedback.jsonl", tmp_path / "items.jsonl")
+    dataset, _ = langrec.load_dataset(
+        tmp_path / "feedback.jsonl", tmp_path / "items.jsonl", users=tmp_path / "users.jsonl"
+    )
+    assert dataset.profiles.filter(dataset.profiles["user_id"] == "sea-u0")["tags"].to_list() == [["old", "loyal"]]
     assert (len(dataset.users), len(dataset.catalogue.ids), len(dataset.events)) == (40, 49, 240)
     assert {"description"} <= set(dataset.catalogue.text_fields) and set(dataset.events.type_names) == {
         "click",
@@ -393,3 +397,10 @@ def test_what_the_page_for_those_who_come_from_gorse_writes_can_be_trained_on(li
     }
     first = dataset.catalogue.frame.filter(dataset.catalogue.frame["item_id"] == "sea00").to_dicts()[0]
     assert first["title"] == "sea ship story 0" and first["categories"] == ["sea", "even"] and first["price"] == 5.0
+
+
+def test_a_list_that_gorse_writes_as_null_is_empty():
+    item = {"ItemId": "i", "IsHidden": False, "Categories": None, "Timestamp": "", "Labels": None, "Comment": ""}
+    page = shape.read(replies.ItemsPage, {"Cursor": "", "Items": [item]})
+    assert page.rows[0].categories == () and page.rows[0].at is None
+    assert shape.read(replies.EventsPage, {"Cursor": "", "Feedback": None}).rows == ()

@@ -38,6 +38,8 @@ def read(kind: Any, value: Any, where: str = "reply") -> Any:
             return None
         return read(next(one for one in inside if one is not type(None)), value, where)
     if origin is tuple:
+        if value is None:
+            return ()  # a server in Go, as Gorse's, says so of a list that holds nothing
         if not isinstance(value, list):
             raise ValueError(f"{where}: {_short(value)} is no list")
         return tuple(read(inside[0], one, f"{where}[{i}]") for i, one in enumerate(value))
