@@ -13,10 +13,13 @@ import polars as pl
 import pytest
 import typer
 
+from langrec.bundle import Bundle
 from langrec.cli import options, verbs
+from langrec.cli.shown import print_list
 from langrec.errors import MissingExtra
 from langrec.service.store.event_rows import StoredUser, get_user, put_users
 from langrec.service.store.store import Store
+from langrec.types import Item, Query
 
 FEW = "retrieval.scorers=popular,popular_decayed,itemknn,bm25,vectors"
 
@@ -177,6 +180,25 @@ def test_search_gives_json_or_a_table(langrec_, releases):
     assert all(row["item_id"] in out for row in rows)
     _, out, _ = langrec_("search", "rocket orbit", "--release", releases, "--category", "nothing")
     assert out.split()[:2] == ["0", "matches"]
+
+
+def test_brackets_of_titles_and_ids_are_shown_and_are_no_marks_of_style(releases, capsys):
+    item = Item("[b]1", "[rec] closing [/i] zebra")
+    recommender = Bundle.open(releases).recommender().with_changes([item])
+    print_list(recommender, recommender.search([Query(text="zebra", k=1)])[0], "found", as_json=False)
+    out = capsys.readouterr().out
+    assert item.id in out and item.title in out
+
+
+def test_a_narrow_terminal_cuts_no_names(langrec_, releases, tmp_path, shop, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    _, out, _ = langrec_("bundle", "list", releases, "--json")
+    stamps = [one["stamp"] for one in json.loads(out)]
+    _, out, _ = langrec_("bundle", "list", releases)
+    assert len(stamps) == 2 and all(stamp in out for stamp in stamps)
+    words = ["--events", shop[0], "--models", "popular_decayed,itemknn", "--no-html", "--out", tmp_path / "report"]
+    _, out, _ = langrec_("evaluate", *words)
+    assert {"popular_decayed", "itemknn"} <= set(out.split())
 
 
 def test_bundle_lists_checks_and_rolls_back(langrec_, releases):
@@ -358,6 +380,7 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["serve", "--releases", "RELEASES", "--store", "sqlite://", "--port", "0"], "in memory"),
         (["serve", "--releases", "RELEASES", "--store", "nonsense", "--port", "0"], "not a database URL"),
         (["serve", "--releases", "RELEASES", "--workers", "0", "--port", "0"], "must be at least 1"),
+        (["bundle", "list", "nowhere"], "nowhere: no such folder"),
         (["bundle", "check", "nowhere"], "nowhere"),
         (["bundle", "check", "nowhere", "--json"], "nowhere"),
         (["bundle", "rollback", "RELEASES", "--to", "never"], "no release never"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langrec.cli.options import Address, AsJson, Workers, bar, check_out, workers_of
+from langrec.cli.options import Address, AsJson, Workers, bar, check_out, wide_console, workers_of
 from langrec.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -124,11 +124,9 @@ def adapt(
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return
-    from rich.console import Console
-
     for one in (table(summary), classes(summary)):
         if one is not None:
-            Console().print(one)
+            wide_console().print(one)
     for note in summary["notes"]:
         print(f"note: {note}")
     print(f"model  {out / 'model'}")
@@ -182,6 +180,7 @@ def table(summary: dict[str, Any]) -> Any:
 
 def classes(summary: dict[str, Any]) -> Any:
     """Precision, recall, F1 and support of each class, on the test if there is one; None of none or of many."""
+    from rich.markup import escape
     from rich.table import Table
 
     part = summary["predictions_of"]
@@ -189,11 +188,11 @@ def classes(summary: dict[str, Any]) -> Any:
     if not 0 < len(found) <= FEW_CLASSES:
         return None
     rows = Table(title=f"{part}, by class")
-    rows.add_column("class")
+    rows.add_column("class", overflow="fold")
     for name in ("precision", "recall", "F1", "support"):
         rows.add_column(name, justify="right")
     for name, one in found.items():
-        rows.add_row(name, *(_number(one[key]) for key in ("precision", "recall", "f1")), f"{one['support']:,}")
+        rows.add_row(escape(name), *(_number(one[key]) for key in ("precision", "recall", "f1")), f"{one['support']:,}")
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from langrec.cli.keys import StoreUrl, opened
-from langrec.cli.options import AsJson, Recipe
+from langrec.cli.options import AsJson, Recipe, wide_console
 
 app = typer.Typer(no_args_is_help=True, help="List and verify who did what.", rich_markup_mode="markdown")
 
@@ -33,7 +33,6 @@ def list_(
     if as_json:
         print(json.dumps([dataclasses.asdict(act) for act in acts]))
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -42,7 +41,7 @@ def list_(
         at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(act.at / 1000))
         more = "" if act.detail is None else json.dumps(act.detail, ensure_ascii=False)
         table.add_row(str(act.seq), at, *map(escape, (act.actor, act.action, act.target, more)))
-    Console().print(table)
+    wide_console().print(table)
 
 
 @app.command()

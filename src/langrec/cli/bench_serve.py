@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from langrec.cli.options import check_out_file
+from langrec.cli.options import check_out_file, wide_console
 from langrec.cli.signals import TERMINATED, ending_well
 
 
@@ -64,7 +64,6 @@ def serve(
 
 
 def _show(result: dict[str, object]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("figure", "value", title=f"{result['items']:,} items, {result['events']:,} events")
@@ -74,4 +73,4 @@ def _show(result: dict[str, object]) -> None:
             value = "  ".join(f"{mb:.0f}" for _, mb in value[:: max(1, len(value) // 8)])
             name = "memory over time, MB"
         table.add_row(name, f"{value:,}" if isinstance(value, (int, float)) else str(value))
-    Console().print(table)
+    wide_console().print(table)

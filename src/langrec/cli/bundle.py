@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from langrec.cli.options import AsJson
+from langrec.cli.options import AsJson, wide_console
+from langrec.errors import BundleError
 
 app = typer.Typer(no_args_is_help=True, help="List, check, roll back and move releases.", rich_markup_mode="markdown")
 
@@ -24,6 +25,8 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
     from langrec.releases import releases as find_releases
 
     found = find_releases(releases)
+    if not found and not releases.is_dir():
+        raise BundleError(f"{releases}: no such folder; check the path, or langrec train --out {releases} makes it")
     if as_json:
         rows = [
             {
@@ -37,10 +40,15 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
         ]
         print(json.dumps(rows))
         return
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("release", "in use", "items", "events", "NDCG@10", "MB", "problem or why it was kept back")
+    table = Table()
+    # `--to` and `--release` take a whole stamp.
+    table.add_column("release", no_wrap=True)
+    for name in ("in use", "items", "events", "NDCG@10", "MB"):
+        table.add_column(name)
+    table.add_column("problem or why it was kept back", overflow="fold")
     for one in found:
         data = one.manifest["data"] if one.manifest else {}
         scores = [
@@ -49,15 +57,15 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
             if row["model"] == "mix" and row["metric"] == "ndcg@10"
         ]
         table.add_row(
-            one.stamp,
+            escape(one.stamp),
             "yes" if one.current else "",
             str(data.get("n_items", "")),
             str(data.get("n_events", "")),
             f"{scores[0]:.4f}" if scores else "",
             f"{one.size_bytes / 1e6:.1f}",
-            one.problem or one.kept or "",
+            escape(one.problem or one.kept or ""),
         )
-    Console().print(table)
+    wide_console().print(table)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langrec.cli.options import AsJson, ItemsPath, bar, check_out
+from langrec.cli.options import AsJson, ItemsPath, bar, check_out, wide_console
 
 if TYPE_CHECKING:
     from langrec.lm.compress.chain import Compressed
@@ -99,13 +99,12 @@ def _corpus(texts: Path | None, items: Path | None) -> Corpus | None:
 
 def _show(found: Compressed) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     about = found.corpus
     title = f"{found.model}: {about['question']} ({about['judged']:,} pairs)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("step", "MB", "texts/s", "ms", "NDCG@10", "kept", "held out", "cosine", "top-10", "runtime"):
         # Where a terminal is narrow words are broken, and no figure is cut.
         word = name in ("step", "runtime")
@@ -115,7 +114,7 @@ def _show(found: Compressed) -> None:
         numbers = [f"{row.megabytes:.1f}", f"{row.texts_per_second:,.0f}", f"{row.ms:.2f}", f"{row.ndcg:.4f}"]
         shares = [f"{row.kept:.1%}", f"{row.kept_held_out:.1%}", cosine, f"{row.top10:.3f}"]
         table.add_row(escape(row.name), *numbers, *shares, row.runtime)
-    console = Console()
+    console = wide_console()
     console.print(table)
     for row in found.rows:
         if row.note:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from langrec.cli.options import check_out_file
+from langrec.cli.options import check_out_file, wide_console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,7 +85,7 @@ def check(
     else:
         from langrec.data.report import steps_table
 
-        console = _console()
+        console = wide_console()
         console.print(steps_table(found.steps, found.title) if found.steps else found.title)
         if not found.steps and not found.error:
             console.print("no problems found")
@@ -116,7 +116,7 @@ def describe(
     if as_json:
         print(json.dumps({**facts, "cleaning": report.to_dict()}, indent=1, ensure_ascii=False))
         return
-    console = _console()
+    console = wide_console()
     for section, values in facts.items():
         console.print(_facts_table(section.replace("_", " "), values))
     if report.steps:
@@ -130,12 +130,6 @@ def _settings(recipe: Path | None, overrides: list[str] | None, strict: bool) ->
 
     settings = load_settings(recipe, overrides or ()).data
     return dataclasses.replace(settings, strict=True) if strict else settings
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
 
 
 def _facts_table(section: str, values: Any) -> Any:

@@ -12,7 +12,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from langrec.cli.options import AsJson, Overrides, Recipe, bar, settings_of
+from langrec.cli.options import AsJson, Overrides, Recipe, bar, settings_of, wide_console
 from langrec.steps import step_hash
 
 
@@ -66,7 +66,7 @@ def demo(
         console_url = address(chosen) if serve else None
         print(json.dumps({**said, "metrics": manifest["metrics"], "console": console_url}), flush=True)
     else:
-        Console().print(_table(manifest["metrics"]))
+        wide_console().print(_table(manifest["metrics"]))
         print(f"report  {report}")
     if serve:
         run(folder / "releases", dataclasses.replace(settings, serve=chosen), say=sys.stderr if as_json else None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langrec.cli.options import AsJson, Overrides, Recipe, settings_of
+from langrec.cli.options import AsJson, Overrides, Recipe, settings_of, wide_console
 
 if TYPE_CHECKING:
     from langrec.settings import EncoderSettings
@@ -124,11 +124,10 @@ def _size(folder: Path) -> int:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    console = wide_console()
     machine, encoder = found["machine"], found["encoder"]
     facts = Table.grid(padding=(0, 2))
     facts.add_row("langrec", f"{found['langrec']}, Python {found['python']}")
@@ -137,13 +136,13 @@ def _show(found: dict[str, Any]) -> None:
     for extra, state in found["extras"].items():
         text = "installed" if state["installed"] else f"missing {', '.join(state['missing'])}: {state['install']}"
         facts.add_row(f"extra {extra}", escape(text))
-    facts.add_row("cache", f"{found['cache']['folder']} ({found['cache']['megabytes']} MB)")
+    facts.add_row("cache", escape(f"{found['cache']['folder']} ({found['cache']['megabytes']} MB)"))
     console.print(facts)
     if not encoder["table"]:
-        console.print(f"encoder {encoder['name']}: {escape(encoder['note'])}")
+        console.print(escape(f"encoder {encoder['name']}: {encoder['note']}"))
         return
     title = f"encoder {encoder['name']}, {encoder['threads']} threads: uses {encoder['runtime']}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for name in ("runtime", "texts/s", "cosine", "top-10", "NDCG@10", ""):
         table.add_column(name, justify="left" if name in ("runtime", "") else "right")
     for row in encoder["table"]:

@@ -19,6 +19,7 @@ from langrec.cli.options import (
     check_out,
     read_files,
     settings_of,
+    wide_console,
     with_cut,
     with_files,
 )
@@ -71,9 +72,7 @@ def evaluate(
     if as_json:
         print((out / "metrics.json").read_text("utf-8"))
         return
-    from rich.console import Console
-
-    Console().print(first.table())
+    wide_console().print(first.table())
     if first.protocol["leaks"]:
         print(f"note: {first.protocol['leaks']}")
     print(json.dumps({"question": first.protocol["question"], "split": first.protocol["split"]}))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from langrec.cli.keys import StoreUrl
-from langrec.cli.options import AsJson, Overrides, Recipe
+from langrec.cli.options import AsJson, Overrides, Recipe, wide_console
 
 app = typer.Typer(
     no_args_is_help=True, help="What the log says of the lists that were shown.", rich_markup_mode="markdown"
@@ -69,7 +69,6 @@ def with_store_items(recommender: Any, store: Any) -> Any:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     def share(value: float | None) -> str:
@@ -82,7 +81,7 @@ def _print(found: dict[str, Any]) -> None:
             else f"{one['value']:.1%} ({one['low']:.1%} to {one['high']:.1%}) of {one['n']:,}"
         )
 
-    console = Console()
+    console = wide_console()
     facts = Table("of the last days", f"{found['days']:g}")
     facts.add_row("lists shown", f"{found['lists']:,}")
     facts.add_row("acted on, of all places", interval(found["click_through"]))

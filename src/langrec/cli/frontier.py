@@ -20,6 +20,7 @@ from langrec.cli.options import (
     check_out,
     read,
     settings_of,
+    wide_console,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +82,6 @@ def frontier(
 
 
 def _show(found: Frontier, out: Path) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -98,7 +98,7 @@ def _show(found: Frontier, out: Path) -> None:
         last = ["-" if one.recommender is None else f"{one.recommender:.4f}"] if mixed else []
         mark = "[bold]" if one.name == found.chosen else ""
         table.add_row(f"{mark}{escape(one.name)}", *numbers, f"{one.megabytes:.1f}", "yes" if one.fits else "no", *last)
-    console = Console()
+    console = wide_console()
     console.print(table)
     console.print(escape(found.why), soft_wrap=True)
     if found.chosen:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langrec.cli.options import AsJson, Recipe, settings_of
+from langrec.cli.options import AsJson, Recipe, settings_of, wide_console
 from langrec.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -107,7 +107,6 @@ def list_(store: StoreUrl = None, recipe: Recipe = None, as_json: AsJson = False
     if as_json:
         print(json.dumps(rows))
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -131,7 +130,7 @@ def list_(store: StoreUrl = None, recipe: Recipe = None, as_json: AsJson = False
             str(row["n_used"]),
             _shown(row["last_used"]),
         )
-    Console().print(table)
+    wide_console().print(table)
 
 
 @app.command()

@@ -83,6 +83,15 @@ class Lines:
 Told = Bar | Lines
 
 
+def wide_console() -> Console:
+    """Standard output for tables, 80 columns wide or more: a narrower table would cut names and figures, whereas a
+    terminal breaks lines by itself.
+    """
+    made = Console()
+    made.width = max(made.width, 80)
+    return made
+
+
 @contextmanager
 def bar() -> Iterator[Told]:
     """Shows how far the block is while it runs: a bar, or lines where standard error is not a terminal."""
@@ -93,11 +102,11 @@ def bar() -> Iterator[Told]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    console = Console(file=sys.stderr)
-    if not console.is_terminal:
+    error = Console(file=sys.stderr)
+    if not error.is_terminal:
         yield Lines()
         return
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=error, transient=True) as progress:
         yield Bar(progress)
 
 

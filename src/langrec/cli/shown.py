@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from langrec.cli.options import wide_console
 from langrec.recommender import Recommender
 from langrec.types import Recommendation
 
@@ -20,7 +21,11 @@ def print_list(recommender: Recommender, answer: Recommendation, title: str, as_
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
-    table = Table("item", "title", "score", title=title)
+    table = Table(title=title)
+    for name in ("item", "title"):
+        table.add_column(name, overflow="fold")
+    table.add_column("score", no_wrap=True)
     for row in rows:
-        table.add_row(str(row["item_id"]), str(row["title"]), f"{row['score']:.3f}")
-    Console().print(table)
+        # Brackets of a title are no marks of style.
+        table.add_row(escape(str(row["item_id"])), escape(str(row["title"])), f"{row['score']:.3f}")
+    wide_console().print(table)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from langrec.cli.keys import StoreUrl, opened
-from langrec.cli.options import AsJson
+from langrec.cli.options import AsJson, wide_console
 from langrec.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Add and list the shops of one server.", rich_markup_mode="markdown")
@@ -101,14 +101,13 @@ def list_(tenants: Folder = Path("tenants"), store: StoreUrl = None, as_json: As
     if as_json:
         print(json.dumps(rows))
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("tenant", "release", "keys", "store")
     for row in rows:
         table.add_row(row["tenant"], row["release"] or "none yet", str(row["keys"]), escape(row["store"]))
-    Console().print(table)
+    wide_console().print(table)
 
 
 def _line(setting: str) -> str:

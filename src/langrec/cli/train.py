@@ -21,6 +21,7 @@ from langrec.cli.options import (
     check_out,
     read_files,
     settings_of,
+    wide_console,
     with_files,
     workers_of,
 )
@@ -84,9 +85,7 @@ def train(
         )
         return
     if report:
-        from rich.console import Console
-
-        Console().print(report.table())
+        wide_console().print(report.table())
     for note in notes:
         print(f"note: {note}")
     print(f"release {folder.name} in {folder}")

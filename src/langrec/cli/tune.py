@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langrec.cli.options import Address, AsJson, Recipe, Workers, bar, check_out, read, settings_of, workers_of
+from langrec.cli.options import (
+    Address,
+    AsJson,
+    Recipe,
+    Workers,
+    bar,
+    check_out,
+    read,
+    settings_of,
+    wide_console,
+    workers_of,
+)
 from langrec.errors import MissingExtra, SettingsError
 
 if TYPE_CHECKING:
@@ -138,11 +149,10 @@ def _refuse(given: dict[str, Any], where: str) -> None:
 
 
 def _show(found: Tuned, out: Path) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    summary, console = found.summary, Console()
+    summary, console = found.summary, wide_console()
     table = Table(title=f"{summary['metric']} of {summary['what']}, on validation", title_justify="left")
     for name in ("trial", summary["metric"], *summary["space"]):
         table.add_column(escape(name), justify="right")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 from langrec.cli.adapt import classes
 from langrec.errors import DataError
@@ -197,6 +198,13 @@ def test_many_classes_are_left_to_the_report():
     assert classes(many) is None and classes({"predictions_of": "valid", "valid": {"loss": 1.0}}) is None
     few = {"predictions_of": "test", "test": {"classes": {"yes": one, "no": {**one, "f1": None}}}}
     assert classes(few).row_count == 2
+
+
+def test_brackets_of_a_label_are_shown_and_are_no_marks_of_style(capsys):
+    one = {"precision": 0.5, "recall": 1.0, "f1": 0.6667, "support": 3}
+    Console().print(classes({"predictions_of": "test", "test": {"classes": {"[/i]": one, "[b]no": one}}}))
+    shown = capsys.readouterr().out
+    assert "[/i]" in shown and "[b]no" in shown
 
 
 def test_the_floor_can_be_left_out(tiny, likes, tmp_path):
