@@ -200,10 +200,14 @@ def _means(lists: Any) -> FloatMatrix:
 
 
 def _empty(means: FloatMatrix) -> Any:
-    """Untrained lists around these middles."""
+    """Untrained lists around these middles.
+
+    A search reads all middles, and of many lists that takes most of its time: they are kept in bfloat16.
+    """
     faiss = library()
     count, dim = means.shape
-    middles = faiss.IndexFlatIP(dim)
+    middles = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_bf16, faiss.METRIC_INNER_PRODUCT)
+    middles.train(means)
     middles.add(means)
     lists = faiss.IndexIVFScalarQuantizer(
         middles, dim, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
