@@ -91,6 +91,16 @@ def test_keys_come_from_a_file_with_comments(tmp_path):
         load_keys(ServeSettings(keys_file=str(tmp_path / "none")))
 
 
+def test_a_file_of_keys_that_everyone_may_read_or_write_is_told_of(tmp_path, caplog):
+    path = tmp_path / "keys"
+    path.write_text("read:a-key\n", "utf-8")
+    for mode, is_told in ((0o600, False), (0o640, False), (0o644, True), (0o602, True)):
+        path.chmod(mode)
+        caplog.clear()
+        assert load_keys(ServeSettings(keys_file=str(path))).caller("a-key").role == "read"
+        assert (f"mode {mode:o}" in caplog.text) == is_told and "a-key" not in caplog.text, mode
+
+
 def test_a_page_of_another_site_does_not_reach_a_server_without_keys(live):
     answer = live.client.get("/api/users", headers={"Host": "evil.example:8087"})
     assert answer.status_code == 403 and answer.json()["field"] == "Host"

@@ -138,6 +138,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     import uvicorn
 
     from langrec.service import keeping
+    from langrec.service.access.auth import warn_where_open
     from langrec.service.heads import BoundedProtocol
     from langrec.service.starting import start_log
     from langrec.service.store.lease import only_server
@@ -149,6 +150,8 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     tls = tls_of(chosen)
     _check_port(chosen)
     start_log()
+    if chosen.tls_key:
+        warn_where_open(Path(chosen.tls_key), "serve.tls_key")
     with only_server(chosen.store):
         app = _app(releases, settings) if chosen.workers == 1 else _app_of_workers(releases, settings)
         print(f"console: {address(chosen)}   (Ctrl-C stops)", flush=True, file=say or sys.stdout)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from langrec.service.access.scopes import ACTS
 from langrec.settings import ServeSettings
 
 ROLES = ACTS
+_log = logging.getLogger("langrec.service")
 
 
 class NotAllowed(LangrecError):  # noqa: N818 - reads as a sentence where it is raised
@@ -114,6 +117,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def warn_where_open(path: Path, setting: str) -> None:
+    """Says in the log that a file of secrets is open to every user of the machine, to read or to write."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # reading it says what is wrong
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        _log.warning(
+            "%s: %s is open to every user of this machine (mode %03o); chmod o-rwx", setting, path, mode & 0o777
+        )
+
+
 def digest_of(key: str) -> bytes:
     """The sha256 of a key, which is all that is kept of it.
 
@@ -127,6 +142,7 @@ def _lines(settings: ServeSettings) -> list[tuple[str, str]]:
     found = [("serve.keys", part.strip()) for part in settings.keys.split(",") if part.strip()]
     if settings.keys_file:
         path = Path(settings.keys_file)
+        warn_where_open(path, "serve.keys_file")
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
