@@ -175,6 +175,34 @@ def test_a_manifest_without_one_of_its_parts_is_refused(made, tmp_path):
             Bundle.open(copy)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("stamp", "../other/20250101T000000-aaaaaaaa"),
+        ("stamp", 7),
+        ("models", {"../../x": {"kind": "ease", "params": {}}}),
+        ("encoders", {"/tmp": "hashing/1/256"}),
+        ("files", {"../../etc/passwd": {"sha256": "0", "bytes": 1}}),
+    ],
+)
+def test_a_manifest_that_leads_out_of_its_folder_is_refused(made, tmp_path, part, value):
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, part: value}))
+    with pytest.raises(BundleError, match="not of this release"):
+        Bundle.open(copy, verify=False)
+
+
+def test_json_that_nests_without_end_is_damaged(made, tmp_path):
+    for name in ("manifest.json", "retrieval/ease/scorer.json"):
+        copy = tmp_path / name.replace("/", "-")
+        shutil.copytree(made, copy)
+        (copy / name).write_text("[" * 200_000)
+        with pytest.raises(BundleError):
+            Bundle.open(copy, verify=False).recommender()
+
+
 @pytest.mark.parametrize(("number", "way_out"), [(999, "install a newer langrec"), (1, "train again")])
 def test_a_release_of_another_format_says_what_to_do(made, tmp_path, number, way_out):
     copy = tmp_path / "copy"

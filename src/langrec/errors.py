@@ -7,7 +7,8 @@ from zipfile import BadZipFile
 
 # What reading a damaged or foreign file of a part can raise; each `load` turns it into a BundleError.
 # EOFError: an empty .npy or .npz. BadZipFile: an .npz cut short, or one whose checksums do not hold.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile)
+# RecursionError: JSON that nests without end.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile, RecursionError)
 
 
 class LangrecWarning(UserWarning):

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from langrec.errors import BundleError
@@ -49,7 +49,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         isinstance(entry, Mapping) and {"bytes", "sha256"} <= set(entry) for entry in _files(manifest)
     ):
         raise BundleError(f"{folder / 'manifest.json'}: is damaged (no {missing[0] if missing else 'sound files'})")
+    if outside := _leading_out(manifest):
+        raise BundleError(f"{folder / 'manifest.json'}: names {outside!r}, which is not of this release")
     return manifest
+
+
+def _leading_out(manifest: Mapping[str, Any]) -> str | None:
+    """The first name that would be looked for outside of the release's folder."""
+    names = [manifest["stamp"], *manifest["models"], *manifest["encoders"]]
+    odd = [
+        name for name in names if not isinstance(name, str) or name in ("", "..") or PurePosixPath(name).name != name
+    ]
+    odd += [name for name in manifest["files"] if name.startswith("/") or ".." in PurePosixPath(name).parts]
+    return str(odd[0]) if odd else None
 
 
 def _files(manifest: Mapping[str, Any]) -> list[Any]:
@@ -105,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); is this a release folder?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: is damaged ({error})") from error
     if not isinstance(value, dict):
         raise BundleError(f"{path}: is damaged (no JSON object)")
