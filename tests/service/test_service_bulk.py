@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -352,6 +353,24 @@ def test_slow_readers_of_exports_leave_room_for_others(live, monkeypatch):
         assert (more.status_code, more.json()["code"], more.headers["Retry-After"]) == (429, "busy", "5")
         assert live.recommended("sea-u0")
     assert wait_until(lambda: live.client.get("/api/bulk/users").status_code == 200)
+
+
+def test_an_export_whose_client_reads_nothing_is_given_up(live, monkeypatch):
+    monkeypatch.setattr("langrec.service.routes.bulk._STALLED", 0.5)
+    for i in range(8):
+        live.send("POST", "/api/user", {"UserId": f"large{i}", "Comment": "x" * 4_000_000})
+    exports = live.service.exports
+    with contextlib.ExitStack() as held:
+        for _ in range(4):
+            one = held.enter_context(socket.create_connection(("127.0.0.1", live.port)))
+            one.sendall(b"GET /api/bulk/users HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: not exports.acquire(blocking=False) or exports.release())
+        read = wait_until(lambda: found if (found := live.client.get("/api/bulk/users")).status_code == 200 else None)
+        assert read.text.count("\n") == 48, "whoever reads gets all"
+        sent = b""
+        while got := one.recv(1 << 20):
+            sent += got
+        assert sent and not sent.endswith(b"0\r\n\r\n"), "what was cut does not look whole"
 
 
 @pytest.mark.parametrize(

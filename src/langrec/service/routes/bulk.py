@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Generator
 from typing import Any
 
@@ -9,7 +11,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from langrec.errors import DataError
 from langrec.service import bulk, bulk_shapes
@@ -28,6 +30,8 @@ _LINES = "application/x-ndjson"
 # Pages of other sites may send other kinds without being asked.
 _ACCEPTED = (_LINES, "application/jsonl", "application/jsonlines", "application/json")
 _SHOWN = 100  # refused rows in an answer
+_STALLED = 60.0  # seconds in which a client of an export must read something: it holds a state of the store
+_log = logging.getLogger("langrec.service")
 _ROWS = {
     "users": '{"UserId": "ann", "Labels": {"country": "SE"}}\n',
     "items": '{"ItemId": "m1", "Categories": ["Comedy"], "Comment": "Moon Bakery"}\n',
@@ -146,8 +150,16 @@ class _Export(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._exports.acquire(blocking=False):
             raise Busy("as many exports as may run at a time are running; try again in 5 seconds", retry_after=5)
+
+        async def send_soon(message: Message) -> None:
+            async with asyncio.timeout(_STALLED):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_soon)
+        except TimeoutError:
+            # What is not whole is cut: the server closes the connection of an answer that has not come to its end.
+            _log.warning("an export was given up: its client read nothing for %g seconds", _STALLED)
         finally:
             self._rows.close()  # the store's state is held no longer than the client reads
             self._exports.release()
