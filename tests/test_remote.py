@@ -15,7 +15,7 @@ import pytest
 
 from langrec import remote
 from langrec.bundle import Bundle
-from langrec.errors import BundleError, DataError
+from langrec.errors import BundleError, DataError, MissingExtra
 from ports import free_port
 from small_release import release
 
@@ -146,3 +146,11 @@ def test_an_address_that_nobody_knows_is_said(tmp_path):
 def test_a_full_disk_is_not_taken_for_an_address_that_is_away():
     with pytest.raises(DataError, match="the disk that it is copied to is full; free some space"):
         remote.write_text("file:///dev/full", "a stamp")
+
+
+def test_no_error_of_an_address_holds_its_password(tmp_path):
+    for url in ("https://shop:s3cret@127.0.0.1:1/x", "nothing://shop:s3cret@host/x"):
+        with pytest.raises((DataError, MissingExtra)) as error:
+            remote.pull_release(url, tmp_path)
+        assert "s3cret" not in error.value.message and "shop:***@" in error.value.message
+    assert remote.shown("s3://bucket/a:b@c") == "s3://bucket/a:b@c"

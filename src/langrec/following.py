@@ -78,7 +78,7 @@ class Follower:
             self.damaged = self.damaged + 1 if isinstance(error, BundleError) else 0
             return False
         if self.trouble:
-            _log.warning("%s: can be followed again", self.url)
+            _log.warning("%s: can be followed again", remote.shown(self.url))
         self.trouble, self.damaged = "", 0
         return True
 
@@ -96,7 +96,7 @@ class Follower:
         with _alone(self.folder):
             stamp = remote.pull_release(self.url, self.folder, wanted, progress=progress)
             if self.seen:
-                _log.info("%s: release %s is in use", self.url, stamp)
+                _log.info("%s: release %s is in use", remote.shown(self.url), stamp)
             self.seen = wanted
             prune(self.folder, self.keep)
 
@@ -120,7 +120,7 @@ class Follower:
             try:
                 self.look()
             except Exception:  # such as a full disk: the next look may do better, and what is served stays
-                _log.exception("%s: could not be followed", self.url)
+                _log.exception("%s: could not be followed", remote.shown(self.url))
 
 
 @contextlib.contextmanager

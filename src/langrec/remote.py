@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,11 @@ def is_remote(place: str) -> bool:
     return "://" in place
 
 
+def shown(url: str) -> str:
+    """An address as it may be shown: without the password that may stand in it."""
+    return re.sub(r"(?<=://)([^/:@]*):[^/]*@", r"\1:***@", url)
+
+
 def push(folder: Path, url: str, *, last: str = "manifest.json", progress: Told = lambda *_: None) -> int:
     """Copies a folder to an address; the file `last` comes last, so that a folder with it is whole.
 
@@ -32,7 +38,7 @@ def push(folder: Path, url: str, *, last: str = "manifest.json", progress: Told 
     with _talking(url):
         system, root = _system(url)
         if system.exists(f"{root}/{last}"):
-            raise DataError(f"{url}: exists; name a new place", field="url")
+            raise DataError(f"{shown(url)}: exists; name a new place", field="url")
         for i, path in enumerate(files):
             name = path.relative_to(folder).as_posix()
             if name.count("/"):
@@ -59,11 +65,11 @@ def fetch(url: str, folder: Path, *, progress: Told = lambda *_: None) -> int:
         system, root = _system(url)
         names = sorted(system.find(root))
         if not names:
-            raise DataError(f"{url}: there is nothing; check the address", field="url")
+            raise DataError(f"{shown(url)}: there is nothing; check the address", field="url")
         for i, name in enumerate(names):
             inner = PurePosixPath(str(name)).relative_to(PurePosixPath(root))
             if ".." in inner.parts:
-                raise DataError(f"{url}: holds a file outside of itself, {name}", field="url")
+                raise DataError(f"{shown(url)}: holds a file outside of itself, {name}", field="url")
             path = part / inner
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(system.cat_file(name))
@@ -118,13 +124,13 @@ def _system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ModuleNotFoundError as error:
-        raise MissingExtra("remote", f"the address {url}") from error
+        raise MissingExtra("remote", f"the address {shown(url)}") from error
     protocol = url.partition("://")[0]
     if protocol in ("s3", "s3a", "gs", "az", "abfs"):
         try:
             from obstore.fsspec import register
         except ModuleNotFoundError as error:
-            raise MissingExtra("remote", f"the address {url}") from error
+            raise MissingExtra("remote", f"the address {shown(url)}") from error
         # Its keys, region and endpoint come from the variables that the vendors' own tools read.
         register(protocol)
     system, path = fsspec.core.url_to_fs(url)
@@ -140,9 +146,11 @@ def _talking(url: str) -> Iterator[None]:
         raise
     except Exception as error:  # every file system has errors of its own
         if is_disk_full(error):
-            raise DataError(f"{url}: the disk that it is copied to is full; free some space", field="url") from error
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise DataError(f"{url}: cannot be reached or read ({reason})", field="url") from error
+            raise DataError(
+                f"{shown(url)}: the disk that it is copied to is full; free some space", field="url"
+            ) from error
+        reason = str(error).replace(url, shown(url)).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DataError(f"{shown(url)}: cannot be reached or read ({reason})", field="url") from error
 
 
 def push_release(folder: Path, url: str, stamp: str | None = None, *, progress: Told = lambda *_: None) -> str:
@@ -185,7 +193,7 @@ def pull_release(url: str, folder: Path, stamp: str | None = None, *, progress: 
 
     wanted = (stamp or read_text(f"{url.rstrip('/')}/{CURRENT}")).strip()
     if not wanted or wanted != Path(wanted).name or wanted.startswith("."):
-        raise DataError(f"{url}: CURRENT names {wanted!r}, which is no release", field="url")
+        raise DataError(f"{shown(url)}: CURRENT names {wanted!r}, which is no release", field="url")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / wanted).exists():
         with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as name:
@@ -194,7 +202,7 @@ def pull_release(url: str, folder: Path, stamp: str | None = None, *, progress: 
             try:
                 Bundle.open(half)
             except BundleError as error:
-                there = error.message.replace(str(half), f"{url.rstrip('/')}/{wanted}")
+                there = error.message.replace(str(half), f"{shown(url).rstrip('/')}/{wanted}")
                 raise BundleError(f"{there.partition(';')[0]}; push it again, or another") from error
             half.rename(folder / wanted)
     Bundle.open(folder / wanted)
