@@ -139,6 +139,17 @@ def rollback(folder: Path, stamp: str | None = None) -> str:
     Raises:
         BundleError: there is no such release, or it is damaged.
     """
+    stamp = sound_one(folder, stamp)
+    promote(folder, stamp)
+    return stamp
+
+
+def sound_one(folder: Path, stamp: str | None = None) -> str:
+    """The named release, or the newest sound one before the current; every file of it was compared.
+
+    Raises:
+        BundleError: there is no such release, or it is damaged.
+    """
     known = releases(folder)
     if stamp is None:
         using = next((i for i, info in enumerate(known) if info.current), -1)
@@ -153,7 +164,6 @@ def rollback(folder: Path, stamp: str | None = None) -> str:
         problem = problem_of(folder / stamp, read_manifest(folder / stamp))
         if problem:
             raise BundleError(problem)
-    promote(folder, stamp)
     return stamp
 
 

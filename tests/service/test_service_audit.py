@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 import sqlalchemy as sa
 from test_service_migrations import old_store
@@ -162,6 +165,27 @@ def test_admin_acts_over_http_are_in_the_audit_and_admins_page_through_it(live):
         answer = live.client.get("/api/audit", params={"cursor": cursor})
         assert answer.status_code == 400 and answer.json()["field"] == "cursor", cursor
     assert checked(live.service.store).rows == 4
+
+
+def test_a_roll_back_that_the_audit_cannot_hold_is_not_done(live):
+    with live.service.store.write() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER no_room BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+    assert live.client.post("/api/releases/rollback", json={"stamp": live.old}).status_code == 503
+    assert (live.releases / "CURRENT").read_text("utf-8").strip() == live.new == live.get("/api/release")["stamp"]
+
+
+def test_a_roll_back_to_what_cannot_be_loaded_is_noted_too(live):
+    manifest, part = live.releases / live.old / "manifest.json", "retrieval/ease/scorer.json"
+    (live.releases / live.old / part).write_text("[]", "utf-8")
+    said = json.loads(manifest.read_text("utf-8"))
+    said["files"][part] = {"sha256": hashlib.sha256(b"[]").hexdigest(), "bytes": 2}
+    manifest.write_text(json.dumps(said), "utf-8")
+    answer = live.client.post("/api/releases/rollback", json={"stamp": live.old})
+    assert answer.status_code == 409 and live.get("/api/release")["stamp"] == live.new
+    (row,) = live.get("/api/audit")["rows"]
+    assert (row["action"], row["target"], row["detail"]) == ("rollback", live.old, {"from": live.new})
 
 
 def test_commands_that_change_what_is_served_or_stored_are_in_the_audit(releases, tmp_path, capsys):

@@ -193,16 +193,18 @@ def releases(request: Request) -> Answered:
 @administering.post("/releases/rollback", summary="Serve another release", response_model=replies_operate.RollbackReply)
 async def roll_back(request: Request, body: RollbackBody) -> Answered:
     """Checks every file of it, then serves it with the next request; noted in the audit."""
+    from langrec.releases import promote
+
     service = service_of(request)
-    stamp = await run_in_threadpool(_roll_back, service, body.stamp)
-    actor = request.state.caller.name
-    before = service.snapshot.stamp
-    detail = {"from": before}
+    actor, detail = request.state.caller.name, {"from": service.snapshot.stamp}
+    stamp = await run_in_threadpool(_checked, service, body.stamp)
 
-    def note(connection: sa.Connection) -> None:
+    def act(connection: sa.Connection) -> None:
         audit.note(connection, actor, "rollback", stamp, detail)
+        promote(service.folder, stamp)  # what the audit cannot hold is not done
 
-    await service.write(note)
+    await service.write(act)
+    await run_in_threadpool(_switched, service)
     await service.call(lambda *_: None, patient=True)  # the next block takes the new snapshot
     return Answered({"stamp": service.snapshot.stamp})
 
@@ -274,18 +276,20 @@ def _store_error(store: Store, caller: Caller) -> str | None:
     return None
 
 
-def _roll_back(service: Service, stamp: str | None) -> str:
-    """Moves CURRENT to a sound release and loads it."""
-    from langrec.bundle import Bundle
-    from langrec.releases import rollback
+def _checked(service: Service, stamp: str | None) -> str:
+    """The stamp of a sound release to go to."""
+    from langrec.releases import sound_one
 
     if stamp is not None:
-        Bundle.open(_folder(service, stamp), verify=True)
-    moved = rollback(service.folder, stamp)
+        _folder(service, stamp)  # says of one that is not there that it is not
+    return sound_one(service.folder, stamp)
+
+
+def _switched(service: Service) -> None:
+    """Loads what CURRENT names now."""
     service.releases.switch()
     if service.releases.problem is not None:
         raise BundleError(service.releases.problem, field="stamp")
-    return moved
 
 
 def _folder(service: Service, stamp: str) -> Path:
