@@ -59,6 +59,9 @@ def test_without_a_key_no_body_is_read(serve):
         assert answer.status_code == 401 and answer.json()["field"] == "X-API-Key", answer.text
     known = live.client.post("/api/feedback", content=b"{", headers={**post, "X-API-Key": "writer-key"})
     assert known.status_code == 400
+    over = live.service.settings.max_body + 1
+    for path in ("/", "/console/app.js", "/api/health/live"):
+        assert live.client.post(path, content=iter([b"x" * over])).status_code == 405, "it was not read to its end"
     assert live.client.request("GET", "/api/health/live", content=b"{").status_code == 200
 
 

@@ -101,7 +101,8 @@ class Guard:
                     return
                 state["service"] = await held.enter_async_context(self._doors.entered(state["caller"]))
                 scope["path"] = _routed_path(scope)
-                if "content-length" not in headers and "transfer-encoding" in headers:
+                # Nobody's body is read where a route asks for none: it would lie in memory.
+                if state["caller"].role and "content-length" not in headers and "transfer-encoding" in headers:
                     limit = self._doors.settings.max_body
                     body = await _read(receive, limit)
                     if body is None:
