@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -176,6 +177,37 @@ def test_a_damaged_dump_is_refused_with_the_file_named(source, tmp_path, damage)
     with pytest.raises(StoreError, match=named):
         restore(folder, f"sqlite:///{tmp_path / 'back.db'}")
     assert not (tmp_path / "back.db").exists()
+
+
+def test_a_dump_whose_manifest_says_what_none_does_is_refused_before_anything_is_written(source, tmp_path):
+    folder = tmp_path / "dump"
+    dump(source, folder)
+    manifest = folder / "manifest.json"
+    whole = manifest.read_text("utf-8")
+    for spoil in (
+        lambda said: said["tables"].pop("users"),
+        lambda said: said["tables"]["users"].update(rows="many"),
+        lambda said: said["tables"]["users"].update(key=["nobody"]),
+        lambda said: said["tables"]["users"]["columns"].update(user_id="pickle"),
+        lambda said: said.update(revision="0000"),
+        lambda said: said.update(revision="../1"),
+        lambda said: said.update(revision=5),
+    ):
+        said = json.loads(whole)
+        spoil(said)
+        manifest.write_text(json.dumps(said), "utf-8")
+        with pytest.raises(StoreError, match="no manifest of a dump"):
+            restore(folder, f"sqlite:///{tmp_path / 'back.db'}")
+    manifest.write_text("[" * 200_000, "utf-8")
+    with pytest.raises(StoreError, match="no manifest of a dump"):
+        restore(folder, f"sqlite:///{tmp_path / 'back.db'}")
+    assert not (tmp_path / "back.db").exists()
+    said, path = json.loads(whole), folder / "users" / "000000.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    said["tables"]["users"]["files"][0]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(said), "utf-8")
+    with pytest.raises(StoreError, match=r"users/000000\.parquet: cannot be read"):
+        restore(folder, f"sqlite:///{tmp_path / 'back.db'}")
 
 
 @pytest.mark.parametrize("where", ["table", "column", "key"])

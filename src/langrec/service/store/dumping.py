@@ -116,7 +116,8 @@ def read_manifest(folder: Path, *, progress: Told = lambda *_: None) -> dict[str
                 f"{folder}: is a dump of format {manifest['format']} and schema {manifest['revision']}; "
                 f"this langrec reads {FORMAT} and {schema.REVISION}; restore it with a newer one"
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _check_tables(manifest)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{folder / _MANIFEST}: is no manifest of a dump ({error})", field="folder") from error
     for i, file in enumerate(files):
         path = folder / file["name"]
@@ -126,6 +127,19 @@ def read_manifest(folder: Path, *, progress: Told = lambda *_: None) -> dict[str
             raise StoreError(f"{path}: is not as it was written (sha256); nothing was restored", field="folder")
         progress("check the dump", i + 1, len(files))
     return manifest
+
+
+def _check_tables(manifest: Mapping[str, Any]) -> None:
+    """Raises ValueError where a manifest says of its tables what none of ours has; KeyError where it says less."""
+    if not re.fullmatch(r"\d{4}", manifest["revision"], re.ASCII) or manifest["revision"] < "0001":
+        raise ValueError(f"schema {manifest['revision']!r} is none")
+    absent = {table.name for table in tables.all_tables()}.difference(manifest["tables"])
+    if absent and manifest["revision"] == schema.REVISION:
+        raise ValueError(f"table {min(absent)} is missing")
+    for name, one in manifest["tables"].items():
+        kinds = set(one["columns"].values())
+        if not kinds <= set(tables.KINDS) or not set(one["key"]) <= set(one["columns"]) or type(one["rows"]) is not int:
+            raise ValueError(f"table {name} is described as none can be")
 
 
 def _names(said: Mapping[str, Any]) -> Iterator[str]:
@@ -151,7 +165,12 @@ class _DumpSource:
         import polars as pl
 
         for i, file in enumerate(self._said[table.name]["files"][place or 0 :], place or 0):
-            yield pl.read_parquet(self._folder / file["name"]), i + 1
+            path = self._folder / file["name"]
+            try:
+                frame = pl.read_parquet(path, glob=False)
+            except (OSError, pl.exceptions.PolarsError) as error:
+                raise StoreError(f"{path}: cannot be read ({str(error).splitlines()[0]})", field="folder") from error
+            yield frame, i + 1
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,8 @@ from langrec.service.store.store import COPYING
 if TYPE_CHECKING:
     import polars as pl
 
-_TYPES: dict[str, Any] = {
+# What a column holds, by the name that a dump has for it.
+KINDS: dict[str, Any] = {
     "int": sa.BigInteger,
     "float": sa.Float,
     "bool": sa.Boolean,
@@ -41,7 +42,7 @@ class Described:
 
     def table(self) -> Any:
         """It, for statements."""
-        return sa.table(self.name, *(sa.column(name, _TYPES[kind]()) for name, kind in self.columns.items()))
+        return sa.table(self.name, *(sa.column(name, KINDS[kind]()) for name, kind in self.columns.items()))
 
 
 def all_tables() -> list[Described]:
