@@ -24,6 +24,7 @@ _TIME_HELP = (
 _LARGEST = 1e30
 # What a request may ask for at most where the work grows faster than its body: everybody waits for the scorer.
 MOST_CONDITIONS, MOST_HISTORY, LONGEST_WISH = 100, 10_000, 4000
+LONGEST_DURATION = 64  # characters
 _LONGEST = 100 * 366 * 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OLDEST, _NEWEST = -62_135_596_800_000, 253_402_300_799_999
@@ -137,9 +138,11 @@ def parse_duration(text: str) -> int:
         DataError: it is no such duration.
     """
     units = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1, "us": 0.001, "ns": 0.000001}
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", text)
+    # The search for parts looks at a row of digits again from each of them: a long one would hold everybody up.
+    short = text if len(text) <= LONGEST_DURATION else ""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", short)
     if "".join(number + unit for number, unit in parts) != text or not parts:
-        raise DataError(f"write-back-delay: {text!r} is not a duration such as 1h30m", field="write-back-delay")
+        raise DataError(f"write-back-delay: {text[:80]!r} is not a duration such as 1h30m", field="write-back-delay")
     found = sum(float(number) * units[unit] for number, unit in parts)
     if found > _LONGEST:
         raise DataError("write-back-delay: is longer than a hundred years", field="write-back-delay")

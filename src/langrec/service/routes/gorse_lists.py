@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from langrec.service import ready, shapes
 from langrec.service.access.auth import NotAllowed
 from langrec.service.bodies import (
+    LONGEST_DURATION,
     SLASH,
     Count,
     MaybeId,
@@ -83,7 +84,13 @@ async def recommend(
         Param(alias="write-back-type", description="note the shown items as events of this type", examples=["shown"]),
     ] = "",
     write_back_delay: Annotated[
-        str, Param(alias="write-back-delay", description="these events count from then on", examples=["1h30m"])
+        str,
+        Param(
+            alias="write-back-delay",
+            max_length=LONGEST_DURATION,
+            description="these events count from then on",
+            examples=["1h30m"],
+        ),
     ] = "",
     max_age: Annotated[
         float,
