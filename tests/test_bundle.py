@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -356,6 +359,43 @@ def test_two_releases_of_one_second_get_stamps_in_order(tmp_path):
     assert stamps[0] < stamps[1]
     assert [one.stamp for one in releases(tmp_path / "releases")] == stamps[::-1]
     assert current(tmp_path / "releases").name == stamps[1]
+
+
+def test_trainings_that_write_at_once_get_a_second_each(tmp_path, monkeypatch):
+    from langrec.retrieval.popular import Popular
+
+    seconds = itertools.chain(
+        [0, 0], itertools.count(1)
+    )  # the second writer looks at the clock within the first's second
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=next(seconds))
+
+    plain, inner, save = settings(tmp_path, scorers=("popular",)), [], Popular.save
+
+    def saved(self, path):
+        if not inner:
+            inner.append("at once")
+            inner.append(train(dataset(), plain, tmp_path / "releases", steps=tmp_path)[0].name)
+        save(self, path)
+
+    monkeypatch.setattr("langrec.bundle.datetime", Clock)
+    monkeypatch.setattr(Popular, "save", saved)
+    outer = train(dataset(), plain, tmp_path / "releases", steps=tmp_path)[0].name
+    assert {outer, inner[1]} == {one.stamp for one in releases(tmp_path / "releases", verify=True)}
+    assert [one.problem for one in releases(tmp_path / "releases", verify=True)] == [None, None]
+
+
+def test_processes_that_point_to_releases_at_once_leave_one_in_use(tmp_path):
+    stamps = [f"2030010{i}T000000-aaaaaaaa" for i in range(1, 5)]
+    for stamp in stamps:
+        (tmp_path / stamp).mkdir()
+    with ThreadPoolExecutor(len(stamps)) as pool:
+        list(pool.map(lambda stamp: [point_to(tmp_path, stamp) for _ in range(30)], stamps))
+    assert current(tmp_path).name in stamps
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*stamps, "CURRENT"]
 
 
 def test_a_training_that_breaks_while_writing_leaves_the_releases_as_they_were(folder, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -177,11 +178,9 @@ def write_release(
         The release's folder.
     """
     releases.mkdir(parents=True, exist_ok=True)
-    made_at, data_hash = _free_second(releases), dataset.hash()
+    data_hash = dataset.hash()
+    made_at, half = _own_second(releases)
     stamp = made_at.strftime(SECOND) + "-" + data_hash[:8]
-    half = releases / f".{stamp}.half"
-    shutil.rmtree(half, ignore_errors=True)
-    half.mkdir()
     try:
         _write_catalog(half / "catalog", dataset)
         for space, encoder in encoders.items():
@@ -241,13 +240,21 @@ def write_release(
     return folder
 
 
-def _free_second(releases: Path) -> datetime:
-    """Now, or the next second that no release is named after: two of one second would have no order."""
-    made_at = datetime.now(UTC)
-    while any(releases.glob(made_at.strftime(SECOND) + "-*")):
-        time.sleep(0.05)
+def _own_second(releases: Path) -> tuple[datetime, Path]:
+    """Now, or the next second that is no other release's, and the new folder that it is written in.
+
+    Two of one second would have no order, and processes that train at once would write in one folder.
+    """
+    while True:
         made_at = datetime.now(UTC)
-    return made_at
+        second = made_at.strftime(SECOND)
+        half = releases / f".{second}.half"
+        with contextlib.suppress(FileExistsError):
+            half.mkdir()
+            if not any(releases.glob(f"{second}-*")):
+                return made_at, half
+            half.rmdir()
+        time.sleep(0.05)
 
 
 def _write_catalog(folder: Path, dataset: Dataset) -> None:

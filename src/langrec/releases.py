@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from langrec.data.once import size_of
 from langrec.errors import BundleError
@@ -176,7 +177,7 @@ def _is_sound(folder: Path) -> bool:
 
 def point_to(folder: Path, stamp: str) -> None:
     """Replaces CURRENT in one step."""
-    half = folder / f".{CURRENT}.half"
+    half = folder / f".{CURRENT}-{uuid4().hex}.half"  # two trainings may end at once
     half.write_text(stamp + "\n", "utf-8")
     sync(half)
     half.replace(folder / CURRENT)
