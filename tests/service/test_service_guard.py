@@ -243,6 +243,20 @@ def test_a_head_without_end_is_given_up(start_process):
     assert server.client.post("/api/recommend", json=body, headers=whole).status_code == 200
 
 
+def test_a_connection_without_a_whole_head_is_not_kept_for_ever(start_process):
+    server = start_process("--set", "serve.keep_alive=1").wait()
+    whole = b"GET /api/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for sent in (b"", b"GET /api/users HT", whole + b"GET /api/us"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+            connection.sendall(sent)
+            answer = b""
+            while got := connection.recv(65_536):
+                answer += got
+        assert answer.startswith(b"HTTP/1.1 200") == sent.startswith(whole)
+    slow = {"history": ["sea00"] * 10_000}
+    assert server.client.post("/api/recommend", json=slow).status_code == 200, "whose head was whole is answered"
+
+
 def test_a_number_that_nobody_named_is_as_large_as_the_limit_allows(serve):
     live = serve(max_k=4)
     paths = ("/api/recommend/sea-u0", "/api/popular", "/api/latest", "/api/item/sea00/neighbors")

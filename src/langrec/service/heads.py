@@ -1,7 +1,8 @@
-"""How much of a request's head a connection takes: a client that sends headers without end must not fill the memory."""
+"""How much of a request's head a connection takes, and how long: nobody's key was looked at before it is whole."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,15 +12,26 @@ LARGEST_HEAD = 65_536
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which gives up a connection that sends too much without anything coming to its end.
+    """uvicorn's protocol, which gives up a connection that sends too much without anything coming to its end, or that
+    sends no whole head for as long as one may wait between two requests.
 
-    The parser keeps what it has of a header until it is whole, whoever sends it: no key was looked at yet.
+    The parser keeps what it has of a header until it is whole, so that a client could fill the memory; and a connection
+    that waits for ever is one of the few that a process may have.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pending = 0
         self._came_on = False
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._came_on = False
@@ -28,8 +40,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._pending > LARGEST_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The head of a request has at most {LARGEST_HEAD} bytes here.")
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait_for_head()
+
     def on_headers_complete(self) -> None:
         self._came_on = True
+        self._wait_no_more()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -39,3 +56,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._came_on = True
         super().on_message_complete()
+
+    def _wait_for_head(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(self.timeout_keep_alive, self._give_up)
+
+    def _wait_no_more(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        self.transport.close()
