@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from langrec.errors import BundleError, LangrecWarning, MissingExtra, SettingsError, StoreError
+from langrec.retrieval.indexes import lists
 from langrec.retrieval.indexes.build import build_index, load_index
 from langrec.retrieval.indexes.exact import ExactIndex
 from langrec.retrieval.indexes.mixture import Mixture, projected, unit
@@ -105,6 +106,7 @@ def test_one_query_keeps_to_one_thread(tmp_path, rows):
 import os, time
 import numpy as np
 from pathlib import Path
+from langrec.retrieval.indexes import lists
 from langrec.retrieval.indexes.build import load_index
 rows = np.load({str(tmp_path / "vectors.npy")!r})
 index = load_index(Path({str(tmp_path)!r})).with_items(np.arange(4000, 7000, dtype=np.int32), rows[:3000])
@@ -134,6 +136,21 @@ def test_compacting_lists_gives_the_answers_of_the_changed_index(rows):
     assert not np.isin(after[0], np.arange(40, 60)).any()
     own = compact.search(index.changes.items[1][:20], 1)[0].ravel()
     assert np.mean(own == index.changes.items[0][:20]) >= 0.9
+
+
+@needs("faiss", "index")
+def test_the_middles_of_very_many_lists_take_half_the_bytes_and_find_as_much(rows, tmp_path, monkeypatch):
+    few = build_index(rows, IndexSettings(kind="ivf", recall=0.97, threads=1))
+    monkeypatch.setattr(lists, "NEAR_BYTES", few.lists.count * DIM * 4 - 1)
+    many = build_index(rows, IndexSettings(kind="ivf", recall=0.97, threads=1))
+    for index in (few, many):
+        index.save(tmp_path / str(index is many))
+    sizes = [(tmp_path / str(which) / "lists.faiss").stat().st_size for which in (False, True)]
+    assert sizes[0] - sizes[1] >= few.lists.count * DIM * 2 - 200
+    oracle = ExactIndex.build(rows).search(rows[:100], 100)[0]
+    for index in (many, load_index(tmp_path / "True"), many.without(np.arange(200, 210, dtype=np.int32)).compacted()):
+        found = index.search(rows[:100], 100)[0]
+        assert np.mean([len(np.intersect1d(a, b)) / 100 for a, b in zip(found, oracle, strict=True)]) >= 0.96
 
 
 @needs("faiss", "index")

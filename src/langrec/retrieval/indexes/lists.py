@@ -21,6 +21,8 @@ from langrec.types import FloatMatrix, IntVector
 # k-means sees so many rows of each list at most, and takes so many rounds: more of either moves the recall little.
 PER_LIST = 40
 ROUNDS = 8
+# A search reads all middles. More bytes of them than a core holds near take most of its time: such are in bfloat16.
+NEAR_BYTES = 4 << 20
 LongMatrix = npt.NDArray[np.int64]
 
 
@@ -200,14 +202,13 @@ def _means(lists: Any) -> FloatMatrix:
 
 
 def _empty(means: FloatMatrix) -> Any:
-    """Untrained lists around these middles.
-
-    A search reads all middles, and of many lists that takes most of its time: they are kept in bfloat16.
-    """
+    """Untrained lists around these middles."""
     faiss = library()
     count, dim = means.shape
-    middles = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_bf16, faiss.METRIC_INNER_PRODUCT)
-    middles.train(means)
+    middles = faiss.IndexFlatIP(dim)
+    if means.nbytes > NEAR_BYTES:
+        middles = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_bf16, faiss.METRIC_INNER_PRODUCT)
+        middles.train(means)
     middles.add(means)
     lists = faiss.IndexIVFScalarQuantizer(
         middles, dim, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
