@@ -25,8 +25,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """Graphs of other tests are not found."""
+    """Graphs of other tests are not found, and those of a BERT are not written down."""
     monkeypatch.setenv("LANGREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(traced, "write_bert", lambda *_: False)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def first(tmp_path_factory):
     module = load_torch(find_model(str(tiny_lm(folder / "model", layers=1, seed=1)), 64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(traced, "_kept", OrderedDict())
+        patch.setattr(traced, "write_bert", lambda *_: False)
         patch.setenv("LANGREC_CACHE", str(folder / "cache"))
         traced.write_onnx(module, "mean", folder / "first.onnx")
         return module, (folder / "first.onnx").read_bytes(), traced._kept

@@ -1,8 +1,9 @@
-"""The ONNX file of a torch module; of modules that differ in their weights alone the graph is traced once.
+"""The ONNX file of a torch module; where its graph has to be traced, that of one shape is traced once.
 
-Tracing takes seconds even for a tiny model, and a chain of steps, a ladder of rungs or a study exports many of one
-shape. Graphs without their weights stay in the process and in `graphs` of the cache folder. One that is used again is
-asked beside the module, and traced anew where they do not agree.
+The graph of a BERT is written down (`langrec.lm.bert_graph`). Tracing takes seconds even for a tiny model, and a chain
+of steps, a ladder of rungs or a study exports many of one shape. Graphs without their weights stay in the process and
+in `graphs` of the cache folder. One that is written down or used again is asked beside the module, and traced anew
+where they do not agree.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from langrec.data.cache import cache_folder
+from langrec.lm.bert_graph import write_bert
 
 log = logging.getLogger(__name__)
 INPUTS = ["input_ids", "attention_mask"]
@@ -61,6 +63,8 @@ def write_onnx(module: Any, pooling: str, file: Path) -> None:
         pooling: how it makes one vector of a text's states, which its layers do not tell.
     """
     weights = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+    if write_bert(module, pooling, weights, file) and _agrees(module, file):
+        return
     key = _shape(module, pooling, weights)
     known = _kept.get(key) or _read(key)
     if known is not None:
