@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from langrec import Recommender
 from langrec.bundle import Bundle, _read_mix
 from langrec.choosing import choose, fit
+from langrec.encoders.hashing import HashingEncoder
 from langrec.errors import BundleError
 from langrec.manifest import problem_of, read_manifest, state_of
 from langrec.releases import CURRENT, current, point_to, releases, rollback
@@ -396,6 +398,19 @@ def test_processes_that_point_to_releases_at_once_leave_one_in_use(tmp_path):
         list(pool.map(lambda stamp: [point_to(tmp_path, stamp) for _ in range(30)], stamps))
     assert current(tmp_path).name in stamps
     assert sorted(path.name for path in tmp_path.iterdir()) == [*stamps, "CURRENT"]
+
+
+def test_a_release_names_the_folder_of_its_encoder_so_that_every_working_folder_finds_it(tmp_path, monkeypatch):
+    HashingEncoder().save(tmp_path / "small" / "model")
+    monkeypatch.chdir(tmp_path)
+    plain = settings(tmp_path, scorers=("popular", "vectors"))
+    named = replace(plain, encoder=replace(plain.encoder, name="small/model"))
+    made, _ = train(dataset(), named, tmp_path / "releases", steps=tmp_path)
+    monkeypatch.chdir("/")
+    again = Bundle.open(made).settings
+    assert again.encoder.name == str(tmp_path / "small" / "model")
+    retrained, _ = train(dataset(), again, tmp_path / "releases", steps=tmp_path)
+    assert Bundle.open(retrained).settings.encoder == again.encoder
 
 
 def test_a_training_that_breaks_while_writing_leaves_the_releases_as_they_were(folder, tmp_path, monkeypatch):

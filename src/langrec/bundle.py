@@ -22,6 +22,7 @@ from langrec.data.ids import Ids
 from langrec.data.items import Items
 from langrec.data.once import link_equal
 from langrec.errors import BundleError, SettingsError
+from langrec.lm.model import PACKAGED
 from langrec.manifest import FORMAT, problem_of, read_json, read_manifest, versions, write_manifest
 from langrec.model_card import model_card
 from langrec.protocols import Encoder, Part
@@ -206,7 +207,7 @@ def write_release(
             "format": FORMAT,
             "stamp": stamp,
             "made_at": made_at.isoformat(timespec="seconds"),
-            "settings": _without_secrets(to_dict(settings)),
+            "settings": _with_whole_paths(_without_secrets(to_dict(settings))),
             "versions": versions(),
             "models": {name: dict(model) for name, model in models.items()},
             "encoders": {space: encoder.identity for space, encoder in encoders.items()},
@@ -290,6 +291,19 @@ def _save(part: Part, folder: Path) -> None:
 
 def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "serve": {**settings["serve"], "keys": "", "store": ""}}
+
+
+def _with_whole_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Models' folders by their whole path: a retraining may be started in another working folder."""
+
+    def whole(name: str) -> str:
+        path = Path(name).expanduser()
+        return str(path.absolute()) if name and name not in ("hashing", *PACKAGED) and path.is_dir() else name
+
+    encoder, ranking = settings["encoder"], settings["ranking"]
+    rerank = {**ranking["rerank"], "model": whole(ranking["rerank"]["model"])}
+    encoder = {**encoder, "name": whole(encoder["name"])}
+    return {**settings, "encoder": encoder, "ranking": {**ranking, "rerank": rerank}}
 
 
 def _only(signal: dict[str, Any]) -> Only:
