@@ -156,3 +156,9 @@ def test_what_needs_one_section_takes_all_settings_too(tmp_path):
 def test_another_section_is_named(given):
     with pytest.raises(SettingsError, match=f"settings: {type(given).__name__} in place of EncoderSettings"):
         load_encoder(given)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_recipe_is_read_as_an_editor_of_windows_writes_it(tmp_path, encoding):
+    (tmp_path / "recipe.toml").write_bytes('[split]\r\nkind = "loo"\r\n'.encode(encoding))
+    assert load_settings(tmp_path / "recipe.toml", environ={}).split.kind == "loo"

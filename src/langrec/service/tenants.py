@@ -108,7 +108,7 @@ def tenant_settings(folder: Path, server: ServeSettings) -> ServeSettings:
     path = folder / FILE
     if path.is_file():
         try:
-            own = tomllib.loads(path.read_text("utf-8"))
+            own = tomllib.loads(path.read_text("utf-8-sig"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"{path}: cannot be read ({error})") from error
     for name in own:
