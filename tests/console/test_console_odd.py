@@ -150,6 +150,11 @@ def test_picking_a_user_of_a_search_keeps_the_focus(browser: Any, shop: Shop) ->
     browser.open(f"#/search?q={shop.words.replace(' ', '+')}")
     browser.wait(".hit")
     browser.tab_to(".controls .picker input")
+    browser.wait("[role=option]")
+    assert browser.run("const list = document.querySelector('.options'); return list.scrollHeight > list.clientHeight")
+    browser.press("\ue004")  # past the list, though it scrolls
+    assert browser.focused("return document.activeElement.tagName") == "SELECT"
+    browser.tab_to(".controls .picker input")
     browser.press(*shop.user)
     browser.wait("[role=option]")
     browser.press("\ue015", "\ue007")

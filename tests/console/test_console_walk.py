@@ -214,6 +214,15 @@ def test_new_items_get_places_and_chances_are_told(browser: Any, shop: Shop) -> 
     browser.until(lambda: "explore=2" in browser.address, "the places in the address")
     browser.quiet()
     assert len(browser.order()) == 10
+    category = browser.wait("main .end select")
+    category.click()
+    browser.press(ESCAPE)
+    browser.until(lambda: browser.all("main .end option")[1:], "the categories")
+    browser.wait("main .end select").send_keys("Bread")
+    browser.until(lambda: "category=Bread" in browser.address, "the category in the address")
+    browser.until(lambda: all("Bread" in one.text for one in browser.all(".card .cats")), "its items")
+    browser.quiet()
+    assert browser.run("return document.activeElement.matches('main .end select')")
     clean(browser)
 
 
@@ -229,7 +238,9 @@ def test_an_item_is_added_to_the_history_by_its_title(browser: Any, shop: Shop) 
     browser.until(
         lambda: browser.all(".timeline li")[0].get_attribute("data-id") == shop.item, "the item in the history"
     )
-    assert shop.item not in browser.order()
+    browser.until(lambda: shop.item not in browser.order(), "the list that follows")
+    browser.quiet()
+    assert browser.run("return document.activeElement.matches('.foldable .picker input')")  # ready for one more
 
 
 def test_search_is_walked_by_keyboard_alone(browser: Any, shop: Shop) -> None:
@@ -286,6 +297,7 @@ def test_the_catalogue_is_walked_by_keyboard_alone(browser: Any, shop: Shop) -> 
     browser.until(lambda: browser.all("th[aria-sort=ascending]"), "the sort")
     titles = [one.text for one in browser.all("tbody [data-row]")]
     assert titles == sorted(titles)
+    assert browser.focused("return document.activeElement.dataset.sort") == "title"
     browser.press("j")
     at = browser.order().index(shop.item)
     browser.press(*["j"] * at, ENTER)
@@ -434,6 +446,8 @@ def test_every_page_speaks_the_chosen_language(browser: Any, shop: Shop, languag
     if language == "zh":
         browser.wait("[data-language=zh]").click()
         browser.until(lambda: browser.run("return document.documentElement.lang") == "zh-Hans", "Chinese")
+        on_other = "return document.activeElement.dataset.language === 'en'"
+        browser.until(lambda: browser.run(on_other), "the focus on the way back")
     for name in VIEWS:
         browser.open(view(name, shop))
         browser.wait("dialog .sum" if name == "explanation" else "main h1")

@@ -167,9 +167,10 @@ export function page(root) {
 		);
 	}
 
-	function sortBy(sort, order) {
-		change({ sort, order, page: 1 });
-		requestAnimationFrame(() => parts.box.querySelector(`[data-sort="${sort}"]`)?.focus());
+	// The heads are drawn anew with the rows.
+	async function sortBy(sort, order) {
+		await change({ sort, order, page: 1 });
+		if (document.activeElement === document.body) parts?.box.querySelector(`[data-sort="${sort}"]`)?.focus({ preventScroll: true });
 	}
 
 	function pager(total) {

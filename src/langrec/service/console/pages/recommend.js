@@ -112,6 +112,7 @@ export function page(root) {
 			foldButton(),
 		);
 		const adder = itemPicker({ label: t("history.add"), choose: (id, title) => act("click", { id, title }) });
+		const adding = historyBox.querySelector(".picker")?.contains(document.activeElement); // and perhaps one more
 		fill(
 			historyBox,
 			el("div", { class: "panel-body", css: { "padding-bottom": "0" } }, adder),
@@ -119,6 +120,7 @@ export function page(root) {
 				? timeline(events, off, (id, on) => whatIf(on ? state.without.filter((one) => one !== id) : [...state.without, id]))
 				: empty(t("history.empty"), t("history.empty.hint")),
 		);
+		if (adding) adder.field.focus({ preventScroll: true });
 	}
 
 	// Someone without a history is asked what they like; what they say counts at once, and is kept when they say so.
@@ -266,11 +268,12 @@ export function page(root) {
 		);
 	}
 
-	function pickCategory(category) {
+	async function pickCategory(category) {
 		state.category = category;
 		answer = null;
 		remember({ category }, { step: true });
-		loadList();
+		await loadList();
+		if (document.activeElement === document.body) listHead.querySelector(".end select")?.focus(); // it was drawn anew
 	}
 
 	async function askOtherwise(change) {

@@ -69,6 +69,7 @@ function languages(restart) {
 			return;
 		}
 		restart();
+		document.querySelector("button[data-language]").focus(); // the button of the other language
 	};
 	const other = language === "en" ? { name: "zh", text: "中文", tag: "zh-Hans" } : { name: "en", text: "English", tag: "en" };
 	return el("button", { class: "icon-button text", lang: other.tag, data: { language: other.name }, onclick: () => change(other.name) }, other.text);

@@ -11,7 +11,16 @@ import { calm, el, fill, freshId } from "../core/dom.js";
  */
 export function picker({ label, suggest, choose, value = "", search = false, keepText = true }) {
 	const listId = freshId("options");
-	const options = el("ul", { class: "options", role: "listbox", id: listId, "aria-label": label, hidden: true });
+	// The Tab key passes by a list that scrolls, and a hand on its scroll bar does not take the focus from the field: both closed it.
+	const options = el("ul", {
+		class: "options",
+		role: "listbox",
+		id: listId,
+		"aria-label": label,
+		hidden: true,
+		tabindex: "-1",
+		onmousedown: (event) => event.preventDefault(),
+	});
 	const field = el("input", {
 		class: "field",
 		type: "text",
