@@ -413,3 +413,39 @@ def test_pictures_of_quality_name_their_lines_and_write_dates_for_every_language
     names = browser.run(f"return [...{last}.querySelectorAll('.legend > span')].map(one => one.innerText)")
     assert len(names) == len(browser.run(f"return {last}.querySelector('.chart').data.map(one => one.name)")) == 3
     assert names == browser.run(f"return {last}.querySelector('.chart').data.map(one => one.name)")
+
+
+# Of one model nothing says between which values it lies.
+NO_INTERVAL = """
+const send = window.fetch;
+window.fetch = async (path, options) => {
+    const answer = await send(path, options);
+    if (!/api.measure(\\?|$)/.test(path)) return answer;
+    const told = await answer.json();
+    const bare = row => (row.model === "ease" ? { ...row, low: null, high: null } : row);
+    return Response.json({ ...told, metrics: told.metrics.map(bare), seconds: { ...told.seconds, ease: 0 } });
+};
+"""
+
+
+def test_a_measure_without_an_interval_is_neither_exact_nor_a_difference(browser: Any, shop: Shop) -> None:
+    browser.open("#/releases")
+    browser.wait(".release-card")
+    browser.run(NO_INTERVAL)
+    browser.run("location.hash = '#/measure'")
+    browser.wait(".chart .barlayer .point")
+    browser.run("window.scrollTo(0, document.body.scrollHeight)")
+    browser.wait("tbody .chip[title*=interval]")
+    ease = "[...document.querySelectorAll('main tbody tr')].filter(row => row.innerText.startsWith('Together (EASE)'))"
+    assert browser.run(f"return {ease}.at(-1).querySelector('.chip').title").startswith("An interval is missing")
+    assert browser.run(f"return {ease}.at(-1).querySelector('.chip.good, .chip.bad')") is None
+    assert "one is missing" in browser.text(".panel")
+    assert browser.run(f"return {ease}[0].children[2].textContent") == "–"
+    assert browser.run(f"return {ease}[0].children[3].textContent") == "0.000"
+    drawn = "document.querySelector('.chart').data[0]"
+    lines = browser.run(f"return {drawn}.y.map((name, i) => [name, {drawn}.error_x.array[i], {drawn}.hovertext[i]])")
+    for name, line, text in lines:
+        assert (line is None) == (name == "Together (EASE)")
+        assert ("–" in text) == (line is not None)
+    costs = browser.run("return [...document.querySelectorAll('.chart')].map(one => one.data?.[0].text).find(Boolean)")
+    assert "Together (EASE)" in costs  # what took less than a millisecond stands there too

@@ -128,6 +128,6 @@ function oneLine(protocol) {
 	const plain = Object.entries(protocol || {}).filter(
 		([name, value]) => name !== "models" && value !== "" && (Array.isArray(value) || typeof value !== "object"),
 	);
-	const said = (name, value) => (/_(from|to|at)$/.test(name) && value > 1e11 ? new Date(value).toISOString().slice(0, 16) : String(value));
+	const said = (name, value) => (/_(from|to|at)$/.test(name) && value > 1e11 ? `${new Date(value).toISOString().slice(0, 16)}Z` : String(value));
 	return [...plain.map(([name, value]) => `${name}=${said(name, value)}`), `langrec=${protocol?.versions?.langrec}`].join(" · ");
 }

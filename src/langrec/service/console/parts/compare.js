@@ -5,7 +5,7 @@ import { el, fill } from "../core/dom.js";
 import { load } from "../core/load.js";
 import { remember } from "../core/place.js";
 import { number, t } from "../core/words.js";
-import { rows } from "./figures.js";
+import { interval, rows } from "./figures.js";
 import { panel } from "./panel.js";
 import { empty } from "./problem.js";
 import { sourceName } from "./sources.js";
@@ -55,7 +55,7 @@ function table(now, other, metric, nowName, otherName) {
 		.sort((a, b) => b.value - a.value);
 	const same = JSON.stringify(now.protocol?.data ?? now.protocol?.data_hash) === JSON.stringify(other.protocol?.data ?? other.protocol?.data_hash);
 	return [
-		!same && el("p", { class: "muted small", css: { padding: "8px 16px 0" } }, t("measure.releases.data")),
+		!same && el("p", { class: "muted small", css: { padding: "12px 16px 4px" } }, t("measure.releases.data")),
 		el(
 			"div",
 			{ class: "table-box", tabindex: "0", role: "group", "aria-label": t("measure.releases") },
@@ -81,12 +81,13 @@ function table(now, other, metric, nowName, otherName) {
 				),
 			),
 		),
+		el("p", { class: "muted small", css: { padding: "8px 16px 16px" } }, t("measure.releases.colour")),
 	];
 }
 
 function line(row, old) {
 	const change = row.value - old.value;
-	const known = [row, old].every((one) => typeof one.low === "number" && typeof one.high === "number");
+	const known = Boolean(interval(row) && interval(old));
 	const apart = known && (row.low > old.high || row.high < old.low); // intervals that overlap are not called a difference
 	return el(
 		"tr",
@@ -99,7 +100,7 @@ function line(row, old) {
 			{ class: "right" },
 			el(
 				"span",
-				{ class: `chip ${apart ? (change > 0 ? "good" : "bad") : ""}`, title: t(apart ? "measure.apart" : "measure.overlap") },
+				{ class: `chip ${apart ? (change > 0 ? "good" : "bad") : ""}`, title: t(apart ? "measure.apart" : known ? "measure.overlap" : "measure.no_interval") },
 				`${change < 0 ? "−" : "+"}${number(Math.abs(change), 4)}`,
 			),
 		),

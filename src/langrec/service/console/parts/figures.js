@@ -18,6 +18,11 @@ export function rows(told, metric, slice) {
 	return told.metrics.filter((row) => row.metric === metric && row.slice === slice && row.value !== null);
 }
 
+/** A row's interval as text, null where it was measured without one. */
+export function interval(row) {
+	return [row.low, row.high].every((end) => typeof end === "number") ? `${number(row.low, 4)} – ${number(row.high, 4)}` : null;
+}
+
 /** Horizontal bars with intervals, the chosen model in the accent colour. */
 export function bars(told, metric, models, slice = "all", most = undefined) {
 	const found = new Map(rows(told, metric, slice).map((row) => [row.model, row]));
@@ -38,20 +43,21 @@ export function bars(told, metric, models, slice = "all", most = undefined) {
 				error_x: {
 					type: "data",
 					symmetric: false,
-					array: values.map((row) => (row.high ?? row.value) - row.value),
-					arrayminus: values.map((row) => row.value - (row.low ?? row.value)),
+					// No line where there is no interval: one without length would say that the value is exact.
+					array: values.map((row) => (interval(row) ? row.high - row.value : null)),
+					arrayminus: values.map((row) => (interval(row) ? row.value - row.low : null)),
 					color: colour("--text"),
 					thickness: 1,
 					width: 3,
 				},
-				hovertext: values.map((row) => `${number(row.value, 4)} [${number(row.low, 4)}, ${number(row.high, 4)}], n ${number(row.n)}`),
+				hovertext: values.map((row) => `${number(row.value, 4)}${interval(row) ? ` (${interval(row)})` : ""}, n ${number(row.n)}`),
 				hoverinfo: "text",
 			},
 		],
 		layout: {
 			bargap: 0.35,
 			height: Math.max(120, 32 * shown.length + 40),
-			xaxis: { rangemode: "tozero", range: most ? [0, most] : undefined, nticks: 6 },
+			xaxis: { rangemode: "tozero", range: most ? [0, most] : undefined, nticks: most ? 4 : 6, tickangle: 0 },
 			yaxis: { type: "category", ticksuffix: "  ", gridcolor: "rgba(0,0,0,0)" },
 		},
 	};
@@ -74,23 +80,27 @@ export function small(told, metric, slice, models) {
 	);
 }
 
+/** Seconds as text: to the hundredth, and to the millisecond, as they are kept, where that would say 0. */
+export const seconds = (value) => number(value, value < 0.1 ? 3 : 2);
+
 /** Quality against seconds of fitting and scoring, seconds on a logarithmic scale. */
 export function costs(told, metric, models) {
 	const value = new Map(rows(told, metric, "all").map((row) => [row.model, row.value]));
-	const shown = models.filter((model) => told.seconds?.[model] > 0);
+	const shown = models.filter((model) => told.seconds?.[model] >= 0);
+	const least = 0.001; // seconds are kept to a millisecond, and a logarithmic axis has no 0
 	return {
 		traces: [
 			{
 				type: "scatter",
 				mode: "markers+text",
-				x: shown.map((model) => told.seconds[model]),
+				x: shown.map((model) => Math.max(least, told.seconds[model])),
 				y: shown.map((model) => value.get(model)),
 				text: shown.map(sourceName),
 				textposition: shown.map((_, i) => (i % 2 ? "bottom center" : "top center")), // neighbours by quality rarely collide then
 				textfont: { color: colour("--text"), size: 11 },
 				cliponaxis: false,
 				marker: { size: 11, color: shown.map((model) => (model === told.chosen ? colour("--accent") : colour("--line-strong"))) },
-				hovertext: shown.map((model) => `${sourceName(model)}: ${number(value.get(model), 4)}, ${number(told.seconds[model], 2)} s`),
+				hovertext: shown.map((model) => `${sourceName(model)}: ${number(value.get(model), 4)}, ${seconds(told.seconds[model])} s`),
 				hoverinfo: "text",
 			},
 		],

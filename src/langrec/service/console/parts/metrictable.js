@@ -2,7 +2,7 @@
 
 import { el } from "../core/dom.js";
 import { number, t } from "../core/words.js";
-import { rows } from "./figures.js";
+import { interval, rows, seconds } from "./figures.js";
 import { sourceName } from "./sources.js";
 
 export function metricTable(told, metric, models) {
@@ -35,8 +35,8 @@ export function metricTable(told, metric, models) {
 						{},
 						el("th", { scope: "row" }, sourceName(model), " ", model === told.chosen && el("span", { class: "chip accent" }, t("measure.chosen"))),
 						el("td", { class: "right" }, number(row.value, 4)),
-						el("td", { class: "right" }, `${number(row.low, 4)} – ${number(row.high, 4)}`),
-						el("td", { class: "right" }, number(told.seconds?.[model], 2)),
+						el("td", { class: "right" }, interval(row) ?? "–"),
+						el("td", { class: "right" }, seconds(told.seconds?.[model])),
 					);
 				}),
 			),
