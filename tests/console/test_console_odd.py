@@ -449,3 +449,33 @@ def test_a_measure_without_an_interval_is_neither_exact_nor_a_difference(browser
         assert ("–" in text) == (line is not None)
     costs = browser.run("return [...document.querySelectorAll('.chart')].map(one => one.data?.[0].text).find(Boolean)")
     assert "Together (EASE)" in costs  # what took less than a millisecond stands there too
+
+
+# As if a training had died between two releases, and CURRENT named what it left.
+DAMAGED = """
+const send = window.fetch;
+window.fetch = async (path, options) => {
+    const answer = await send(path, options);
+    if (!/api.releases?$/.test(path)) return answer;
+    const told = await answer.json();
+    if (!Array.isArray(told)) return Response.json({ ...told, problem: "made-up: is damaged; serving goes on" });
+    const bad = { stamp: "made-up", current: false, made_at: null, data: {}, metrics: [], size_bytes: 9, ok: false };
+    return Response.json([told[0], { ...bad, problem: "manifest.json: is damaged", kept: null }, told[1]]);
+};
+"""
+
+
+def test_a_damaged_release_is_named_and_nothing_is_compared_with_it(browser: Any, shop: Shop) -> None:
+    browser.open("#/releases")
+    before = browser.wait(".release-card:first-child").text
+    browser.run(DAMAGED)
+    browser.run("location.hash = '#/health'")
+    browser.wait(".figure")
+    browser.run("location.hash = '#/releases'")
+    bad = browser.wait("[data-stamp=made-up]").text
+    assert "manifest.json: is damaged" in bad and "Against" not in bad and "NaN" not in bad
+    first = browser.wait(".release-card:first-child").text
+    assert "Against" in before and first.partition("Against")[2] == before.partition("Against")[2]
+    assert "made-up: is damaged; serving goes on" in browser.text("main .problem")
+    browser.wait("[data-language=zh]").click()  # which asks for the top line anew
+    browser.wait(".release .bad")

@@ -70,6 +70,11 @@ weather.addEventListener("up", () => {
 	else if (main.contains(field) && field.matches("input, textarea, select")) showRelease();
 	else restart();
 });
+weather.addEventListener("other", () => {
+	if (document.querySelector("dialog[open]")) return void showRelease(); // a form that was refused is sent again by hand
+	restart();
+	main.focus({ preventScroll: true });
+});
 window.addEventListener("hashchange", () => {
 	window.scrollTo(0, 0);
 	show();

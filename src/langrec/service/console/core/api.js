@@ -1,7 +1,7 @@
 // Calls the server's public routes; turns every failure into one ApiError and tells the frame when nobody answers.
 
 const KEY = "langrec.key";
-export const weather = new EventTarget(); // "down" and "up": whether the server answers; "key": another key is used from now on
+export const weather = new EventTarget(); // "down" and "up": whether the server answers; "key": another key is used from now on; "other": by choice
 
 let askForKey = async () => null;
 let asking = null;
@@ -78,8 +78,13 @@ function tail(query) {
 	return text ? `?${text}` : "";
 }
 
-function newKey() {
-	asking ??= askForKey(Boolean(storedKey()))
+/** Asks for a key in the place of the one in use; "other" tells when there is one. */
+export async function otherKey() {
+	if (await newKey(false)) weather.dispatchEvent(new Event("other"));
+}
+
+function newKey(refused = Boolean(storedKey())) {
+	asking ??= askForKey(refused)
 		.then((key) => {
 			if (!key) refusals += 1;
 			return key;

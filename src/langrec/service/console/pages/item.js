@@ -9,7 +9,7 @@ import { toast } from "../core/say.js";
 import { date, number, t, time } from "../core/words.js";
 import { fieldList } from "../parts/fields.js";
 import { panel } from "../parts/panel.js";
-import { empty, problem } from "../parts/problem.js";
+import { empty, report } from "../parts/problem.js";
 import { tile } from "../parts/tile.js";
 
 /** Draws the page of an item into an empty root. */
@@ -58,7 +58,7 @@ function drawHead(head, item) {
 			drawHead(head, item);
 			head.querySelector("button").focus();
 		} catch (error) {
-			head.append(problem(error));
+			report(head, error);
 		}
 	};
 	fill(

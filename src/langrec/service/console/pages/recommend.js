@@ -15,7 +15,7 @@ import { explanation } from "../parts/explain.js";
 import { compare, glide, stands, tell } from "../parts/move.js";
 import { pageHead } from "../parts/panel.js";
 import { itemPicker, userPicker } from "../parts/people.js";
-import { empty, problem } from "../parts/problem.js";
+import { empty, problem, report } from "../parts/problem.js";
 import { legend, longestBar } from "../parts/sources.js";
 import { starters } from "../parts/starters.js";
 import { timeline } from "../parts/timeline.js";
@@ -145,7 +145,7 @@ export function page(root) {
 				items.map((item) => ({ FeedbackType: "like", UserId: user, ItemId: item.id, Timestamp: at, Value: 1 })),
 			);
 		} catch (error) {
-			newBox.prepend(problem(error));
+			report(newBox, error);
 			return;
 		}
 		Object.assign(state, { likes: [], wish: "" });
@@ -315,7 +315,7 @@ export function page(root) {
 		try {
 			await post("/api/feedback", [{ FeedbackType: type, UserId: user, ItemId: item.id, Timestamp: new Date().toISOString(), Value: 1 }]);
 		} catch (error) {
-			listBox.prepend(problem(error));
+			report(listBox, error);
 			return;
 		}
 		toast(t(`act.${type}.done`, { title }), { label: t("undo"), run: () => undo(type, user, item.id, title) });
@@ -335,7 +335,7 @@ export function page(root) {
 		try {
 			await remove(address("feedback", type, user, id));
 		} catch (error) {
-			listBox.prepend(problem(error));
+			report(listBox, error);
 			return;
 		}
 		if (user === state.user) await refresh(t("act.undone", { title }));

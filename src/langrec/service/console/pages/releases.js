@@ -1,6 +1,6 @@
 // Releases: what is served, what was before, what changed between them, and the way back.
 
-import { get, post } from "../core/api.js";
+import { get, otherKey, post } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { load } from "../core/load.js";
@@ -11,7 +11,7 @@ import { acts } from "../parts/audit.js";
 import { confirm } from "../parts/dialog.js";
 import { showRelease } from "../parts/frame.js";
 import { pageHead } from "../parts/panel.js";
-import { empty, problem } from "../parts/problem.js";
+import { empty, report } from "../parts/problem.js";
 
 export function page(root) {
 	const body = el("div", { class: "stack" });
@@ -31,12 +31,15 @@ export function page(root) {
 			fill(body, empty(t("releases.empty"), t("releases.empty.hint")));
 			return;
 		}
+		const wholeBefore = (i) => all.slice(i + 1).find((other) => other.ok);
 		fill(
 			body,
+			now.problem && refused(now.problem),
+			all.length > 1 && !mayAsk(now) && needsAdmin(),
 			el(
 				"ol",
 				{ class: "stack" },
-				all.map((one, i) => card(one, all[i + 1], now, back)),
+				all.map((one, i) => card(one, one.ok && wholeBefore(i), now, back)),
 			),
 			done,
 		);
@@ -58,7 +61,7 @@ export function page(root) {
 			await show();
 			body.querySelector(".chip.good")?.closest("li").querySelector("a").focus(); // the button is gone
 		} catch (error) {
-			place.append(problem(error));
+			report(place, error);
 		}
 	}
 
@@ -66,7 +69,7 @@ export function page(root) {
 }
 
 function card(one, before, now, back) {
-	const admin = now.console_role === "admin";
+	const may = mayAsk(now);
 	const main = headline(one);
 	const box = el("li", { class: "panel release-card", data: { stamp: one.stamp } });
 	fill(
@@ -86,7 +89,7 @@ function card(one, before, now, back) {
 					one.ok &&
 					el(
 						"button",
-						{ class: "button", disabled: !admin, title: admin ? undefined : t("releases.admin"), onclick: () => back(one, now, box) },
+						{ class: "button", disabled: !may, title: may ? undefined : t("releases.admin"), onclick: () => back(one, now, box) },
 						icon("undo"),
 						t("releases.back"),
 					),
@@ -97,7 +100,7 @@ function card(one, before, now, back) {
 		el(
 			"dl",
 			{},
-			pair(t("releases.made"), `${date(one.made_at)} (${since(one.made_at)})`),
+			pair(t("releases.made"), one.made_at ? `${date(one.made_at)} (${since(one.made_at)})` : "–"),
 			main && pair(main.name, number(main.value, 4)),
 			pair(t("releases.users"), number(one.data?.n_users)),
 			pair(t("releases.items"), number(one.data?.n_items)),
@@ -107,6 +110,18 @@ function card(one, before, now, back) {
 		before && changes(one, before),
 	);
 	return box;
+}
+
+// What a key with scopes may do it is told when it asks.
+const mayAsk = (now) => ["admin", "scopes"].includes(now.console_role);
+
+function needsAdmin() {
+	return el("p", { class: "muted small" }, t("releases.back_admin"), " ", el("button", { class: "link", data: { otherKey: "" }, onclick: otherKey }, t("key.other")));
+}
+
+/** Why the server goes on with another release than the one it was told to serve. */
+function refused(why) {
+	return el("div", { class: "problem", role: "status" }, el("strong", {}, t("releases.refused")), el("p", {}, why));
 }
 
 const pair = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));

@@ -49,10 +49,11 @@ export async function showRelease() {
 		const now = await peek("/api/release");
 		fill(
 			release,
-			el("span", { class: "dot", "aria-hidden": "true" }),
+			el("span", { class: `dot ${now.problem ? "bad" : ""}`, "aria-hidden": "true" }),
 			el("span", { class: "unseen" }, t("release.in_use")),
 			el("span", { class: "stamp" }, now.stamp),
 			el("span", { class: "age" }, ago(now.age_seconds)),
+			now.problem && el("span", { class: "chip bad" }, t("release.problem")),
 		);
 	} catch (error) {
 		fill(release); // the page below says what is wrong; the top line stays quiet

@@ -1,5 +1,6 @@
 // What went wrong or what is missing, and the way on.
 
+import { otherKey } from "../core/api.js";
 import { el } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { copy } from "../core/say.js";
@@ -27,9 +28,18 @@ export function problem(error, retry = null) {
 			"div",
 			{ class: "row" },
 			retry && el("button", { class: "button", onclick: retry }, t("problem.retry")),
+			error.status === 403 && el("button", { class: "button", data: { otherKey: "" }, onclick: otherKey }, t("key.other")),
 			el("button", { class: "button", onclick: () => copy(text) }, icon("copy"), t("copy")),
 		),
 	);
+}
+
+/** Shows at the top of a box why something there was not done: once, and in view. */
+export function report(box, error) {
+	box.querySelector(":scope > .problem")?.remove();
+	const card = problem(error);
+	box.prepend(card);
+	card.scrollIntoView({ block: "nearest" });
 }
 
 /** Nothing is here: what it means, and what to do next. */
