@@ -32,8 +32,12 @@ def put(browser: Any, item: str, title: str, **labels: object) -> None:
 def test_long_titles_are_read_in_windows_of_any_width(browser: Any, shop: Shop) -> None:
     browser.open("#/catalogue")
     put(browser, "long", LONG)
+    parts = [f"Part {n} of a large tree" for n in range(80)]
+    call(browser, "POST", "/api/item", {"ItemId": "many", "Comment": "Of many parts", "Categories": parts})
     places = (
         "#/recommend?like=long",
+        f"#/recommend?like=long&why={shop.item}",
+        "#/catalogue?q=many",
         f"#/recommend?user={shop.user}",
         f"#/catalogue/{PAPER}{PAPER}{PAPER}",
         "#/catalogue/long",
@@ -42,15 +46,23 @@ def test_long_titles_are_read_in_windows_of_any_width(browser: Any, shop: Shop) 
     wide = "return document.documentElement.scrollWidth"
     narrow = "return Math.min(...[...document.querySelectorAll('.card .because')].map(one => one.clientWidth))"
     cut = "return [...document.querySelectorAll('.figure .value')].filter(one => one.scrollWidth > one.clientWidth)"
+    out = """return [...document.querySelectorAll('dialog, dialog *, .nav span, .nav a')].filter(one =>
+        one.getBoundingClientRect().left < 0 || one.getBoundingClientRect().right > innerWidth)"""
+    rows = "return [...document.querySelectorAll('.items tbody th')].map(one => [one.clientWidth, one.clientHeight])"
     for place in places:
         browser.open(place)
+        if "why=" in place:
+            browser.wait("dialog .sum")
         browser.quiet()
         browser.run("for (const folded of document.querySelectorAll('details')) folded.open = true")
-        for width in (1280, 1001, 768, 390):
+        for width in (1280, 1001, 768, 390, 320):
             browser.size(width, 900)
             browser.until(lambda width=width: browser.run(wide) <= width, f"{place} within {width}", 10)
             assert not browser.all(".card") or browser.run(narrow) > 120, f"cards of {place} at {width}"
             assert browser.run(f"{cut}.map(one => one.innerText)") == [], f"figures of {place} at {width}"
+            assert browser.run(f"{out}.map(one => one.outerHTML.slice(0, 80))") == [], f"{place} at {width}"
+            for row_width, row_height in browser.run(rows):
+                assert row_width > 120 and row_height < 160, f"the rows of {place} at {width}"
 
 
 def test_an_address_written_by_hand_is_read_as_far_as_it_goes(browser: Any, shop: Shop) -> None:
@@ -436,7 +448,7 @@ def test_a_measure_without_an_interval_is_neither_exact_nor_a_difference(browser
     browser.wait(".chart .barlayer .point")
     browser.run("window.scrollTo(0, document.body.scrollHeight)")
     browser.wait("tbody .chip[title*=interval]")
-    ease = "[...document.querySelectorAll('main tbody tr')].filter(row => row.innerText.startsWith('Together (EASE)'))"
+    ease = "[...document.querySelectorAll('main tbody tr')].filter(row => row.textContent.startsWith('Together (EASE)'))"
     assert browser.run(f"return {ease}.at(-1).querySelector('.chip').title").startswith("An interval is missing")
     assert browser.run(f"return {ease}.at(-1).querySelector('.chip.good, .chip.bad')") is None
     assert "one is missing" in browser.text(".panel")

@@ -32,7 +32,9 @@ export function toast(text, action = null) {
 		);
 	note.append(el("button", { class: "icon-button", "aria-label": t("close"), onclick: leave }, icon("close")));
 	fill(box, note);
-	setTimeout(leave, 8000);
+	// Whoever points at it, or is about to press its button, has the time they want.
+	const fade = () => (note.matches(":hover, :focus-within") ? setTimeout(fade, 1000) : leave());
+	setTimeout(fade, 8000);
 }
 
 /** Copies a text and says so. */

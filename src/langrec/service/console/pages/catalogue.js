@@ -5,7 +5,7 @@ import { calm, el, fill } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { load } from "../core/load.js";
 import { link, remember } from "../core/place.js";
-import { number, since, t, time } from "../core/words.js";
+import { date, number, since, t, time } from "../core/words.js";
 import { categoryChoice } from "../parts/categories.js";
 import { newItem } from "../parts/newitem.js";
 import { pageHead } from "../parts/panel.js";
@@ -131,7 +131,7 @@ export function page(root) {
 				{ class: "table-box" },
 				el(
 					"table",
-					{},
+					{ class: "items" },
 					el("caption", { class: "unseen" }, t("nav.catalogue")),
 					el(
 						"thead",
@@ -203,13 +203,13 @@ function row(item) {
 		el(
 			"th",
 			{ scope: "row" },
-			el("a", { class: "title-button", href: link("catalogue", [item.id]), data: { row: "" } }, item.title || item.id),
+			el("a", { class: "title-button", href: link("catalogue", [item.id]), data: { row: "" } }, el("span", { class: "three-lines" }, item.title || item.id)),
 			" ",
 			item.hidden && el("span", { class: "chip" }, t("item.hidden")),
 			el("div", { class: "muted small mono" }, item.id),
 		),
-		el("td", { class: "muted wide-only" }, (item.categories || []).join(" · ")),
+		el("td", { class: "muted wide-only" }, el("div", { class: "two-lines" }, (item.categories || []).join(" · "))),
 		el("td", { class: "right" }, number(item.n_events)),
-		el("td", { class: "muted wide-only" }, Number.isNaN(time(item.at)) ? "–" : since(item.at)),
+		el("td", { class: "muted wide-only", title: date(item.at) }, Number.isNaN(time(item.at)) ? "–" : since(item.at)),
 	);
 }

@@ -89,7 +89,7 @@ export function page(root) {
 			figures,
 			figure("health.per_minute", number(asked / Math.max(1, last.length / 4), 0)),
 			figure("health.failed", number(failed)),
-			figure("health.p99", `${number(Math.max(0, ...last.map((one) => one.p99_ms || 0)))} ms`),
+			figure("health.p99", ms(Math.max(0, ...last.map((one) => one.p99_ms || 0)))),
 			figure("health.cache", looked ? `${number((100 * stats.cache.hits) / looked, 0)} %` : "–"),
 			figure("health.queue", number(stats.queue)),
 			figure("health.shed", number(stats.shed)),
@@ -148,4 +148,5 @@ function picturePanel(title, series, picture) {
 }
 
 const figure = (key, value) => el("div", { class: "figure" }, el("div", { class: "value" }, value), el("div", { class: "name" }, t(key)));
+const ms = (value) => `${number(value, value < 100 ? 1 : 0)} ms`;
 const age = (value) => (Number.isNaN(time(value)) ? "–" : since(value));

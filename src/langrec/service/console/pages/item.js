@@ -87,7 +87,7 @@ function about(item) {
 	const at = time(item.Timestamp);
 	const labels = item.Labels && !Array.isArray(item.Labels) && typeof item.Labels === "object" ? item.Labels : { labels: item.Labels };
 	const { title, image, ...rest } = labels;
-	return fieldList({ id: item.ItemId, ...rest, ...(at > 0 ? { [t("catalogue.at")]: date(at) } : {}) });
+	return fieldList({ [t("new.id")]: item.ItemId, ...rest, ...(at > 0 ? { [t("catalogue.at")]: date(at) } : {}) });
 }
 
 async function neighbours(id) {

@@ -262,7 +262,7 @@ export function page(root) {
 		fill(
 			listHead,
 			el("h2", {}, t("recommend.list")),
-			el("span", { class: "muted small", data: { moves: "" } }, why(answer.trace)),
+			el("span", { class: "muted small", data: { moves: "" } }, t(`answer.${answer.trace.reason}`)),
 			el("span", { class: "end" }, categoryChoice({ value: state.category, choose: pickCategory })),
 			el("div", { class: "under" }, legend(answer.items), listControls({ explore: state.explore, chance: state.chance, change: askOtherwise })),
 		);
@@ -355,7 +355,7 @@ export function page(root) {
 		load(box, {
 			work: () => get(address("explain", state.user || newVisitor(), item.id), { ...said(), category: state.category, without: leftOut() }),
 			draw: (told) => {
-				box.closest("dialog").querySelector("h2").textContent = told.title || item.title || item.id; // a deep link knows the id only
+				box.closest("dialog").querySelector("h2 span").textContent = told.title || item.title || item.id; // a deep link knows the id only
 				fill(box, explanation(told, item, answer?.trace));
 			},
 			bones: [6, ""],
@@ -395,8 +395,4 @@ function newVisitor() {
 	const name = `visitor-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
 	sessionStorage.setItem(VISITOR, name);
 	return name;
-}
-
-function why(trace) {
-	return t(`answer.${trace.reason}`);
 }

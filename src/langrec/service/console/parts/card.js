@@ -23,7 +23,7 @@ export function card(item, place, { longest, step, drawn, act, open }) {
 		el(
 			"div",
 			{},
-			el("button", { class: "title", data: { row: "" }, "aria-haspopup": "dialog", onclick: () => open(item) }, item.title || item.id),
+			el("button", { class: "title", data: { row: "" }, "aria-haspopup": "dialog", onclick: () => open(item) }, el("span", { class: "three-lines" }, item.title || item.id)),
 			el("p", { class: "cats" }, (item.categories || []).join(" · ") || t("item.no_categories")),
 			el("p", { class: "because" }, reason(item.reason), drawn && el("span", { class: "chip accent", title: t("explore.drawn.hint") }, t("explore.drawn"))),
 		),
@@ -42,7 +42,12 @@ export function card(item, place, { longest, step, drawn, act, open }) {
 
 function chance(item) {
 	if (item.probability === undefined) return null;
-	return el("span", { class: "chance" }, item.probability === null ? t("chance.unknown") : t("chance.of", { share: number(item.probability, undefined, { style: "percent", maximumSignificantDigits: 2 }) }));
+	return el("span", { class: "chance" }, item.probability === null ? t("chance.unknown") : t("chance.of", { share: percent(item.probability) }));
+}
+
+// Thousands of items share what is left beside the likely ones: digits behind so many zeros say nothing.
+function percent(share) {
+	return share > 0 && share < 0.001 ? `< ${number(0.1)} %` : `${number(100 * share, undefined, { maximumSignificantDigits: 2 })} %`;
 }
 
 function action(type, key, item, act) {

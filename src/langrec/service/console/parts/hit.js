@@ -18,8 +18,8 @@ export function hit(item, longest) {
 		el(
 			"div",
 			{},
-			el("a", { class: "title", href: link("catalogue", [item.id]), data: { row: "" } }, marked(item.title || item.id, words)),
-			el("p", { class: "muted small" }, marked((item.categories || []).join(" · "), words)),
+			el("a", { class: "title", href: link("catalogue", [item.id]), data: { row: "" } }, el("span", { class: "three-lines" }, marked(item.title || item.id, words))),
+			el("p", { class: "muted small two-lines" }, marked((item.categories || []).join(" · "), words)),
 			text && el("p", { class: "text" }, marked(around(text, words), words)),
 		),
 		el(

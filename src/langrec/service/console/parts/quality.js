@@ -26,7 +26,7 @@ export function drawQuality(root, { report, history }) {
 		el("p", { class: "muted" }, t("quality.text", { days: report.days, lists: report.lists, at: date(report.at) })),
 		el(
 			"div",
-			{ class: "tiles" },
+			{ class: "tiles thirds" },
 			tile("click_through", share(report.click_through.value)),
 			tile("fallback", share(report.fallback.value)),
 			tile("coverage", share(report.coverage["10"])),
@@ -45,10 +45,13 @@ function warnings(found) {
 		"ul",
 		{},
 		found.map((one) =>
-			el("li", {}, `${named(one.name)}: ${number(one.value, 3)} (${t("quality.limit")} ${number(one.limit, 3)})`),
+			el("li", {}, `${named(one.name)}: ${shortly(one.value)} (${t("quality.limit")} ${shortly(one.limit)})`),
 		),
 	);
 }
+
+// Shares and days alike: 0.034, 2, 1,025.
+const shortly = (value) => number(value, undefined, { maximumFractionDigits: Math.abs(value) < 1 ? 3 : Math.abs(value) < 100 ? 1 : 0 });
 
 function named(name) {
 	return known(`quality.warn.${name}`) ? t(`quality.warn.${name}`) : name;

@@ -1,7 +1,7 @@
 // A user's history, newest first; each item can be switched off to see the list as if it had not happened.
 
 import { el } from "../core/dom.js";
-import { known, number, since, t } from "../core/words.js";
+import { date, known, number, since, t } from "../core/words.js";
 
 /** `off` is the set of item ids switched off; `turn(id, on)` is called by the switches. */
 export function timeline(events, off, turn) {
@@ -19,7 +19,7 @@ function moment(event, off, turn) {
 		"li",
 		{ class: on ? "" : "off", data: { id: event.id } },
 		el("span", { class: `dot ${event.type}`, "aria-hidden": "true" }),
-		el("div", {}, el("div", { class: "title", title }, title), el("div", { class: "when" }, `${what(event)} · ${since(event.at)}`)),
+		el("div", {}, el("div", { class: "title", title }, title), el("div", { class: "when", title: date(event.at) }, `${what(event)} · ${since(event.at)}`)),
 		el("button", {
 			class: "switch",
 			role: "switch",
