@@ -77,6 +77,12 @@ def test_an_address_written_by_hand_is_read_as_far_as_it_goes(browser: Any, shop
     assert browser.address == f"#/catalogue?page={last}"
     assert browser.text(".pager .count").endswith(f"{total} of {total}")
     assert browser.complaints() == []
+    browser.open("#/search?q=whale&where=price:about:20")
+    assert "where" in browser.wait(".problem").text
+    browser.wait("button.chip[aria-label='Remove price about 20']").click()
+    browser.wait(".hit")
+    browser.open(f"#/recommend?user={shop.user}&k=9999")
+    browser.wait(".card")
 
 
 def test_a_link_followed_on_the_same_page_asks_for_what_it_says(browser: Any, shop: Shop) -> None:
@@ -175,6 +181,11 @@ def test_picking_a_user_of_a_search_keeps_the_focus(browser: Any, shop: Shop) ->
     assert browser.focused("return document.activeElement.value") == shop.user
     assert f"User {shop.user}" in browser.text(".slider")
     assert browser.all("input[type=range]")[1].get_property("value") == "0.5"
+    browser.wait(f"button.chip[aria-label='Remove User {shop.user}']").click()  # and everyone again
+    browser.until(lambda: "user=" not in browser.address and "personal=" not in browser.address, "an address of all")
+    browser.quiet()
+    assert browser.run("return document.querySelector('.controls .picker input').value") == ""
+    assert not browser.all("button.chip[aria-label^='Remove User']")
 
 
 def fill_form(browser: Any, item: str, title: str) -> None:
@@ -280,6 +291,22 @@ def test_a_page_opened_while_nobody_answers_comes_when_somebody_does(browser: An
         cut(browser)
     browser.wait(".chart .barlayer .point")
     assert browser.run("return document.getElementById('banner').hidden")
+
+
+def test_a_page_whose_words_do_not_come_says_so_until_they_do(browser: Any, shop: Shop) -> None:
+    browser.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+    cut(browser, "*/console/words/*")
+    try:
+        browser.driver.get("about:blank")
+        browser.driver.get(f"{browser.url}/#/catalogue")
+        browser.until(lambda: "does not answer" in browser.text("main"), "a note")
+    finally:
+        cut(browser)
+    browser.wait("tbody tr")
+    # A release that another process promotes is seen without a reload.
+    browser.run(DAMAGED)
+    browser.run("document.dispatchEvent(new Event('visibilitychange'))")
+    browser.wait(".release .bad")
 
 
 def test_a_language_that_does_not_come_changes_nothing_and_says_so(browser: Any, shop: Shop) -> None:
@@ -468,9 +495,10 @@ DAMAGED = """
 const send = window.fetch;
 window.fetch = async (path, options) => {
     const answer = await send(path, options);
-    if (!/api.releases?$/.test(path)) return answer;
+    if (!/api.(releases?|health.live)$/.test(path)) return answer;
     const told = await answer.json();
-    if (!Array.isArray(told)) return Response.json({ ...told, problem: "made-up: is damaged; serving goes on" });
+    const why = "made-up: is damaged; serving goes on";
+    if (!Array.isArray(told)) return Response.json({ ...told, problem: why, Problem: why });
     const bad = { stamp: "made-up", current: false, made_at: null, data: {}, metrics: [], size_bytes: 9, ok: false };
     return Response.json([told[0], { ...bad, problem: "manifest.json: is damaged", kept: null }, told[1]]);
 };

@@ -5,12 +5,13 @@ import { el, fill } from "./core/dom.js";
 import { listen } from "./core/keys.js";
 import { here } from "./core/place.js";
 import { loadWords, t } from "./core/words.js";
-import { frame, showRelease } from "./parts/frame.js";
+import { frame, glance, showRelease } from "./parts/frame.js";
 import { askForKey } from "./parts/dialog.js";
 import { showKeys } from "./parts/help.js";
 import { empty, problem } from "./parts/problem.js";
 
 const PAGES = ["recommend", "search", "catalogue", "measure", "releases", "health"];
+const EVERY = 30000; // a look at which release is in use
 const main = document.getElementById("main");
 let open = null; // {name, page}: page.show(place) draws, page.close() ends timers
 
@@ -58,7 +59,11 @@ function banner(down) {
 	box.textContent = down ? t("banner.down") : "";
 }
 
-await loadWords();
+// A server may go away between the page and its words: both languages say so until it is back.
+while (!(await loadWords().then(() => true, () => false))) {
+	fill(main, empty("The server does not answer. Trying again…", "服务器没有响应，正在重试……"));
+	await new Promise((go) => setTimeout(go, 2000));
+}
 onKeyNeeded(askForKey);
 listen(showKeys);
 weather.addEventListener("down", () => banner(true));
@@ -66,8 +71,8 @@ weather.addEventListener("up", () => {
 	banner(false);
 	const field = document.activeElement;
 	if (!open && PAGES.includes(here().page)) location.reload();
-	// Whoever types is not disturbed: what failed asks again by itself.
-	else if (main.contains(field) && field.matches("input, textarea, select")) showRelease();
+	// Whoever types, or has a window open, is not disturbed: what failed asks again by itself.
+	else if (document.querySelector("dialog[open]") || (main.contains(field) && field.matches("input, textarea, select"))) showRelease();
 	else restart();
 });
 weather.addEventListener("other", () => {
@@ -79,6 +84,10 @@ window.addEventListener("hashchange", () => {
 	window.scrollTo(0, 0);
 	show();
 });
+// Another release may be promoted while a page stays open.
+const look = () => document.hidden || glance();
+setInterval(look, EVERY);
+document.addEventListener("visibilitychange", look);
 document.getElementById("skip").addEventListener("click", (event) => {
 	event.preventDefault();
 	main.focus();

@@ -27,7 +27,7 @@ export function page(root) {
 	function show(place) {
 		if (place.rest.length) {
 			parts = null;
-			itemPage(fill(root), place.rest[0]);
+			itemPage(fill(root), place.rest[0], link("catalogue", [], addressOf(state)));
 			return;
 		}
 		state = {
@@ -75,16 +75,7 @@ export function page(root) {
 
 	function change(patch) {
 		state = { ...state, ...patch };
-		remember(
-			{
-				q: state.q,
-				category: state.category,
-				sort: state.sort === "events" ? "" : state.sort,
-				order: state.order === "desc" ? "" : state.order,
-				page: state.page > 1 ? state.page : "",
-			},
-			{ step: "page" in patch && !("q" in patch) },
-		);
+		remember(addressOf(state), { step: "page" in patch && !("q" in patch) });
 		return run();
 	}
 
@@ -108,7 +99,7 @@ export function page(root) {
 		if (!answer.items.length && answer.total) {
 			// The address names a page that is not there, or no more: the last one is.
 			state.page = Math.ceil(answer.total / ROWS);
-			remember({ page: state.page > 1 ? state.page : "" });
+			remember(addressOf(state));
 			run();
 			return;
 		}
@@ -193,6 +184,11 @@ export function page(root) {
 	}
 
 	return { show };
+}
+
+/** What of a state its address needs to say; of none yet, nothing. */
+function addressOf({ q, category, sort, order, page }) {
+	return { q, category, sort: sort === "events" ? "" : sort, order: order === "desc" ? "" : order, page: page > 1 ? page : "" };
 }
 
 function row(item) {

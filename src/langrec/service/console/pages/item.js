@@ -12,10 +12,10 @@ import { panel } from "../parts/panel.js";
 import { empty, report } from "../parts/problem.js";
 import { tile } from "../parts/tile.js";
 
-/** Draws the page of an item into an empty root. */
-export function itemPage(root, id) {
+/** Draws the page of an item into an empty root; `table` is the address of the catalogue as it was left. */
+export function itemPage(root, id, table) {
 	const body = el("div");
-	const back = el("a", { class: "row", href: link("catalogue") }, icon("back"), t("nav.catalogue"));
+	const back = el("a", { class: "row", href: table }, icon("back"), t("nav.catalogue"));
 	fill(root, el("p", { css: { "margin-bottom": "8px" } }, back), body);
 	load(body, { work: () => get(address("item", id)), draw: (item) => drawItem(body, item), bones: [4] });
 }

@@ -381,7 +381,7 @@ function read(place) {
 		newcomer: !user || user === visitor,
 		category: place.params.get("category") || "",
 		without: place.params.getAll("without"),
-		k: Number(place.params.get("k")) || 10,
+		k: Math.min(100, Math.max(1, Math.floor(Number(place.params.get("k"))) || 10)),
 		likes: place.params.getAll("like"),
 		wish: place.params.get("wish") || "",
 		explore: place.params.get("explore") || "",

@@ -32,6 +32,7 @@ export function page(root) {
 	const found = el("div", { class: "found" });
 	const results = el("section", { class: "panel", "aria-label": t("search.results") });
 	let state = {};
+	let told = null; // the newest answer
 	let cursor = null;
 
 	const form = el(
@@ -109,6 +110,11 @@ export function page(root) {
 		);
 	}
 
+	function forEveryone() {
+		change({ user: "", personal: 0 });
+		drawControls();
+	}
+
 	function forWhom(person) {
 		return slider({
 			name: t("search.personal"),
@@ -137,14 +143,17 @@ export function page(root) {
 
 	function run() {
 		if (!state.q) {
+			told = null;
 			fill(found);
 			showNow(results, empty(t("search.start"), t("search.start.hint")));
 			return;
 		}
+		drawFound(told); // what is asked stands there at once, and can be taken away where the API refuses it
 		load(results, { work: () => ask(), draw, bones: [6], keep: true });
 	}
 
 	function draw(answer) {
+		told = answer;
 		cursor = answer.cursor;
 		drawFound(answer);
 		if (!answer.items.length) {
@@ -153,7 +162,8 @@ export function page(root) {
 				empty(
 					t("search.none"),
 					t("search.none.hint"),
-					state.category.length > 0 && el("button", { class: "button", onclick: () => change({ category: [], where: [] }) }, t("search.no_filters")),
+					state.category.length + state.where.length > 0 &&
+						el("button", { class: "button", onclick: () => change({ category: [], where: [] }) }, t("search.no_filters")),
 				),
 			);
 			say(t("search.none"));
@@ -201,18 +211,19 @@ export function page(root) {
 	}
 
 	function drawFound(answer) {
-		const words = answer.understood?.words || [];
+		const words = answer?.understood?.words || [];
 		fill(
 			found,
-			el("span", { class: "numbers" }, t("search.count", { n: answer.total }), " · ", `${number(answer.ms)} ms`),
+			answer && el("span", { class: "numbers" }, t("search.count", { n: answer.total }), " · ", `${number(answer.ms)} ms`),
 			el(
 				"span",
 				{ class: "chips" },
 				words.map((word) => chip(word, "", () => change({ q: without(state.q, word) }))),
 				state.category.map((name) => chip(name, "accent", () => change({ category: state.category.filter((one) => one !== name) }))),
-				(answer.understood?.categories || [])
+				(answer?.understood?.categories || [])
 					.filter((name) => !state.category.includes(name))
 					.map((name) => chip(name, "accent", () => change({ q: without(state.q, name) }))),
+				state.user && chip(t("search.user", { user: state.user }), "accent", forEveryone),
 				state.where.map((one) => chip(one.replace(/:/g, " "), "accent", () => change({ where: state.where.filter((other) => other !== one) }))),
 			),
 		);

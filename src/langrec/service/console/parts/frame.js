@@ -10,6 +10,7 @@ import { ago, language, speak, t } from "../core/words.js";
 import { showKeys } from "./help.js";
 
 const ICONS = { recommend: "star", search: "search", catalogue: "catalogue", measure: "measure", releases: "releases", health: "health" };
+let shown = null; // what the top line says: {stamp, madeAt, problem}
 const release = el("a", { class: "release", href: link("releases") });
 
 /** Draws both for the page in view; `restart` draws the page anew in another language. */
@@ -47,6 +48,7 @@ export function frame(pages, current, restart) {
 export async function showRelease() {
 	try {
 		const now = await peek("/api/release");
+		shown = { stamp: now.stamp, madeAt: Date.now() - 1000 * (now.age_seconds ?? NaN), problem: shown?.problem };
 		fill(
 			release,
 			el("span", { class: `dot ${now.problem ? "bad" : ""}`, "aria-hidden": "true" }),
@@ -56,9 +58,20 @@ export async function showRelease() {
 			now.problem && el("span", { class: "chip bad" }, t("release.problem")),
 		);
 	} catch (error) {
+		shown = null;
 		fill(release); // the page below says what is wrong; the top line stays quiet
 		if (error.status === 401) weather.addEventListener("key", showRelease, { once: true });
 	}
+}
+
+/** Looks, at little cost to the server, whether another release is in use by now or was refused; else only time has passed. */
+export async function glance() {
+	const now = await peek("/api/health/live").catch(() => null);
+	if (!now?.Release || !shown) return;
+	const same = now.Release === shown.stamp && now.Problem === shown.problem;
+	shown.problem = now.Problem;
+	if (same) release.querySelector(".age").textContent = ago((Date.now() - shown.madeAt) / 1000);
+	else await showRelease();
 }
 
 function languages(restart) {
