@@ -475,7 +475,7 @@ def test_a_measure_without_an_interval_is_neither_exact_nor_a_difference(browser
     browser.wait(".chart .barlayer .point")
     browser.run("window.scrollTo(0, document.body.scrollHeight)")
     browser.wait("tbody .chip[title*=interval]")
-    ease = "[...document.querySelectorAll('main tbody tr')].filter(row => row.textContent.startsWith('Together (EASE)'))"
+    ease = "[...document.querySelectorAll('main tbody tr')].filter(row => row.textContent.startsWith('Together (E'))"
     assert browser.run(f"return {ease}.at(-1).querySelector('.chip').title").startswith("An interval is missing")
     assert browser.run(f"return {ease}.at(-1).querySelector('.chip.good, .chip.bad')") is None
     assert "one is missing" in browser.text(".panel")
@@ -519,3 +519,29 @@ def test_a_damaged_release_is_named_and_nothing_is_compared_with_it(browser: Any
     assert "made-up: is damaged; serving goes on" in browser.text("main .problem")
     browser.wait("[data-language=zh]").click()  # which asks for the top line anew
     browser.wait(".release .bad")
+
+
+# What a server in front of this one, or one that dies while it answers, makes of an answer.
+BROKEN = """
+const [status, text] = arguments;
+const send = window.fetch;
+const asked = path => path.startsWith("/api/catalogue");
+window.fetch = async (path, options) => (asked(path) ? new Response(text, { status }) : send(path, options));
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "told"),
+    [(502, "<html>Bad Gateway</html>", "HTTP 502"), (200, '{"items": [', "broke off")],
+)
+def test_an_answer_that_is_not_the_apis_is_told_as_such(
+    browser: Any, shop: Shop, status: int, text: str, told: str
+) -> None:
+    browser.open("#/releases")
+    browser.wait(".release-card")
+    browser.run(BROKEN, status, text)
+    browser.run("location.hash = '#/catalogue'")
+    assert told in browser.wait(".problem").text
+    assert browser.complaints() == []
+    browser.driver.refresh()
+    browser.wait("tbody tr")

@@ -8,7 +8,7 @@ let asking = null;
 let refusals = 0; // how often whoever was asked gave no key
 let down = false;
 
-/** A failed call: the API's code, message, field and request id, or code `no_answer`. */
+/** A failed call: the API's code, message, field and request id, or code `no_answer`, `broken_answer` or `http_<status>` where there are none. */
 export class ApiError extends Error {
 	constructor(status, body, requestId) {
 		super(body.message || `HTTP ${status}`);
@@ -62,8 +62,9 @@ async function send(method, path, { query = {}, body, signal }) {
 
 async function read(answer) {
 	const id = answer.headers.get("X-Request-Id");
-	const body = await answer.json().catch(() => ({}));
+	const body = await answer.json().catch(() => undefined);
 	if (!answer.ok) throw new ApiError(answer.status, body ?? {}, id);
+	if (body === undefined) throw new ApiError(answer.status, { code: "broken_answer" }, id); // it broke off, or is a page of somebody else
 	return body;
 }
 

@@ -8,7 +8,7 @@ import { t } from "../core/words.js";
 
 /** A card with the API's message, code, field and request id, a copy button, and a way to try again. */
 export function problem(error, retry = null) {
-	const message = error.code === "no_answer" ? t("problem.no_answer") : error.message || String(error);
+	const message = said(error);
 	const rows = [
 		["problem.code", error.code || error.name],
 		["problem.field", error.field],
@@ -32,6 +32,14 @@ export function problem(error, retry = null) {
 			el("button", { class: "button", onclick: () => copy(text) }, icon("copy"), t("copy")),
 		),
 	);
+}
+
+/** What happened: the API's own message, or the console's where the API said nothing. */
+function said(error) {
+	if (error.code === "no_answer") return t("problem.no_answer");
+	if (error.code === "broken_answer") return t("problem.broken_answer");
+	if (error.code === `http_${error.status}`) return t("problem.foreign", { status: String(error.status) });
+	return error.message || String(error);
 }
 
 /** Shows at the top of a box why something there was not done: once, and in view. */
