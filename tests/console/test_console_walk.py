@@ -516,14 +516,17 @@ def test_keys_are_shown_and_can_be_switched_off(browser: Any, shop: Shop) -> Non
 
 
 def test_a_long_wait_shows_a_skeleton(browser: Any, shop: Shop) -> None:
+    browser.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
     browser.open("#/recommend")
     browser.quiet()
-    slow = {"offline": False, "latency": 900, "downloadThroughput": -1, "uploadThroughput": -1}
+    slow = {"offline": False, "latency": 1500, "downloadThroughput": -1, "uploadThroughput": -1}
     browser.driver.execute_cdp_cmd("Network.enable", {})
     browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
     try:
         browser.run("location.hash = '#/releases'")
-        browser.wait(".bone")
+        # Not the page before, while the next one's code is on its way.
+        browser.until(lambda: browser.all(".bone") and not browser.all("h1"), "a skeleton in the place of the page")
+        browser.wait("h1")
         browser.wait(".release-card")
     finally:
         browser.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**slow, "latency": 0})

@@ -3,8 +3,10 @@
 import { get, onKeyNeeded, weather } from "./core/api.js";
 import { el, fill } from "./core/dom.js";
 import { listen } from "./core/keys.js";
+import { PATIENCE } from "./core/load.js";
 import { here } from "./core/place.js";
 import { loadWords, t } from "./core/words.js";
+import { skeleton } from "./parts/bones.js";
 import { frame, glance, showRelease } from "./parts/frame.js";
 import { askForKey } from "./parts/dialog.js";
 import { showKeys } from "./parts/help.js";
@@ -25,8 +27,9 @@ async function show({ focus = true } = {}) {
 			fill(main, empty(t("page.unknown"), t("page.unknown.hint"), el("a", { class: "button", href: "#/recommend" }, t("nav.recommend"))));
 			return;
 		}
+		const waiting = setTimeout(() => fill(main, skeleton()), PATIENCE); // not the page before, whose buttons end nowhere
 		try {
-			const module = await import(`./pages/${place.page}.js`);
+			const module = await import(`./pages/${place.page}.js`).finally(() => clearTimeout(waiting));
 			if (here().page !== place.page) return;
 			open = { name: place.page, page: module.page(fill(main)) };
 		} catch (error) {

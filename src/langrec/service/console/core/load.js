@@ -5,7 +5,7 @@ import { fill } from "./dom.js";
 import { skeleton } from "../parts/bones.js";
 import { problem } from "../parts/problem.js";
 
-const PATIENCE = 150;
+export const PATIENCE = 150;
 
 /**
  * Runs `work`, then `draw` with its value; until then the box stays as it is, or holds grey lines (`bones`: how many, of which kind).
