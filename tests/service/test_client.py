@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from live_server import wait_until
 
 import langrec
 from langrec.client import (
@@ -137,6 +138,7 @@ def test_the_store_is_looked_around_in(reader):
 
 
 def test_who_runs_a_server_is_answered(live, client):
+    wait_until(lambda: live.service.is_warm)  # until then it is not ready
     assert client.health().ready and client.health().release == live.new
     assert client.release().stamp == live.new and client.release().n_items == 48
     assert [one.stamp for one in client.releases()] == [live.new, live.old]
