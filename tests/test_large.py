@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+import langrec.large
 import small_release
 from langrec import finding
 from langrec.bundle import Bundle
@@ -60,6 +61,29 @@ def test_histories_are_answered_alike(dense, large):
     same(first, second)
     overlap = [len(set(a.ids) & set(b.ids)) / len(a) for a, b in zip(first, second, strict=True)]
     assert np.mean(overlap) >= 0.99
+
+
+def test_who_leaves_out_what_was_found_is_looked_for_deeper(tmp_path, monkeypatch):
+    """Retrievers that find few find more where these are left out: what is popular does not fill the list."""
+    monkeypatch.setattr(langrec.large, "RATED", 1)  # else all items of this small shop are scored
+    chosen = small_release.settings(tmp_path, scorers=("popular_decayed", "ease"))
+    dense = Bundle.open(small_release.release(tmp_path, retrieval=chosen.retrieval)).recommender()
+    few = found_by_candidates(dense)
+    few = replace(few, ranking=replace(few.ranking, retrieved=8))
+    asked = queries(k=4)[:12]
+    out = [dense.recommend([replace(query, k=16)])[0].ids for query in asked]
+    hard = [replace(query, filters=Filters(exclude=tuple(ids))) for query, ids in zip(asked, out, strict=True)]
+    right = dense.recommend(hard)
+
+    def found():
+        answers = few.recommend([*hard, *asked])
+        same(answers[len(hard) :], few.recommend(asked))  # who asks for less is found as alone
+        assert not any(set(one.ids) & set(ids) for one, ids in zip(answers, out, strict=False))
+        return np.mean([len(set(a.ids) & set(b.ids)) / len(b) for a, b in zip(answers, right, strict=False)])
+
+    assert found() >= 0.9
+    monkeypatch.setattr(langrec.large, "DEEPER", ())
+    assert found() <= 0.5
 
 
 def test_the_signals_of_an_answer_sum_to_its_scores(large):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.data.asked import Asked, block_of, nobody, number
-from langrec.data.candidates import distinct, places_in, union
+from langrec.data.candidates import distinct, places_in, union, within
 from langrec.explain.account import account
 from langrec.explain.additive import Explanation
 from langrec.ranking.cross import look_again
@@ -47,6 +47,8 @@ ALL_OF = 4_000
 RATED = 256
 # Queries scored at once.
 TOGETHER = 32
+# Who has seen, or leaves out, most of what was found is looked for again, so many times as deep.
+DEEPER = (4, 16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +58,7 @@ class Looked:
     Attributes:
         nums: (m,) the candidates, rising; columns of `scored` are theirs.
         scored: as over a whole catalogue.
+        reached: (r,) those of them that retrievers found, rising; others stand for what was not found.
         found: how many each retriever found.
         whole: True where the candidates are all items that the filters let through.
         told: (n,) what the filters let through, where the retrievers were told of it.
@@ -64,6 +67,7 @@ class Looked:
 
     nums: IntVector
     scored: Scored
+    reached: IntVector
     found: dict[str, int]
     whole: bool
     told: Mask | None
@@ -79,15 +83,38 @@ def recommend(state: State, queries: Sequence[Query]) -> list[Recommendation]:
     answers: list[Recommendation] = []
     for start in range(0, len(queries), TOGETHER):
         part = queries[start : start + TOGETHER]
-        answers += [_list(state, one) for one in look(state, part)]
+        looked, depth = look(state, part), 1
+        for times in DEEPER:
+            short = [i for i, one in enumerate(looked) if _is_short(state, one, depth)]
+            if not short:
+                break
+            for i, one in zip(short, look(state, [part[i] for i in short], times=times), strict=True):
+                looked[i] = one
+            depth = times
+        answers += [_list(state, one) for one in looked]
     return answers
 
 
-def look(state: State, queries: Sequence[Query], also: IntVector | None = None) -> list[Looked]:
+def _is_short(state: State, looked: Looked, times: int) -> bool:
+    """Whether what a query leaves out leaves less than twice the wanted of what was found, and more may be found."""
+    query, asked, scored = looked.scored.query, looked.scored.asked, looked.scored
+    wanted, out = 2 * (query.k + query.offset), len(asked.seen) + len(query.filters.exclude)
+    if not out or looked.whole or len(looked.reached) - out >= wanted:
+        return False
+    if max(looked.found.values(), default=0) < times * _depth(state, query):
+        return False  # no retriever has more
+    view = state.items.among(looked.nums)
+    mask, _ = allowed(view, view.hidden(), query.filters, asked.seen, asked.at)
+    mask &= scored.matches & (scored.scores > 0) & within(looked.nums, looked.reached)
+    return int(mask.sum()) < min(wanted, state.n_items - out)
+
+
+def look(state: State, queries: Sequence[Query], also: IntVector | None = None, times: int = 1) -> list[Looked]:
     """The queries with their candidates scored.
 
     Args:
         also: numbers that are looked at whatever is found.
+        times: retrievers find so many times as many candidates as usual.
     """
     asked = [number(query, state.items, state.unsaying) for query in queries]
     masks = [narrowed(state.items, query.filters, one.at) for query, one in zip(queries, asked, strict=True)]
@@ -98,7 +125,7 @@ def look(state: State, queries: Sequence[Query], also: IntVector | None = None) 
     out: dict[int, Looked] = {}
     for (_, k), places in groups.items():
         mask = masks[places[0]]
-        some = _look(state, [queries[i] for i in places], [asked[i] for i in places], k, mask, also)
+        some = _look(state, [queries[i] for i in places], [asked[i] for i in places], times * k, mask, also)
         out.update(zip(places, some, strict=True))
     return [out[i] for i in range(len(queries))]
 
@@ -168,7 +195,7 @@ def _look(
             level=float("nan") if levels is None else float(levels[i]),
         )
         counts = {name: int(count[i]) for name, count in found.counts.items()}
-        out.append(Looked(nums, scored, counts, whole, mask, ms))
+        out.append(Looked(nums, scored, found.asked[i], counts, whole, mask, ms))
     return out
 
 
