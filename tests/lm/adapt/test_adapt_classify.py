@@ -235,6 +235,15 @@ def test_a_run_goes_on_only_with_the_same_settings(tiny, topics, tmp_path):
         run(tiny, topics, tmp_path, kind="side", resume=True)
 
 
+@pytest.mark.parametrize("task", ["classify", "joint"])
+def test_rows_of_one_label_are_refused(tiny, tmp_path, task):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na cat,animals\na dog,animals\na bird,animals\n", "utf-8")
+    files = Files(path) if task == "classify" else Files(None, more={"classify": path, "pretrain": path})
+    with pytest.raises(DataError, match="every row has the label animals"):
+        adapt(str(tiny), AdaptSettings(task=task, kind="head"), files, tmp_path / "out")
+
+
 def test_blanks_around_a_label_make_no_other_label(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("text,label\na cat, animals\na dog,animals \na bird,animals\n", "utf-8")

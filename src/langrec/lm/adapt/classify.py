@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langrec.errors import DataError
-from langrec.lm.adapt.examples import Texts, check_held_out, draw, hold_out, numbers_of, read_texts, spelled
+from langrec.lm.adapt.examples import (
+    Texts,
+    check_held_out,
+    check_labels,
+    draw,
+    hold_out,
+    numbers_of,
+    read_texts,
+    spelled,
+)
 from langrec.lm.adapt.heads import LinearHead, best_regression, softened
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.kinds import Adapted
@@ -179,6 +188,7 @@ def run(job: Job) -> tuple[Result, Classify]:
     elif valid is None:
         job.notes.append("No validation file and few rows: nothing was held out, and training went its whole length.")
     train = with_replay(train, settings, lambda path: read_texts(path, files.text, files.label), job.notes)
+    check_labels(train.labels, source)
     labels = sorted(set(train.labels))
     job.told("read the texts", 0, 0)
     task = (FewShot if few else Classify)(job.adapted, train, valid, labels, files.valid or source)

@@ -84,6 +84,16 @@ def read_texts(path: Path, text: str = "text", label: str | None = "label") -> T
     return Texts(texts, labels, rows)
 
 
+def check_labels(labels: Sequence[str], path: Path) -> None:
+    """Refuses rows of one label alone.
+
+    Raises:
+        DataError: there is nothing to tell apart; every answer would be right.
+    """
+    if len(set(labels)) == 1:
+        raise DataError(f"{path}: every row has the label {labels[0]}; needs two or more to tell apart", field="label")
+
+
 def read_columns(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
     """The wanted columns of a file, and `row`: the 0-based data row.
 

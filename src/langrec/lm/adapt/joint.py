@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from langrec.errors import SettingsError
 from langrec.lm.adapt.classify import Classify, measure
-from langrec.lm.adapt.examples import check_held_out, hold_out, hold_out_choices, read_choices, read_texts
+from langrec.lm.adapt.examples import check_held_out, check_labels, hold_out, hold_out_choices, read_choices, read_texts
 from langrec.lm.adapt.job import Job, Result
 from langrec.lm.adapt.pairs import PairsTask, hold_out_pairs, read_pairs
 from langrec.lm.adapt.pretrain import build
@@ -113,6 +113,7 @@ def _task(job: Job, name: str, path: Path) -> tuple[Any, Any, int]:
         texts = read_texts(path, job.files.text, job.files.label)
         kept, held = hold_out(texts.labels, share, seed)
         check_held_out(kept, held, path)
+        check_labels(texts.labels, path)
         away = texts.take(held)
         return Classify(adapted, texts.take(kept), away, sorted(set(texts.labels)), path), away, len(kept)
     if task == "recommend":
