@@ -486,6 +486,10 @@ def test_a_measure_without_an_interval_is_neither_exact_nor_a_difference(browser
     for name, line, text in lines:
         assert (line is None) == (name == "Together (EASE)")
         assert ("–" in text) == (line is not None)
+    painted = (
+        "[...document.querySelector('.chart').querySelectorAll('path.xerror')].filter(one => one.getTotalLength())"
+    )
+    assert browser.run(f"return {painted}.length") == len(lines) - 1
     costs = browser.run("return [...document.querySelectorAll('.chart')].map(one => one.data?.[0].text).find(Boolean)")
     assert "Together (EASE)" in costs  # what took less than a millisecond stands there too
 
@@ -532,7 +536,7 @@ window.fetch = async (path, options) => (asked(path) ? new Response(text, { stat
 
 @pytest.mark.parametrize(
     ("status", "text", "told"),
-    [(502, "<html>Bad Gateway</html>", "HTTP 502"), (200, '{"items": [', "broke off")],
+    [(502, "<html>Bad Gateway</html>", "in front of langrec"), (200, '{"items": [', "broke off")],
 )
 def test_an_answer_that_is_not_the_apis_is_told_as_such(
     browser: Any, shop: Shop, status: int, text: str, told: str

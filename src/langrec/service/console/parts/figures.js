@@ -43,9 +43,9 @@ export function bars(told, metric, models, slice = "all", most = undefined) {
 				error_x: {
 					type: "data",
 					symmetric: false,
-					// No line where there is no interval: one without length would say that the value is exact.
-					array: values.map((row) => (interval(row) ? row.high - row.value : null)),
-					arrayminus: values.map((row) => (interval(row) ? row.value - row.low : null)),
+					// No line where there is no interval: plotly takes null for 0, and a line without length says that the value is exact.
+					array: values.map((row) => (interval(row) ? row.high - row.value : NaN)),
+					arrayminus: values.map((row) => (interval(row) ? row.value - row.low : NaN)),
 					color: colour("--text"),
 					thickness: 1,
 					width: 3,
