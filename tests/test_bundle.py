@@ -208,6 +208,18 @@ def test_json_that_nests_without_end_is_damaged(made, tmp_path):
             Bundle.open(copy, verify=False).recommender()
 
 
+def test_an_array_that_claims_more_than_memory_is_damaged(made, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    for path in sorted(copy.rglob("*.npy")):
+        whole = path.read_bytes()
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)})
+        with pytest.raises(BundleError, match=str(path.relative_to(copy).parent)):
+            Bundle.open(copy, verify=False).recommender()
+        path.write_bytes(whole)
+
+
 @pytest.mark.parametrize(("number", "way_out"), [(999, "install a newer langrec"), (1, "train again")])
 def test_a_release_of_another_format_says_what_to_do(made, tmp_path, number, way_out):
     copy = tmp_path / "copy"

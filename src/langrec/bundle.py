@@ -21,7 +21,7 @@ from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
 from langrec.data.items import Items
 from langrec.data.once import link_equal
-from langrec.errors import BundleError, SettingsError
+from langrec.errors import UNREADABLE, BundleError, SettingsError
 from langrec.lm.model import PACKAGED
 from langrec.manifest import FORMAT, problem_of, read_json, read_manifest, versions, write_manifest
 from langrec.model_card import model_card
@@ -334,7 +334,7 @@ def _read_mix(path: Path) -> tuple[tuple[Signal, ...], Mix]:
 def _read_counts(path: Path) -> IntVector:
     try:
         counts: IntVector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise BundleError(f"{path}: cannot be read ({error})") from error
     return counts
 

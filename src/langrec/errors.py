@@ -7,8 +7,8 @@ from zipfile import BadZipFile
 
 # What reading a damaged or foreign file of a part can raise; each `load` turns it into a BundleError.
 # EOFError: an empty .npy or .npz. BadZipFile: an .npz cut short, or one whose checksums do not hold.
-# RecursionError: JSON that nests without end.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile, RecursionError)
+# RecursionError: JSON that nests without end. MemoryError: an array whose header claims more than there is.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile, RecursionError, MemoryError)
 
 
 class LangrecWarning(UserWarning):
