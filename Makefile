@@ -6,7 +6,7 @@ ARGS   ?=
 TESTS  ?=
 # A file's tests run on one worker, so that what they share is made once.
 # One thread each for what computes. Three share two cores: one of them mostly waits for a server or a browser.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 # The tests start hundreds of processes: none is to compile langrec anew, whatever the caller prefers.
 unexport PYTHONDONTWRITEBYTECODE
