@@ -86,6 +86,16 @@ def test_who_leaves_out_what_was_found_is_looked_for_deeper(tmp_path, monkeypatc
     assert found() <= 0.5
 
 
+def test_a_wish_that_few_answer_is_looked_for_once_whatever_is_left_out(large, monkeypatch):
+    few = replace(large, ranking=replace(large.ranking, retrieved=8))
+    looks, look = [], langrec.large._look
+    monkeypatch.setattr(langrec.large, "_look", lambda *given: looks.append(1) or look(*given))
+    out = tuple(f"i{num}" for num in range(40))
+    wish = Query(text="unheard of", meaning=0.0, k=8, at=AT, filters=Filters(exclude=out))
+    assert not set(few.recommend([wish])[0].ids) & set(out)
+    assert len(looks) == 1
+
+
 def test_the_signals_of_an_answer_sum_to_its_scores(large):
     for answer in large.recommend(queries()[:5]):
         total = np.sum(list(answer.items.columns.values()), axis=0)

@@ -98,15 +98,17 @@ def recommend(state: State, queries: Sequence[Query]) -> list[Recommendation]:
 def _is_short(state: State, looked: Looked, times: int) -> bool:
     """Whether what a query leaves out leaves less than twice the wanted of what was found, and more may be found."""
     query, asked, scored = looked.scored.query, looked.scored.asked, looked.scored
-    wanted, out = 2 * (query.k + query.offset), len(asked.seen) + len(query.filters.exclude)
-    if not out or looked.whole or len(looked.reached) - out >= wanted:
+    wanted, out = query.k + query.offset, len(asked.seen) + len(query.filters.exclude)
+    if not out or looked.whole or len(looked.reached) - out >= 2 * wanted:
         return False
     if max(looked.found.values(), default=0) < times * _depth(state, query):
         return False  # no retriever has more
+    good = scored.matches & (scored.scores > 0) & within(looked.nums, looked.reached)
+    if int(good.sum()) < wanted:
+        return False  # few answer the wish, whatever is left out
     view = state.items.among(looked.nums)
     mask, _ = allowed(view, view.hidden(), query.filters, asked.seen, asked.at)
-    mask &= scored.matches & (scored.scores > 0) & within(looked.nums, looked.reached)
-    return int(mask.sum()) < min(wanted, state.n_items - out)
+    return int((mask & good).sum()) < min(2 * wanted, state.n_items - out)
 
 
 def look(state: State, queries: Sequence[Query], also: IntVector | None = None, times: int = 1) -> list[Looked]:

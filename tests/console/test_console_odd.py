@@ -303,10 +303,17 @@ def test_a_page_whose_words_do_not_come_says_so_until_they_do(browser: Any, shop
     finally:
         cut(browser)
     browser.wait("tbody tr")
-    # A release that another process promotes is seen without a reload.
+    assert browser.text("h1") == "Catalogue" and "does not answer" not in browser.text("main")
+
+
+def test_a_release_that_another_process_promotes_is_seen_without_a_reload(browser: Any, shop: Shop) -> None:
+    browser.open("#/catalogue")
+    browser.wait("tbody tr")
+    assert not browser.all(".release .bad")
     browser.run(DAMAGED)
     browser.run("document.dispatchEvent(new Event('visibilitychange'))")
-    browser.wait(".release .bad")
+    bad = browser.wait(".release .bad")
+    assert bad.is_displayed()
 
 
 def test_a_language_that_does_not_come_changes_nothing_and_says_so(browser: Any, shop: Shop) -> None:
