@@ -65,6 +65,10 @@ def _json(path: Path) -> Any:
         # A slice without users has no value: files say NaN, which JSON does not know.
         return json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
     except FileNotFoundError as error:
-        raise BundleError(f"{path}: is missing; this release was not measured") from error
+        # Whoever reads the console is not told where the server keeps its files.
+        stamp, part = path.parents[1].name, "/".join(path.parts[-2:])
+        raise BundleError(
+            f"{stamp} was not measured: it has no {part}; langrec train measures what it writes"
+        ) from error
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read ({error})") from error
