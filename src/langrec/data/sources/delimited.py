@@ -24,8 +24,9 @@ _KNOWN = {key(name) for roles in (EVENT_ROLES, ITEM_ROLES) for names in roles.va
 def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = None) -> Table:
     """Reads a text table as strings; an empty field is null, and so is the \\N of databases.
 
-    A row with more fields than the header is refused; missing fields at its end are null. Bytes that are not UTF-8 are
-    read line by line as Windows-1252, and the table's notes say so. Of columns with one name the first is kept.
+    A row with more fields than the header is refused; missing fields at its end are null. What is not UTF-8
+    is read as GB18030 where it is Chinese, else line by line as Windows-1252, and the table's notes say so. Of columns
+    with one name the first is kept.
 
     Raises:
         DataError: empty, no line end within a megabyte, or no known column under any delimiter.

@@ -27,8 +27,8 @@ def read_jsonl(path: Path) -> Table:
 
     Of a key that an object has twice the first counts. Scalars keep their type where all rows agree, else they become
     strings. A list, nested or not, becomes one flat list of strings; an inner object becomes its JSON text. The quote
-    style of old Amazon files (Python literals instead of JSON) is understood. Lines that are not UTF-8 are read as
-    Windows-1252, and the table's notes say so; a line over a megabyte is refused.
+    style of old Amazon files (Python literals instead of JSON) is understood. What is not UTF-8 is read as
+    GB18030 where it is Chinese, else as Windows-1252, and the table's notes say so; a line over a megabyte is refused.
 
     Raises:
         DataError: the file is empty or holds no object at all.
