@@ -13,7 +13,7 @@ from langrec.settings import DataSettings
 
 DATA = Path(__file__).parents[2] / "src/langrec/data"
 PAGE = (Path(__file__).parents[2] / "docs/data-formats.md").read_text("utf-8")
-WORDS = set(re.findall(r"[a-z0-9_]+", PAGE))
+WORDS = set(re.findall(r"\w+", PAGE))
 
 
 @pytest.mark.parametrize("roles", [EVENT_ROLES, ITEM_ROLES], ids=["events", "items"])

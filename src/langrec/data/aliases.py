@@ -9,7 +9,7 @@ from collections.abc import Sequence
 EVENT_ROLES: dict[str, tuple[str, ...]] = {
     "user": (
         *("user_id", "user", "uid", "reviewer_id", "household_id", "customer_id", "visitor_id", "member_id"),
-        *("account_id", "profile_id", "session_id", "client_id"),
+        *("account_id", "profile_id", "session_id", "client_id", "用户id", "用户编号", "用户", "会员id", "会员编号"),
     ),
     "item": (
         *(
@@ -25,24 +25,50 @@ EVENT_ROLES: dict[str, tuple[str, ...]] = {
             "book_id",
         ),
         *("video_id", "track_id", "song_id", "listing_id", "sku", "isbn", "content_id", "recipe_id", "business_id"),
+        *("商品id", "商品编号", "商品", "物品id", "物品编号", "货号"),
     ),
     "at": (
         *("timestamp", "datetime", "time", "unix_review_time", "event_time", "created_at", "occurred_at", "at", "date"),
-        *("ts", "review_time"),
+        *("ts", "review_time", "时间戳", "时间", "日期"),
     ),
-    "value": ("rating", "overall", "stars", "value", "weight", "score", "quantity", "count"),
-    "type": ("type", "event_type", "event", "feedback_type", "action", "behavior", "behaviour_type", "behavior_type"),
+    "value": ("rating", "overall", "stars", "value", "weight", "score", "quantity", "count", "评分", "数值", "数量"),
+    "type": (
+        "type",
+        "event_type",
+        "event",
+        "feedback_type",
+        "action",
+        "behavior",
+        "behaviour_type",
+        "behavior_type",
+        "行为类型",
+        "行为",
+        "类型",
+    ),
     "position": ("position", "seq", "sequence", "order", "step", "rank_in_session"),
 }
 ITEM_ROLES: dict[str, tuple[str, ...]] = {
-    "item": (*EVENT_ROLES["item"], "id"),
-    "title": ("title", "movie_title", "name", "product_name", "item_name", "product_title", "headline"),
+    "item": (*EVENT_ROLES["item"], "id", "编号"),
+    "title": (
+        "title",
+        "movie_title",
+        "name",
+        "product_name",
+        "item_name",
+        "product_title",
+        "headline",
+        "标题",
+        "商品名称",
+        "商品名",
+        "名称",
+        "书名",
+    ),
     "categories": (
         *("categories", "genres", "category", "genre", "class", "labels", "product_category", "category_name"),
-        *("main_category", "department", "topic_tag", "first_level_category_name"),
+        *("main_category", "department", "topic_tag", "first_level_category_name", "分类", "类别", "类目"),
     ),
-    "image": ("image", "image_url", "image_path", "img", "im_url", "photo", "poster", "thumbnail"),
-    "price": ("price", "list_price", "cost"),
+    "image": ("image", "image_url", "image_path", "img", "im_url", "photo", "poster", "thumbnail", "图片"),
+    "price": ("price", "list_price", "cost", "价格", "售价"),
     "at": (
         "timestamp",
         "created_at",
@@ -53,9 +79,11 @@ ITEM_ROLES: dict[str, tuple[str, ...]] = {
         "datetime",
         "date",
         "at",
+        "上架时间",
+        "发布时间",
     ),
-    "release_year": ("release_year", "year"),
-    "hidden": ("hidden", "is_hidden"),
+    "release_year": ("release_year", "year", "年份"),
+    "hidden": ("hidden", "is_hidden", "隐藏"),
 }
 # Text columns known by name, in reading order.
 TEXT_NAMES = (
@@ -73,6 +101,7 @@ TEXT_NAMES = (
         "brand",
     ),
     *("manufacturer", "author", "authors", "artist", "director", "directors", "top_cast", "cast", "actors"),
+    *("副标题", "简介", "摘要", "描述", "商品描述", "内容", "关键词", "品牌", "作者"),
 )
 LONG_TEXT = 40  # mean characters from which a column of unknown name counts as a text
 

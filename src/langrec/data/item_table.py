@@ -21,7 +21,7 @@ from langrec.settings import DataSettings
 
 _NAME_KEYS = ("name", "title", "label")
 NO_CATEGORY = ("(no genres listed)", "unknown", "none", "n/a", "null", "nan")
-_WORDS = {"true": True, "t": True, "yes": True, "y": True, "false": False, "f": False, "no": False, "n": False}
+_WORDS = dict.fromkeys(("true", "t", "yes", "y", "是"), True) | dict.fromkeys(("false", "f", "no", "n", "否"), False)
 _NAMES = frozenset(map(key, ("brand", "manufacturer", "author", "authors", "artist", "director", "directors", "cast")))
 # How the values of a role are to be written, for what cannot be read.
 _WAYS = {
@@ -168,7 +168,7 @@ def _categories(column: pl.Series) -> pl.Series:
 def _divided(column: pl.Series) -> pl.Series:
     """Strings as lists: divided at a mark, or read as the JSON or Python list that they are."""
     known = column.drop_nulls()
-    mark = next((m for m in ("|", ";", ",") if known.str.contains(m, literal=True).any()), None)
+    mark = next((m for m in ("|", ";", ",", "；", "，", "、") if known.str.contains(m, literal=True).any()), None)
     listed = column.str.contains(r"^\s*[\[{]").fill_null(False)
     if not listed.any():
         return column.str.split(mark) if mark else column.to_frame("c").select(pl.concat_list("c"))[:, 0]

@@ -17,6 +17,8 @@ def first_numbers(column: pl.Series) -> pl.Series:
     before three digits ("1.299") divides thousands too, unless it is the decimal mark of other values of the column.
     """
     text = column.cast(pl.String)
+    if text.str.contains(r"[０-９]").any():
+        text = text.str.normalize("NFKC")
     for _ in range(3):  # a match takes the digit that the next one would begin with
         text = text.str.replace_all(_GAP, "${1}${2}")
     text = text.str.extract(r"(\d[\d.,]*)").str.strip_chars_end(".,")

@@ -9,8 +9,9 @@ import polars as pl
 # A whole number is read by its size: seconds reach 1e11 in the year 5138, milliseconds 1e14, microseconds 1e17.
 _UNITS = ((1e11, 1000.0), (1e14, 1.0), (1e17, 1e-3), (float("inf"), 1e-6))
 _YEAR_1000 = -30_610_224_000_000
-_DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m %d, %Y", "%B %d, %Y")
-_CLOCKED = ("%Y/%m/%d", "%d.%m.%Y")  # days that a time of day may follow
+_DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m %d, %Y", "%B %d, %Y")
+_CLOCKED = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y")  # days that a time of day may follow
+_CHINESE = r"^(\d{4})年(\d{1,2})月(\d{1,2})日\s*"  # 2026年1月2日, with or without a time of day
 _CLOCKS = (" %H:%M:%S%.f", " %H:%M")
 
 
@@ -59,7 +60,7 @@ def _from_number(column: pl.Series) -> pl.Series:
 
 
 def _from_text(column: pl.Series) -> pl.Series:
-    text = column.str.strip_chars()
+    text = column.str.replace(_CHINESE, "${1}-${2}-${3} ").str.strip_chars()
     done = pl.Series("at", [None] * len(text), dtype=pl.Datetime("ms"))
     for attempt in _attempts(text):
         left = done.is_null().arg_true()
