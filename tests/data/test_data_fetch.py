@@ -271,3 +271,13 @@ def test_a_failure_of_pip_is_told_in_one_line(monkeypatch):
 def test_the_expected_wheel_is_the_published_one():
     assert SOURCES["ml-100k"].sha256 == "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
     assert SOURCES["ml-100k"].package == "recbole==1.2.1"
+
+
+def test_the_name_of_a_fetched_set_in_place_of_its_path_is_told_where_it_lies():
+    lies = cache_folder() / "data" / "ml-100k"
+    with pytest.raises(DataError, match="ml-100k: no such file; check the path"):
+        load_dataset(events="ml-100k")
+    lies.mkdir(parents=True)
+    with pytest.raises(DataError) as error:
+        load_dataset(events="ml-100k")
+    assert str(lies) in str(error.value)

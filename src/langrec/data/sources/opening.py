@@ -6,6 +6,7 @@ import gzip
 import zlib
 from pathlib import Path
 
+from langrec.data.cache import cache_folder
 from langrec.errors import DataError
 
 # Logs of events shrink to a tenth, the most even ones to a fiftieth. A gzip file can grow a thousandfold.
@@ -25,7 +26,10 @@ _OTHERS = {
 def check_readable(path: Path) -> None:
     """Raises DataError where the path is missing, a folder, or may not be read."""
     if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
+        fetched = cache_folder() / "data" / path.name
+        lies = fetched.exists() and not path.is_absolute()
+        way = f"the set that `langrec data fetch` brought lies in {fetched}" if lies else "check the path"
+        raise DataError(f"{path}: no such file; {way}")
     if path.is_dir():
         raise DataError(f"{path}: is a folder without files that langrec knows; name the file itself")
     try:
