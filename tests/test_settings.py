@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.metadata import EntryPoint, EntryPoints
+from typing import get_type_hints
 
 import pytest
 
 from langrec import load_dataset, load_encoder
 from langrec.errors import SettingsError
-from langrec.recipe import load_settings
+from langrec.recipe import load_settings, section_types
 from langrec.settings import EvaluateSettings, Settings, section_of
 
 
@@ -75,6 +77,23 @@ def test_a_value_out_of_range_names_its_setting(override):
     with pytest.raises(SettingsError) as error:
         load_settings(None, [override], environ={})
     assert override.split("=")[0] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{section}.{one.name}"
+        for section, cls in section_types().items()
+        for one in dataclasses.fields(cls)
+        if get_type_hints(cls)[one.name] in (int, float)
+    ],
+)
+def test_no_number_may_be_far_below_zero(path):
+    if path == "retrain.max_loss":  # below 0 it asks for a gain
+        load_settings(None, [f"{path}=-0.01"], environ={})
+        return
+    with pytest.raises(SettingsError, match=path):
+        load_settings(None, [f"{path}=-1000"], environ={})
 
 
 def test_the_defaults_are_in_range():

@@ -94,10 +94,13 @@ _LEAST = {
     "compress.epochs": 1,
     "compress.minutes": 0,
     "retrieval.als_dim": 1,
+    "retrieval.bm25_k1": 0,
+    "retrieval.ease_dense_limit": 0,
     "retrieval.userknn_neighbours": 1,
     "index.exact_below": 0,
     "index.nlist": 0,
     "index.nprobe": 0,
+    "index.refine": 0,
     "index.threads": 0,
     "index.seed": 0,
     "ranking.candidates": 1,
@@ -116,6 +119,7 @@ _LEAST = {
     "ranking.rerank.questions": 1,
     "explore.places": 0,
     "explore.among": 1,
+    "explore.seed": 0,
     "calibration.questions": 1,
     "calibration.depth": 1,
     "evaluate.ranks": 1,
@@ -140,17 +144,50 @@ _LEAST = {
     "serve.budget.reasons_ms": 0,
     "serve.ready_mb": 0,
     "serve.texts_mb": 0,
+    "serve.filters_mb": 0,
     "serve.max_body": 1,
     "serve.history": 1,
+    "serve.popular_seconds": 0,
     "serve.follow_seconds": 0,
+    "serve.update_seconds": 0,
+    "serve.update_users": 1,
+    "serve.update_pairs": 0,
     "serve.rate": 0,
     "serve.burst": 1,
     "serve.max_rows": 1,
     "serve.max_tenants": 1,
     "serve.tenant_share": 1,
+    # What is older than a number of days below 0 is all there is: the store would be emptied.
+    "store.events_days": 0,
+    "store.events_per_user": 0,
+    "store.impressions_days": 0,
+    "store.ids_days": 0,
+    "store.removed_days": 0,
+    "store.compact_minutes": 0,
+    "retrain.min_events": 0,
+    "retrain.min_questions": 0,
+    "retrain.fresh_days": 0,
+    "retrain.keep": 0,
+    "retrain.nice": 0,
+    "retrain.threads": 1,
+    "feedback.seconds": 0,
+    "feedback.days": 0,
+    "feedback.window_minutes": 0,
+    "feedback.most_lists": 1,
+    "feedback.least": 0,
+    "feedback.most_fallback": 0,
+    "feedback.least_click_through": 0,
+    "feedback.least_coverage": 0,
+    "feedback.most_event_days": 0,
+    "feedback.most_item_days": 0,
+    "feedback.most_release_days": 0,
+    "feedback.most_unknown_words": 0,
+    "feedback.most_text_distance": 0,
+    "feedback.most_divergence": 0,
 }
 _ABOVE_ZERO = ("ranking.tree_rate", *(f"{tower}.rate" for tower in _TOWERS))
 _SHARES = (
+    "retrieval.bm25_b",
     "ranking.diversity",
     "evaluate.tail_share",
     "index.recall",
@@ -184,6 +221,8 @@ def check_settings(settings: Settings) -> None:
         value = operator.attrgetter(path)(settings)
         if not 0 <= value <= 1:
             raise SettingsError(f"{path}: {value} must be from 0 to 1", field=path)
+    if not 0 <= settings.serve.port <= 65_535:  # sockets take a greater one for another, in silence
+        raise SettingsError(f"serve.port: {settings.serve.port} must be from 0 to 65535", field="serve.port")
     for name in _TOWERS:
         tower = getattr(settings, name)
         parts = tower.heads * (2 if tower.positions == "rotary" else 1)

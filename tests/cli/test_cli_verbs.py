@@ -380,6 +380,7 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["serve", "--releases", "RELEASES", "--store", "sqlite://", "--port", "0"], "in memory"),
         (["serve", "--releases", "RELEASES", "--store", "nonsense", "--port", "0"], "not a database URL"),
         (["serve", "--releases", "RELEASES", "--workers", "0", "--port", "0"], "must be at least 1"),
+        (["serve", "--releases", "RELEASES", "--port", "70000"], "must be from 0 to 65535"),
         (["bundle", "list", "nowhere"], "nowhere: no such folder"),
         (["bundle", "check", "nowhere"], "nowhere"),
         (["bundle", "check", "nowhere", "--json"], "nowhere"),

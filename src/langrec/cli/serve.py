@@ -16,7 +16,7 @@ import typer
 
 from langrec.cli.signals import ending_well
 from langrec.errors import SettingsError
-from langrec.recipe import ENV_PREFIX, load_settings
+from langrec.recipe import ENV_PREFIX, check_settings, load_settings
 from langrec.remote import is_remote
 from langrec.settings import ServeSettings, Settings
 
@@ -132,7 +132,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
 
     Raises:
         StoreError: another server uses the same SQLite file.
-        SettingsError: the port is taken, or others can reach the address and there are no keys.
+        SettingsError: a value is out of range, the port is taken, or others reach the address and there are no keys.
         BundleError: there is no sound release.
     """
     import uvicorn
@@ -144,8 +144,7 @@ def run(releases: Path, settings: Settings, *, say: TextIO | None = None) -> Non
     from langrec.service.store.lease import only_server
 
     chosen = settings.serve
-    if chosen.workers < 1:
-        raise SettingsError(f"serve.workers: {chosen.workers} must be at least 1", field="serve.workers")
+    check_settings(settings)  # options of the command line have come since
     keeping.check(settings.store, chosen.history)
     tls = tls_of(chosen)
     _check_port(chosen)
