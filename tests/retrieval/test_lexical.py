@@ -184,3 +184,32 @@ def test_arrays_that_do_not_belong_together_are_refused(kind, name, tmp_path):
 def test_texts_alone_make_a_scorer(kind):
     assert np.isnan(fit(kind, ("", "", "")).score_block(asked("ship"))).all()
     assert fit(kind, ()).score_block(asked("ship")).shape == (1, 0)
+
+
+LEAVES = ("西湖龙井绿茶", "红茶礼盒", "茶 与 人生", "紫砂壶", "책 읽는 밤", "茶馆")
+
+
+@both
+def test_a_lone_character_finds_every_item_that_holds_it(kind, tmp_path):
+    fit(kind, LEAVES).save(tmp_path)
+    for fitted in (fit(kind, LEAVES), kind.load(tmp_path)):
+        scores = fitted.score_block(asked("茶", "책", "湖"))
+        assert [np.flatnonzero(row > 0).tolist() for row in scores] == [[0, 1, 2, 5], [4], [0]]
+        assert fitted.retrieve(asked("茶"), 9)[0].tolist() == [0, 1, 2, 5]
+        assert [fitted.matched("茶 壶 x", num) for num in (0, 2, 3, 4)] == [("茶",), ("茶",), ("壶",), ()]
+
+
+@both
+def test_a_lone_character_finds_items_that_came_after_the_fit(kind):
+    fitted = fit(kind, LEAVES)
+    assert np.flatnonzero(fitted.score_block(asked("茶"))[0] > 0).tolist() == [0, 1, 2, 5]
+    grown = fitted.with_items(np.array([3, 6], dtype=np.int32), ["花茶壶", "抹茶"])
+    assert np.flatnonzero(grown.score_block(asked("茶"))[0] > 0).tolist() == [0, 1, 2, 3, 5, 6]
+    assert np.flatnonzero(fitted.score_block(asked("茶"))[0] > 0).tolist() == [0, 1, 2, 5]
+
+
+def test_a_lone_character_says_no_more_than_a_word():
+    # Each of its many pairs is rare, but the character is not.
+    texts = [f"{other}茶{other}" for other in "红绿白黑花香清浓新老"] + ["礼盒", "礼盒茶具", "壶", "盏"]
+    scores = fit(BM25, texts).score_block(asked("茶 礼盒"))[0]
+    assert np.argsort(-scores)[:2].tolist() in ([11, 10], [10, 11])

@@ -23,7 +23,7 @@ from langrec.retrieval.history import history_matrix, history_weights
 from langrec.retrieval.newer import Newer
 from langrec.retrieval.postings import Postings
 from langrec.retrieval.reached import Laid, ReachedBlock, ReachedRows, is_narrow, permitted
-from langrec.retrieval.terms import Terms, count_terms, padded, replaced, with_values
+from langrec.retrieval.terms import Pairs, Terms, count_terms, padded, replaced, with_pairs, with_values
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
@@ -58,6 +58,7 @@ class Lexical:
         decay: a history item j steps back weighs exp(-decay * j).
         params: k1 and b of BM25.
         newer: items that came or changed since, in place of what `counts` says of them.
+        pairs: of the vocabulary, which a lone Chinese, Japanese or Korean character asks for.
     """
 
     # Postings of a long history cost more than what another decay of it would find.
@@ -74,6 +75,7 @@ class Lexical:
     decay: float = 0.1
     params: tuple[float, float] = (1.2, 0.75)
     newer: Newer | None = None
+    pairs: Pairs = field(default_factory=Pairs, repr=False)
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -145,8 +147,14 @@ class Lexical:
         return scores
 
     def _read(self, texts: Sequence[str]) -> sparse.csr_array:
-        """(len(texts), v) what texts ask for."""
-        return self._ask(count_terms(texts, self.vocabulary, grow=False, width=len(self.idf)))
+        """(len(texts), v) what texts ask for; a lone character asks for all pairs that hold it."""
+        asked = self._ask(count_terms(texts, self.vocabulary, grow=False, width=len(self.idf)))
+        return with_pairs(
+            asked, ((i, self._pairs_of(w)) for i, text in enumerate(texts) for w in words(text)), self.idf
+        )
+
+    def _pairs_of(self, word: str) -> IntVector:
+        return self.pairs.holding(self.vocabulary, word, len(self.idf))
 
     def _products(self, asked: sparse.csr_array) -> FloatMatrix:
         """(q, n_items) asked @ documents, by the cheaper of two ways."""
@@ -387,7 +395,8 @@ class Lexical:
     def matched(self, text: str, num: int) -> tuple[str, ...]:
         """The words of a text that item `num` holds, in the text's order."""
         held = set(self._entries(np.array([num]), self.gives, "gives")[1].tolist())
-        return tuple(dict.fromkeys(word for word in words(text) if self.vocabulary.get(word, -1) in held))
+        own = {word: {self.vocabulary.get(word, -1), *self._pairs_of(word)} for word in words(text)}
+        return tuple(word for word, columns in own.items() if not held.isdisjoint(columns))
 
     def with_items(self, nums: IntVector, texts: Sequence[str], vectors: FloatMatrix | None = None) -> Self:
         """The same scorer with these items' texts added or replaced; idf and mean length stay as fitted.

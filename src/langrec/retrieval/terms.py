@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from langrec.retrieval.words import words
+from langrec.retrieval.words import is_lone, words
 from langrec.types import FloatVector, IntVector
 
 
@@ -66,6 +66,43 @@ def count_terms(
     )
     counts.sum_duplicates()
     return counts
+
+
+class Pairs:
+    """Which words of a growing vocabulary are pairs of characters that hold a given one."""
+
+    def __init__(self) -> None:
+        self._codes = np.zeros((2, 0), dtype=np.uint32)
+
+    def holding(self, vocabulary: dict[str, int], word: str, width: int) -> IntVector:
+        """The columns below `width` of the pairs that hold a lone character, rising; none of any other word."""
+        if not is_lone(word):
+            return np.zeros(0, dtype=np.int32)
+        codes = self._codes
+        if codes.shape[1] < len(vocabulary):
+            # In one step, as another thread may be adding words.
+            fresh = "".join(one if len(one) == 2 else "\0\0" for one in list(vocabulary)[codes.shape[1] :])
+            read = np.frombuffer(fresh.encode("utf-32-le", "surrogatepass"), dtype="<u4").reshape(-1, 2).T
+            self._codes = codes = np.concatenate([codes, read], axis=1)
+        first, second = codes[:, :width] == ord(word)
+        return np.flatnonzero(first | second).astype(np.int32)
+
+
+def with_pairs(asked: sparse.csr_array, pairs: Iterable[tuple[int, IntVector]], idf: FloatVector) -> sparse.csr_array:
+    """What is asked, and for each (row, columns) the pairs of one character, which says the same in each of them."""
+    found = [(row, columns) for row, columns in pairs if len(columns)]
+    if not found:
+        return asked
+    rows = np.concatenate([np.full(len(columns), row) for row, columns in found])
+    columns = np.concatenate([columns for _, columns in found])
+    weights = np.concatenate([_rarity(idf[columns]) / idf[columns] for _, columns in found])
+    return sparse.csr_array(asked + sparse.csr_array((weights, (rows, columns)), shape=asked.shape))
+
+
+def _rarity(idf: FloatVector) -> float:
+    """The idf of a character by those of its pairs; within a run it stands in two of them."""
+    shares = np.exp(-idf)
+    return -float(np.log(min(max(shares.max(), shares.sum() / 2), 0.9)))
 
 
 def with_values(matrix: sparse.csr_array, data: npt.NDArray[np.floating]) -> sparse.csr_array:

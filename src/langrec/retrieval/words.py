@@ -27,6 +27,11 @@ def words(text: str) -> list[str]:
     return list(_words(unicodedata.normalize("NFKC", text).casefold()))
 
 
+def is_lone(word: str) -> bool:
+    """Whether a word is one Chinese, Japanese or Korean character, which in most texts is part of pairs."""
+    return len(word) == 1 and _IS_CJK.match(word) is not None
+
+
 def _words(text: str) -> Iterator[str]:
     for match in _PIECE.finditer(text):
         piece = match.group()
