@@ -19,7 +19,7 @@ from langrec import asking, finding, loops
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
-from langrec.data.fitting import FitData
+from langrec.data.fitting import FitData, FittableScorer
 from langrec.data.splits import Split
 from langrec.entering import enters_mix, signals
 from langrec.errors import BundleError, DataError, SettingsError
@@ -184,7 +184,9 @@ def _some(questions: Targets, at_most: int) -> Targets:
 
 def _unchosen(fused: Mix, settings: Settings) -> Chosen:
     """What is taken where there is nothing to choose by."""
-    kinds = {name: find("scorers", kind_of(name)[0]) for name in settings.retrieval.scorers}
+    kinds: dict[str, type[FittableScorer]] = {
+        name: find("scorers", kind_of(name)[0]) for name in settings.retrieval.scorers
+    }
     params = {
         name: (kind.fit_grid(_section(kind, settings))[0], kind.run_grid(_section(kind, settings))[0])
         for name, kind in kinds.items()
@@ -274,7 +276,7 @@ def towers_folder(steps: Path | None) -> Path | None:
 
 def _tune(name: str, data: FitData, questions: Targets, settings: Settings) -> tuple[dict[str, Any], Any]:
     """The grid point of the highest validation NDCG@10, of equal ones the first, and the scorer fitted so."""
-    kind = find("scorers", kind_of(name)[0])
+    kind: type[FittableScorer] = find("scorers", kind_of(name)[0])
     best: dict[str, Any] = {"ndcg": -1.0, "fit": {}, "run": {}}
     fitted = None
     section = _section(kind, settings)
@@ -456,9 +458,9 @@ def _ndcgs(states: Sequence[Any], questions: Targets, settings: Settings) -> lis
     return [ndcg_at_10(state.score_block, questions) for state in states]
 
 
-def _fit_one(name: str, data: FitData, settings: Settings, params: Mapping[str, Any]) -> Any:
+def _fit_one(name: str, data: FitData, settings: Settings, params: Mapping[str, Any]) -> FittableScorer:
     kind, own = kind_of(name)
-    cls = find("scorers", kind)
+    cls: type[FittableScorer] = find("scorers", kind)
     return cls.fit(data, _section(cls, settings), **own, **params)
 
 

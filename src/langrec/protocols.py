@@ -18,7 +18,6 @@ from langrec.types import (
     FloatVector,
     IntMatrix,
     IntVector,
-    ItemList,
     Mask,
     Population,
     QueryBlock,
@@ -115,7 +114,8 @@ class Scorer(Part, Protocol):
     """Scores the whole catalogue for a block of queries: the one thing that every model of langrec does.
 
     `n_items` is the width of its answer. Scores are float32, higher is better; NaN says "cannot score", which is
-    every item for a query that the scorer has nothing to say about.
+    every item for a query that the scorer has nothing to say about. What training needs of one beside this is
+    `data.fitting.FittableScorer`.
     """
 
     @property
@@ -226,29 +226,3 @@ class Searched(Protocol):
     def index_queries(self, block: QueryBlock) -> FloatMatrix:
         """(q, d) what the rows are multiplied by; a row of NaN for queries that it has nothing to say about."""
         ...
-
-
-@runtime_checkable
-class Ranker(Protocol):
-    """Scores candidates from their columns: one (len(list),) array per list."""
-
-    def score(self, block: QueryBlock, lists: Sequence[ItemList]) -> list[FloatVector]: ...
-
-
-@runtime_checkable
-class Filter(Protocol):
-    """A rule that says which items may be shown; its name stands in the trace."""
-
-    @property
-    def name(self) -> str: ...
-
-    def allowed(self, block: QueryBlock, i: int) -> Mask:
-        """(n,) True where query i may be shown the item."""
-        ...
-
-
-@runtime_checkable
-class Selector(Protocol):
-    """Turns scored candidates into the final list of at most k."""
-
-    def select(self, candidates: ItemList, k: int) -> ItemList: ...

@@ -27,7 +27,6 @@ Mask = npt.NDArray[np.bool_]
 AnyPath = str | PathLike[str]
 
 Operator = Literal["eq", "in", "ge", "le", "gt", "lt"]
-Level = Literal["hot", "warm", "cold"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,9 +15,9 @@ import worlds
 from langrec import registry
 from langrec.data.candidates import population_of
 from langrec.data.events import DAY_MS
-from langrec.data.fitting import FitData
+from langrec.data.fitting import FitData, FittableScorer
 from langrec.errors import BundleError
-from langrec.protocols import Additive, ItemReader, ItemScorer, Part, Retriever, Scorer, Searched
+from langrec.protocols import Additive, ItemReader, ItemScorer, Part, Retriever, Searched
 from langrec.ranking.select import top_k
 from langrec.settings import IdTowerSettings, RetrievalSettings, Settings, TextTowerSettings
 from langrec.types import Candidates
@@ -92,7 +92,7 @@ def test_the_table_of_kinds_is_covered():
 
 @every_scorer
 def test_a_scorer_is_a_part_that_scores(case):
-    assert isinstance(scorer_of(case), Scorer)
+    assert isinstance(scorer_of(case), FittableScorer)
     assert isinstance(scorer_of(case), Part)
 
 

@@ -29,8 +29,6 @@ KINDS = 200
 END = 1_760_000_000_000
 _SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shop:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from scipy import sparse
 
 from langrec.data.events import Events
 from langrec.protocols import Progress, Scorer
-from langrec.settings import RetrievalSettings
 from langrec.types import FloatMatrix, UserLogs
 
 
@@ -101,22 +100,31 @@ def greatest_gains(log: Events | UserLogs, n_users: int, n_items: int) -> sparse
     return matrix
 
 
+@runtime_checkable
 class FittableScorer(Scorer, Protocol):
-    """A scorer that training can fit and tune.
+    """A scorer that training can fit and tune: what a class of `registry.SCORERS` or an entry point must have.
 
-    `fit_grid` lists settings that need a new fit; `run_grid` lists settings that a fitted scorer can change.
+    Its settings are those of `retrieval`, unless the class names another section as `section`; "all" = every section.
     """
 
     @classmethod
-    def fit(cls, data: FitData, settings: RetrievalSettings, **params: Any) -> Self: ...
+    def fit(cls, data: FitData, settings: Any, **params: Any) -> Self:
+        """Fits on the data, with one of the points of `fit_grid`."""
+        ...
 
     @classmethod
-    def fit_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]: ...
+    def fit_grid(cls, settings: Any) -> list[dict[str, Any]]:
+        """Params that need a new fit each; one empty point where nothing is chosen."""
+        ...
 
     @classmethod
-    def run_grid(cls, settings: RetrievalSettings) -> list[dict[str, Any]]: ...
+    def run_grid(cls, settings: Any) -> list[dict[str, Any]]:
+        """Params that a fitted scorer can change, as `with_params` takes them; likewise."""
+        ...
 
-    def with_params(self, **params: Any) -> Self: ...
+    def with_params(self, **params: Any) -> Self:
+        """The same fit with other params of `run_grid`."""
+        ...
 
 
 def product(**grids: Sequence[Any]) -> list[dict[str, Any]]:
