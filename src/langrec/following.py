@@ -8,7 +8,7 @@ import hashlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from langrec import remote
 from langrec.bundle import Bundle
 from langrec.data.cache import cache_folder
 from langrec.errors import BundleError, LangrecError
+from langrec.protocols import Progress, untold
 from langrec.releases import CURRENT, prune
 
 # What a damaged release is fetched again after, in intervals, at most.
@@ -53,7 +54,7 @@ class Follower:
     trouble: str = field(default="", init=False)
     damaged: int = field(default=0, init=False)
 
-    def start(self, progress: Callable[[str, int, int], None] = lambda *_: None) -> None:
+    def start(self, progress: Progress = untold) -> None:
         """Brings the release in use here; where that fails, a sound one of before serves.
 
         Raises:
@@ -67,7 +68,7 @@ class Follower:
                 return
             _log.warning("%s; serving %s, which was brought here before", self.trouble, stamp)
 
-    def look(self, progress: Callable[[str, int, int], None] = lambda *_: None) -> bool:
+    def look(self, progress: Progress = untold) -> bool:
         """Looks at the address once, and follows it; whether that could be done. Says where trouble begins or ends."""
         try:
             self.look_or_raise(progress)
@@ -82,7 +83,7 @@ class Follower:
         self.trouble, self.damaged = "", 0
         return True
 
-    def look_or_raise(self, progress: Callable[[str, int, int], None] = lambda *_: None) -> None:
+    def look_or_raise(self, progress: Progress = untold) -> None:
         """As `look`.
 
         Raises:

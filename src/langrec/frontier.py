@@ -38,7 +38,7 @@ from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import parse_steps
 from langrec.lm.compress.work import Healing
 from langrec.lm.model import find_model
-from langrec.protocols import Progress
+from langrec.protocols import Progress, untold
 from langrec.retrieval.vectors import Vectors
 from langrec.settings import CompressSettings, EncoderAdaptSettings, Settings
 from langrec.training import MIX, evaluate_models
@@ -161,7 +161,7 @@ def frontier(
         DataError: the test holds no question, or too few items have texts.
         SettingsError: a model or the cross-encoder cannot be read.
     """
-    settings, told = settings or Settings(), progress or _untold
+    settings, told = settings or Settings(), progress or untold
     split = split_events(dataset.events, len(dataset.users), settings.split)
     seen = split.train if split.kind == "loo" else joined(split.train, split.valid)
     targets = next_item(seen, split.test, len(dataset.users), questions or None, settings.evaluate.seed)
@@ -405,7 +405,3 @@ def _page(found: Frontier) -> str:
         + scatter(points, "texts a second", "NDCG@10 of text similarity")
         + f'</div><h2>Every rung</h2><p>{html.escape(said)}</p><div class="card">{table(rows, columns, chosen)}</div>',
     )
-
-
-def _untold(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""

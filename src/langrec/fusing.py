@@ -17,7 +17,7 @@ from langrec import asking
 from langrec.errors import DataError, LangrecError
 from langrec.evaluation.intervals import Resamples, percentiles
 from langrec.evaluation.protocol import Targets, target_ranks
-from langrec.protocols import Progress
+from langrec.protocols import Progress, untold
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, feature_names
 from langrec.ranking.fusion import Fusion
@@ -50,7 +50,7 @@ class Learned:
 
 
 def learn(
-    fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSettings, told: Progress = lambda *_: None
+    fusion: Fusion, facts: Facts, questions: Targets, settings: RankingSettings, told: Progress = untold
 ) -> Learned:
     """The mix of the fusion's signals, and trees over it.
 

@@ -31,7 +31,11 @@ Role = Literal["query", "item"]
 class Progress(Protocol):
     """Told what is being done and how far it is; total 0 = unknown."""
 
-    def __call__(self, what: str, done: int, total: int) -> None: ...
+    def __call__(self, what: str, done: int, total: int, /) -> None: ...
+
+
+def untold(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 @runtime_checkable

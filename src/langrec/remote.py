@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from langrec.errors import BundleError, DataError, MissingExtra, is_disk_full
-
-Told = Callable[[str, int, int], None]
+from langrec.protocols import Progress, untold
 
 
 def is_remote(place: str) -> bool:
@@ -25,7 +24,7 @@ def shown(url: str) -> str:
     return re.sub(r"(?<=://)([^/:@]*):[^/]*@", r"\1:***@", url)
 
 
-def push(folder: Path, url: str, *, last: str = "manifest.json", progress: Told = lambda *_: None) -> int:
+def push(folder: Path, url: str, *, last: str = "manifest.json", progress: Progress = untold) -> int:
     """Copies a folder to an address; the file `last` comes last, so that a folder with it is whole.
 
     Returns:
@@ -50,7 +49,7 @@ def push(folder: Path, url: str, *, last: str = "manifest.json", progress: Told 
     return len(files)
 
 
-def fetch(url: str, folder: Path, *, progress: Told = lambda *_: None) -> int:
+def fetch(url: str, folder: Path, *, progress: Progress = untold) -> int:
     """Copies what is at an address into a new folder, which is there when it is whole.
 
     Returns:
@@ -98,7 +97,7 @@ def write_text(url: str, text: str) -> None:
 
 
 @contextmanager
-def local_copy(place: str, *, progress: Told = lambda *_: None) -> Iterator[Path]:
+def local_copy(place: str, *, progress: Progress = untold) -> Iterator[Path]:
     """A folder of this machine that holds what is at a place, while the block runs."""
     if not is_remote(place):
         yield Path(place)
@@ -109,7 +108,7 @@ def local_copy(place: str, *, progress: Told = lambda *_: None) -> Iterator[Path
 
 
 @contextmanager
-def new_folder(place: str, *, progress: Told = lambda *_: None) -> Iterator[Path]:
+def new_folder(place: str, *, progress: Progress = untold) -> Iterator[Path]:
     """A folder that is yet to be made; what the block makes goes to the place where that is an address."""
     if not is_remote(place):
         yield Path(place)
@@ -153,7 +152,7 @@ def _talking(url: str) -> Iterator[None]:
         raise DataError(f"{shown(url)}: cannot be reached or read ({reason})", field="url") from error
 
 
-def push_release(folder: Path, url: str, stamp: str | None = None, *, progress: Told = lambda *_: None) -> str:
+def push_release(folder: Path, url: str, stamp: str | None = None, *, progress: Progress = untold) -> str:
     """Copies a sound release to an address and points its CURRENT there, as the last of all.
 
     Args:
@@ -176,7 +175,7 @@ def push_release(folder: Path, url: str, stamp: str | None = None, *, progress: 
     return release.stamp
 
 
-def pull_release(url: str, folder: Path, stamp: str | None = None, *, progress: Told = lambda *_: None) -> str:
+def pull_release(url: str, folder: Path, stamp: str | None = None, *, progress: Progress = untold) -> str:
     """Copies a release from an address, compares every file with its manifest, and only then puts it in use here.
 
     Args:

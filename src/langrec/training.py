@@ -34,7 +34,7 @@ from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
 from langrec.manifest import versions
-from langrec.protocols import Progress
+from langrec.protocols import Progress, untold
 from langrec.ranking.alone import Alone, Answered, Mixed
 from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.fusion import Fusion, WithFallback
@@ -108,7 +108,7 @@ def train(
     if releases.exists() and not releases.is_dir():
         raise DataError(f"{releases}: is a file; name a folder that the releases go to", field="releases")
     steps = None if steps is None else Path(steps)
-    told = progress or _untold
+    told = progress or untold
     check(settings)
     reranking.check(settings)
     split = _split(dataset, settings) if split is None else split
@@ -198,7 +198,7 @@ def evaluate_models(
         DataError: the events cannot be split, or the test holds no question.
         SettingsError: a scorer or encoder that does not exist.
     """
-    told = progress or _untold
+    told = progress or untold
     settings = with_fallback(settings)
     own, fallback = settings.retrieval.scorers, settings.ranking.fallback
     names = tuple(dict.fromkeys(models)) or (*own, MIX)
@@ -286,7 +286,7 @@ def measure_split(
     Raises:
         DataError: the test holds no question.
     """
-    told = progress or _untold
+    told = progress or untold
     seen = _before_test(split)
     targets = _at_most(_questions(dataset, split, question), settings, len(dataset.catalogue))
     if not len(targets):
@@ -434,7 +434,3 @@ def _at_most(targets: Targets, settings: Settings, n_items: int) -> Targets:
         return targets
     rng = np.random.default_rng(settings.evaluate.seed)
     return targets.take(np.sort(rng.choice(len(targets), most, replace=False)))
-
-
-def _untold(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""

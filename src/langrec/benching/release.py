@@ -23,7 +23,7 @@ from langrec.bundle import write_release
 from langrec.data.events import Events
 from langrec.data.fitting import FitData
 from langrec.encoders.hashing import HashingEncoder, add_word
-from langrec.protocols import Progress, Scorer
+from langrec.protocols import Progress, Scorer, untold
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import feature_names
 from langrec.ranking.fusion import Fusion, Signal
@@ -57,7 +57,7 @@ def write_large_release(
     events: int = 10_000_000,
     seed: int = 0,
     dim: int = 64,
-    told: Progress = lambda *_: None,
+    told: Progress = untold,
 ) -> Path:
     """Writes a release of this size and makes it the current one; equal arguments give equal scorers.
 

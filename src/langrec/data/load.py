@@ -27,7 +27,7 @@ from langrec.errors import DataError
 from langrec.settings import DataSettings, Settings, section_of
 from langrec.types import AnyPath
 
-Progress = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 def load_dataset(
@@ -37,7 +37,7 @@ def load_dataset(
     *,
     users: AnyPath | None = None,
     rejected: AnyPath | None = None,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> tuple[Dataset, CleaningReport]:
     """Reads and cleans events and items of any format that docs/data-formats.md lists.
 
@@ -74,7 +74,7 @@ def load_into(
     events: Path | None,
     items: Path | None,
     settings: DataSettings,
-    tell: Progress,
+    tell: Tell,
     users: Path | None = None,
 ) -> tuple[Dataset, CleaningReport]:
     """`load_dataset` with the caller's ledger, which holds the findings also where loading fails."""

@@ -35,12 +35,11 @@ from langrec.evaluation.suite import (
     relevance,
     table,
 )
+from langrec.protocols import Progress
 from langrec.ranking.alone import Answering
 from langrec.recipe import to_dict
 from langrec.settings import EvaluateSettings, Settings, section_of
 from langrec.types import FloatMatrix, Mask, QueryBlock
-
-Progress = Callable[[str, int, int], None]
 
 
 class ScorerLike(Protocol):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from langrec.lm.adapt.job import RUN, Files, Job, Told
+from langrec.lm.adapt.job import RUN, Files, Job
 from langrec.lm.adapt.run import RUNS
 from langrec.lm.adapt.run import adapt as alone
 from langrec.lm.adapt.settings import AdaptSettings
+from langrec.protocols import Progress
 from langrec.scale.cluster import Cluster
-from langrec.scale.together import together, told_to
-
-Say = Callable[[str, tuple[Any, ...]], None]
+from langrec.scale.together import Say, together, told_to
 
 
 def adapt(
@@ -27,7 +26,7 @@ def adapt(
     cluster: Cluster,
     *,
     resume: bool = False,
-    told: Told | None = None,
+    told: Progress | None = None,
     track: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`langrec.lm.adapt.run.adapt` by all workers of the cluster; what it writes and gives is the same.

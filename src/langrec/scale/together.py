@@ -16,6 +16,7 @@ from typing import Any
 
 from langrec import errors
 from langrec.errors import LangrecError, SettingsError
+from langrec.protocols import Progress
 from langrec.scale.cluster import Cluster
 
 # Seconds between two looks at what the first worker tells.
@@ -65,7 +66,7 @@ def together(
     *args: Any,
     name: str,
     storage: Path,
-    heard: Callable[[str, tuple[Any, ...]], None] | None = None,
+    heard: Say | None = None,
 ) -> Any:
     """Runs `work(rank, say, *args)` in every worker of the cluster at once, and gives what the first one returns.
 
@@ -161,7 +162,7 @@ def _as_raised(kind: str, message: str, field: str | None) -> LangrecError:
 class _Ear:
     """While the block runs, passes on what is left at the desk."""
 
-    def __init__(self, ray: Any, desk: Any, heard: Callable[[str, tuple[Any, ...]], None] | None) -> None:
+    def __init__(self, ray: Any, desk: Any, heard: Say | None) -> None:
         self._ray, self._desk, self._heard = ray, desk, heard
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -183,7 +184,7 @@ class _Ear:
                 return
 
 
-def told_to(progress: Callable[[str, int, int], None] | None) -> Callable[[str, tuple[Any, ...]], None]:
+def told_to(progress: Progress | None) -> Say:
     """Hears what a worker tells as progress."""
 
     def heard(name: str, values: tuple[Any, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ from langrec.evaluation.report import Report
 from langrec.protocols import Progress
 from langrec.scale.cluster import Cluster
 from langrec.scale.encode import read_by
-from langrec.scale.together import together
+from langrec.scale.together import Say, together
 from langrec.settings import Settings
 from langrec.towers.kept import FITTED_BY
 from langrec.towers.tower import Tower
-
-Say = Callable[[str, tuple[Any, ...]], None]
 
 
 def train(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from langrec.errors import DataError
+from langrec.protocols import Progress, untold
 from langrec.service import bulk_shapes
 from langrec.service.bulk_shapes import Refused
 from langrec.service.store import event_rows, item_rows
@@ -58,7 +59,7 @@ def import_file(
     text_fields: Sequence[str] = (),
     block: int = 20_000,
     repeat: bool = False,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = untold,
 ) -> Imported:
     """Imports a file; one that was interrupted goes on, one that is done is left alone.
 
@@ -140,7 +141,7 @@ def export_file(
     kind: str,
     *,
     block: int = 50_000,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = untold,
 ) -> int:
     """Writes all users, items or events to a file, as one state of the store has them; it is there when it is whole.
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 import langrec
+from langrec.protocols import Progress, untold
 from langrec.recipe import load_settings
 from langrec.service.accepting import WARM
 from langrec.service.doors import Doors, OneDoor
@@ -65,7 +66,7 @@ def create_app(
     *,
     keeping: StoreSettings = StoreSettings(),  # noqa: B008 - frozen
     feedback: FeedbackSettings = FeedbackSettings(),  # noqa: B008 - frozen
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = untold,
 ) -> FastAPI:
     """The application over a releases folder.
 

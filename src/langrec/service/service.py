@@ -20,6 +20,7 @@ from langrec.budget import STAGES, Budget, Habits, within
 from langrec.data.items import Masks
 from langrec.encoders.remembered import Held
 from langrec.errors import LangrecError
+from langrec.protocols import Progress, untold
 from langrec.service.access.key_ring import KeyRing
 from langrec.service.batching import Batcher, Busy
 from langrec.service.impressions import ImpressionLog, Shown
@@ -90,7 +91,7 @@ class Service:
         releases: Path,
         settings: ServeSettings,
         *,
-        progress: Callable[[str, int, int], None] = lambda *_: None,
+        progress: Progress = untold,
         tenant: str = "",
     ) -> None:
         self.settings = settings

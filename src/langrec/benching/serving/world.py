@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langrec.data.cache import cache_folder
-from langrec.protocols import Progress
+from langrec.protocols import Progress, untold
 
 if TYPE_CHECKING:
     from langrec.service.store.store import Store
@@ -56,7 +56,7 @@ def world(
     users: int,
     events: int,
     seed: int = 0,
-    told: Progress = lambda *_: None,
+    told: Progress = untold,
 ) -> World:
     """The world of these sizes: found in the cache, else made; equal arguments give equal worlds.
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from langrec.lm.adapt.loop import Epoch, Task, choose_precision, fit
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.lm.model import TextModel, find_model, read_json
 from langrec.lm.tracking import IDS, Tracker, check
+from langrec.protocols import Progress
 
-Told = Callable[[str, int, int], None]
 RUN = "run.json"
 
 
@@ -105,7 +105,7 @@ class Job:
         out: Path,
         *,
         resume: bool = False,
-        told: Told | None = None,
+        told: Progress | None = None,
         track: Sequence[str] = (),
     ) -> None:
         """Finds and loads the model.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from langrec.lm.robust import keep
 from langrec.lm.robust.adversarial import attack_of
 from langrec.lm.schedule import Share
 from langrec.lm.tracking import Tracker
+from langrec.protocols import Progress
 
 log = logging.getLogger(__name__)
 # Batches whose texts are sorted by length together: enough that padding is small, few enough that order stays random.
@@ -72,7 +73,7 @@ def fit(
     precision: str,
     folder: Path | None = None,
     board: Tracker | None = None,
-    told: Callable[[str, int, int], None] | None = None,
+    told: Progress | None = None,
 ) -> list[Epoch]:
     """Trains in place for at most `settings.epochs`, and leaves model and heads as they were at the best epoch.
 

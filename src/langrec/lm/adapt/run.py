@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from langrec.lm.adapt import page
-from langrec.lm.adapt.job import Files, Job, Told
+from langrec.lm.adapt.job import Files, Job
 from langrec.lm.adapt.settings import AdaptSettings
+from langrec.protocols import Progress
 
 # Module of each task; `run(job)` gives its Result and the trained task.
 RUNS = {name: f"langrec.lm.adapt.{name}" for name in ("classify", "recommend", "pairs", "pretrain", "joint")}
@@ -25,7 +26,7 @@ def adapt(
     out: Path,
     *,
     resume: bool = False,
-    told: Told | None = None,
+    told: Progress | None = None,
     track: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Adapts a model and writes metrics.json, predictions.parquet, report.html and model/ into `out`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from langrec.errors import SettingsError
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.metrics import auc_difference, interval
 from langrec.lm.adapt.settings import AdaptSettings
+from langrec.protocols import Progress
 
 # What stands for a task in the matrix, and its interval.
 METRICS = {"classify": "accuracy", "recommend": "auc", "pairs": "mrr"}
@@ -103,7 +104,7 @@ def matrix(
     out: Path,
     *,
     others: Sequence[Domain] = (),
-    told: Callable[[str, int, int], None] | None = None,
+    told: Progress | None = None,
 ) -> Matrix:
     """Adapts a model to one domain after the other, and measures all of them before and after each.
 
@@ -256,7 +257,7 @@ def carry(
     out: Path,
     *,
     shares: Sequence[float] = (0.0, 0.01, 0.1),
-    told: Callable[[str, int, int], None] | None = None,
+    told: Progress | None = None,
 ) -> Carried:
     """Trains on a source domain, and measures a target without and with shares of its training rows.
 

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from langrec.errors import UNREADABLE, BundleError, MissingExtra
-from langrec.protocols import Progress
+from langrec.protocols import Progress, untold
 from langrec.retrieval.indexes import lists
 from langrec.retrieval.indexes.base import Base
 from langrec.retrieval.indexes.best import NONE, best, blank, finished, joined
@@ -90,7 +90,7 @@ class IVFIndex:
         settings = settings or IndexSettings()
         base = Base.of(vectors, nums)
         rng = np.random.default_rng(settings.seed)
-        told = progress or _untold
+        told = progress or untold
         made = lists.group(base, settings.nlist or _usual_lists(len(base)), settings.threads, rng, told)
         none = Changes.none(base.dim, base.width)
         index = cls(base, made, none, ((1, made.count),), max(1.0, settings.refine), settings.recall, {})
@@ -310,8 +310,3 @@ def _padded(found: tuple[IntMatrix, FloatMatrix], k: int) -> tuple[IntMatrix, Fl
     nums, scores = blank(len(found[0]), k)
     nums[:, : found[0].shape[1]], scores[:, : found[0].shape[1]] = found
     return nums, scores
-
-
-def _untold(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
-    del what, done, total

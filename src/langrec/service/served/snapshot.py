@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from langrec.data.items import Masks
 from langrec.data.mapped import at_once
 from langrec.encoders.remembered import Held, Remembered
 from langrec.errors import BundleError, LangrecError, StoreError
+from langrec.protocols import Progress, untold
 from langrec.releases import placeless
 from langrec.service.served import checked
 from langrec.service.served.counting import Weights, count_all, count_new, without_forgotten
@@ -114,7 +115,7 @@ class Releases:
         popular_pause: float = 5.0,
         texts: Held | None = None,
         masks: Masks | None = None,
-        progress: Callable[[str, int, int], None] = lambda *_: None,
+        progress: Progress = untold,
     ) -> None:
         self.folder = folder
         self._store = store

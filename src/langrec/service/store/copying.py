@@ -5,21 +5,20 @@ The target says until the end that it is not whole, and no server opens it befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
 from langrec.errors import StoreError
+from langrec.protocols import Progress, untold
 from langrec.service.store import schema, tables
 from langrec.service.store.store import COPYING, Store, get_meta, number, set_meta
 from langrec.service.store.tables import Described
 
 if TYPE_CHECKING:
     import polars as pl
-
-Told = Callable[[str, int, int], None]
 
 
 class Source(Protocol):
@@ -35,7 +34,7 @@ class Source(Protocol):
         """The rows behind a place (None: all), in blocks, each with the place behind it."""
 
 
-def copy_store(source_url: str, target_url: str, *, progress: Told = lambda *_: None) -> dict[str, int]:
+def copy_store(source_url: str, target_url: str, *, progress: Progress = untold) -> dict[str, int]:
     """Copies a store; a copy that was interrupted goes on. Stop its servers, or the sides differ in the end.
 
     Args:
@@ -54,7 +53,7 @@ def copy_store(source_url: str, target_url: str, *, progress: Told = lambda *_: 
         return pour(_StoreSource(source, connection), target, progress)
 
 
-def pour(source: Source, target: Store, progress: Told) -> dict[str, int]:
+def pour(source: Source, target: Store, progress: Progress) -> dict[str, int]:
     """Writes all rows of a source to a target, goes on where one stopped, and compares the two."""
     with target.write() as connection:
         state = get_meta(connection, COPYING)
@@ -95,7 +94,7 @@ def _check_empty(connection: sa.Connection, target: Store) -> None:
         raise StoreError(f"{target.shown}: holds a store already; name an empty database", field="store")
 
 
-def _compare(source: Source, target: Store, progress: Told) -> dict[str, int]:
+def _compare(source: Source, target: Store, progress: Progress) -> dict[str, int]:
     counts = {}
     with target.read() as connection:
         for table in source.tables:

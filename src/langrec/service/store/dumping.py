@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import langrec
 from langrec.errors import StoreError, is_disk_full
+from langrec.protocols import Progress, untold
 from langrec.service.store import migrating, schema, tables
-from langrec.service.store.copying import Told, pour
+from langrec.service.store.copying import pour
 from langrec.service.store.store import Store
 from langrec.service.store.tables import Described
 
@@ -26,7 +27,7 @@ FORMAT = 1
 _MANIFEST = "manifest.json"
 
 
-def dump(url: str, folder: Path, *, block: int = 100_000, progress: Told = lambda *_: None) -> dict[str, int]:
+def dump(url: str, folder: Path, *, block: int = 100_000, progress: Progress = untold) -> dict[str, int]:
     """Writes a store to a new folder, as one state of it; servers may run. The folder is there when it is whole.
 
     Returns:
@@ -53,7 +54,7 @@ def dump(url: str, folder: Path, *, block: int = 100_000, progress: Told = lambd
     return {name: one["rows"] for name, one in said.items()}
 
 
-def _write(store: Store, part: Path, block: int, progress: Told) -> dict[str, Any]:
+def _write(store: Store, part: Path, block: int, progress: Progress) -> dict[str, Any]:
     """Writes every table, and the manifest last; what it says of the tables."""
     said: dict[str, Any] = {}
     with store.read() as connection:
@@ -79,7 +80,7 @@ def _write(store: Store, part: Path, block: int, progress: Told) -> dict[str, An
     return said
 
 
-def restore(folder: Path, url: str, *, progress: Told = lambda *_: None) -> dict[str, int]:
+def restore(folder: Path, url: str, *, progress: Progress = untold) -> dict[str, int]:
     """Fills an empty database from a dump; a restore that was interrupted goes on, an older schema is migrated.
 
     Returns:
@@ -97,7 +98,7 @@ def restore(folder: Path, url: str, *, progress: Told = lambda *_: None) -> dict
     return counts
 
 
-def read_manifest(folder: Path, *, progress: Told = lambda *_: None) -> dict[str, Any]:
+def read_manifest(folder: Path, *, progress: Progress = untold) -> dict[str, Any]:
     """The manifest of a dump whose files are all as they were written.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from langrec.errors import BundleError
+from langrec.protocols import Progress, untold
 from langrec.service.store.item_rows import StoredItem, put_items
 from langrec.service.store.schema import events, items, removed_events, users
 from langrec.service.store.store import Store, get_meta, next_number, set_meta, set_number, upsert
@@ -38,7 +39,7 @@ def import_release(
     *,
     chunk: int = 20_000,
     pause: float = 0.0,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = untold,
 ) -> bool:
     """Imports a release, if the store has not got it yet.
 
