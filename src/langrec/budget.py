@@ -1,9 +1,9 @@
 """Time that a request may take: optional stages ask whether there is room for them before they begin.
 
-A stage that is not necessary for an answer (the second look by trees, the rerank by a language model,
-diversity, reasons) is skipped where its time is
-not there: what is left of the request's budget is less than the stage usually takes, or it usually takes more than it
-may. Answers then come in time and a little plainer, and say so. Who sets no budget has every stage run.
+A stage that is not necessary for an answer (the second look by trees, the rerank by a language model, diversity,
+reasons) is skipped where its time is not there: what is left of the request's budget is less than the stage usually
+takes, or it usually takes more than it may. Answers then come in time and a little plainer, and say so. Who sets no
+budget has every stage run.
 """
 
 from __future__ import annotations

@@ -314,7 +314,15 @@ def test_a_tenant_is_not_added_with_anothers_store(langrec_, tmp_path):
 def test_a_tenants_file_may_not_set_what_is_the_servers(tmp_path):
     (tmp_path / "a").mkdir()
     path = tmp_path / "a" / "tenant.toml"
-    for text in ("port = 1", "keys = 'admin:x'", "host = '0.0.0.0'", "unheard = 1", "rate = 'x'", "rate = "):
+    for text in (
+        "port = 1",
+        "keys = 'admin:x'",
+        "host = '0.0.0.0'",
+        "unheard = 1",
+        "rate = 'x'",
+        "rate = ",
+        "max_queue = -1",
+    ):
         path.write_text(text, "utf-8")
         with pytest.raises(SettingsError, match=r"tenant\.toml"):
             tenant_settings(tmp_path / "a", ServeSettings())

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from prometheus_client import generate_latest
 
 from langrec.errors import DataError, LangrecError, SettingsError
-from langrec.recipe import from_dict
+from langrec.recipe import check_settings, from_dict
 from langrec.releases import placeless
 from langrec.service.access.auth import Caller
 from langrec.service.access.key_ring import KeyRing
@@ -102,7 +102,7 @@ def tenant_settings(folder: Path, server: ServeSettings) -> ServeSettings:
         server: of the whole server.
 
     Raises:
-        SettingsError: the file cannot be read, or sets what belongs to the server.
+        SettingsError: the file cannot be read, sets what belongs to the server, or holds a value out of range.
     """
     own: dict[str, Any] = {}
     path = folder / FILE
@@ -114,8 +114,12 @@ def tenant_settings(folder: Path, server: ServeSettings) -> ServeSettings:
     for name in own:
         if name in SERVERS:
             raise SettingsError(f"{path}: {name} belongs to the whole server, not to a tenant", field=name)
-    said = from_dict({"serve": own}, where=str(path)).serve
-    changed = {name: getattr(said, name) for name in own}
+    said = from_dict({"serve": own}, where=str(path))
+    try:
+        check_settings(said)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error.message}", field=error.field) from error
+    changed = {name: getattr(said.serve, name) for name in own}
     changed.setdefault("store", f"sqlite:///{folder / 'store.db'}")
     # Who may reach what was asked before a request comes to a tenant: its own service asks nothing.
     return dataclasses.replace(server, **changed, host="127.0.0.1", keys="", keys_file="", tenants="")
