@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from live_server import wait_until
 
+from langrec.data.catalogue import Catalogue
 from langrec.errors import DataError, StoreError
 from langrec.service import bulk
 from langrec.service.bulk import export_file, import_file, refused_of
@@ -24,6 +25,7 @@ from langrec.service.store import event_rows, item_rows, schema
 from langrec.service.store.bulk_rows import put_many_events
 from langrec.service.store.event_rows import Event
 from langrec.service.store.filling import fill_events
+from langrec.service.store.importing import import_release
 from langrec.service.store.store import Store
 
 # Texts that SQL, COPY and JSON each have words for.
@@ -115,6 +117,25 @@ def test_bad_rows_are_refused_with_place_and_reason_and_the_others_taken(store, 
         ("u", "i", "click", 1714564800000),
         ("v", "7", "buy", 1714564800000),
     ]
+
+
+def test_a_file_of_items_has_the_text_fields_of_the_release(store, tmp_path):
+    catalogue = Catalogue(pl.DataFrame({"item_id": ["a"], "title": ["A"], "story": ["old"]}), ("story",))
+    (tmp_path / "catalog").mkdir()
+    pl.DataFrame(schema={"user_id": pl.String}).write_parquet(tmp_path / "catalog" / "users.parquet")
+    pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String}).write_parquet(
+        tmp_path / "catalog" / "events.parquet"
+    )
+    import_release(store, "one", tmp_path, catalogue)
+    rows = [{"item_id": "b", "story": "of a whale", "colour": "red"}, {"ItemId": "c", "Labels": {"story": "of a ship"}}]
+    import_file(store, write_lines(tmp_path / "i.jsonl", rows), "items")
+    with store.read() as connection:
+        found = item_rows.get_items(connection, ["b", "c"])
+    assert {name: one.item.texts for name, one in found.items()} == {
+        "b": {"story": "of a whale"},
+        "c": {"story": "of a ship"},
+    }
+    assert found["b"].item.fields == {"colour": "red"}
 
 
 def test_a_file_is_imported_once_and_again_where_asked(store, tmp_path):

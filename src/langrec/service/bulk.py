@@ -24,6 +24,7 @@ from langrec.service import bulk_shapes
 from langrec.service.bulk_shapes import Refused
 from langrec.service.store import event_rows, item_rows
 from langrec.service.store.bulk_rows import put_many_events
+from langrec.service.store.importing import text_fields_of
 from langrec.service.store.schema import events, items, refused_rows, users
 from langrec.service.store.store import Store, get_meta, set_meta, upsert
 
@@ -56,7 +57,6 @@ def import_file(
     path: Path,
     kind: str,
     *,
-    text_fields: Sequence[str] = (),
     block: int = 20_000,
     repeat: bool = False,
     progress: Progress = untold,
@@ -67,8 +67,8 @@ def import_file(
         store: where to.
         path: `.jsonl` (or `.ndjson`), or `.parquet`.
         kind: users, items or events. Rows are those of the bodies in docs/http.md, or have the columns of langrec's
-            own files. What is there already is overwritten.
-        text_fields: labels of items that are read as text, beside the usual ones.
+            own files. What is there already is overwritten. Labels of items that are text fields of the release in the
+            store are read as text, beside the usual ones.
         block: rows of a transaction.
         repeat: import a file again that was imported before.
         progress: called with what, bytes or rows done, and in all.
@@ -79,7 +79,7 @@ def import_file(
     source, reader = _source(path, kind)
     name = f"bulk:{kind}:{source}"
     with store.write() as connection:
-        state = get_meta(connection, name)
+        state, text_fields = get_meta(connection, name), text_fields_of(connection)
         if state is None or (repeat and state["done"]):
             state = {"rows": 0, "place": 0, "refused": 0, "done": False}
             connection.execute(refused_rows.delete().where(refused_rows.c.source == name))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from langrec.data.catalogue import Catalogue
 
+_TEXT_FIELDS = "text_fields"
 # Not for filters: what an item has as its own, and marks of the cleaning.
 _OWN_COLUMNS = ("item_id", "title", "categories", "image", "at", "hidden", "title_filled")
 
@@ -96,12 +97,18 @@ def import_release(
         if not (get_meta(connection, name) or {}).get("done"):
             upto = connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0
             set_meta(connection, name, {**sizes, "done": True, "upto": int(upto)})
+            set_meta(connection, _TEXT_FIELDS, list(catalogue.text_fields))
     return True
 
 
 def is_imported(connection: sa.Connection, stamp: str) -> bool:
     """Whether the store holds the whole of a release."""
     return bool((get_meta(connection, f"import:{stamp}") or {}).get("done"))
+
+
+def text_fields_of(connection: sa.Connection) -> tuple[str, ...]:
+    """The text fields of the release that was imported last; none before the first."""
+    return tuple(get_meta(connection, _TEXT_FIELDS) or ())
 
 
 def imported_up_to(connection: sa.Connection, stamp: str) -> int:
