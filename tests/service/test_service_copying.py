@@ -92,7 +92,7 @@ def test_a_copy_holds_every_row_and_goes_on_counting(source, store_url, tmp_path
         before = event_rows.find_events(connection)[-1].seq
         event_rows.put_events(connection, [Event("new", "a", "t", 1)], overwrite=False)
         assert event_rows.find_events(connection)[-1].seq > before
-        assert item_rows.get_vectors(connection, "a")[1]["space"].tolist() == [2.0, 3.0]
+        assert item_rows.changes_of(connection, ["a"])[0].vectors["space"].tolist() == [2.0, 3.0]
     store.close()
     back = f"sqlite:///{tmp_path / 'back.db'}"
     copy_store(store_url, back)

@@ -196,8 +196,8 @@ def test_vectors_come_back_as_they_were_stored(store):
             connection, [StoredItem(Item("a")), StoredItem(Item("b"))], vectors={"vectors": rows}, encoder="me"
         )
     with store.read() as connection:
-        encoder, vectors = item_rows.get_vectors(connection, "b")
-    assert encoder == "me" and vectors["vectors"].tolist() == [3.0, 4.0, 5.0]
+        (found,) = item_rows.changes_of(connection, ["b"])
+    assert found.encoder == "me" and found.vectors["vectors"].tolist() == [3.0, 4.0, 5.0]
 
 
 def test_a_failing_write_is_undone_alone(store):

@@ -41,21 +41,18 @@ class StaticEncoder:
         self._identity = identity
 
     @classmethod
-    def of_table(
-        cls, table: npt.NDArray[Any], tokens: Tokens, special: Sequence[int], source: str, components: int = 1
-    ) -> Self:
+    def of_table(cls, table: npt.NDArray[Any], tokens: Tokens, special: Sequence[int], source: str) -> Self:
         """Shapes a language model's input embeddings into word vectors.
 
-        The mean and the first `components` principal directions, which all words share, are taken out; then each
-        row is weighted by its smooth inverse frequency. The frequency comes from the token's number: vocabularies are
-        ordered by it, so Zipf's law gives p = 1 / (rank * ln(v)). Special tokens get zero rows.
+        The mean and the first principal direction, which all words share, are taken out; then each row is weighted by
+        its smooth inverse frequency (Arora, Liang & Ma 2017). The frequency comes from the token's number: vocabularies
+        are ordered by it, so Zipf's law gives p = 1 / (rank * ln(v)). Special tokens get zero rows.
         """
         rows = table.astype(np.float32)
         rows -= rows.mean(0)
-        if components:
-            _, vectors = np.linalg.eigh(rows.T @ rows)
-            top = vectors[:, -components:]
-            rows -= (rows @ top) @ top.T
+        _, vectors = np.linalg.eigh(rows.T @ rows)
+        top = vectors[:, -1:]
+        rows -= (rows @ top) @ top.T
         rank = np.arange(1, len(rows) + 1, dtype=np.float32)
         probability = 1 / (rank * np.log(max(len(rows), 3)))
         rows *= (SIF / (SIF + probability))[:, None]

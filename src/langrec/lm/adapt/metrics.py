@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Numbers = npt.NDArray[np.float64]
 
+# Of every interval: draws of the bootstrap, and the share of them that it holds.
+RESAMPLES, CONFIDENCE = 1000, 0.95
+
 
 def report(right: npt.NDArray[Any], predicted: npt.NDArray[Any], labels: Sequence[str]) -> dict[str, Any]:
     """Precision, recall, F1 and support per class; accuracy; macro and weighted averages.
@@ -89,18 +92,13 @@ def auc_interval(
     positive: npt.NDArray[Any],
     scores: npt.NDArray[Any],
     users: npt.NDArray[Any] | None,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> tuple[float, float]:
     """The bootstrap interval of the AUC; users are drawn whole, because a user's rows resemble one another.
 
     Args:
         users: (n,) user of each row; None draws rows.
     """
-    draws = _aucs(positive, scores, draw_weights(users, len(scores), resamples, seed))
-    return _interval(draws, confidence)
+    return _interval(_aucs(positive, scores, draw_weights(users, len(scores))))
 
 
 def auc_difference(
@@ -108,35 +106,25 @@ def auc_difference(
     first: npt.NDArray[Any],
     second: npt.NDArray[Any],
     users: npt.NDArray[Any] | None,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> tuple[float, float, float]:
     """How much higher the first AUC is than the second on the same rows, with its paired interval."""
-    weights = draw_weights(users, len(first), resamples, seed)
-    low, high = _interval(_aucs(positive, first, weights) - _aucs(positive, second, weights), confidence)
+    weights = draw_weights(users, len(first))
+    low, high = _interval(_aucs(positive, first, weights) - _aucs(positive, second, weights))
     return auc(positive, first) - auc(positive, second), low, high
 
 
-def draw_weights(users: npt.NDArray[Any] | None, rows: int, resamples: int, seed: int) -> Numbers:
-    """(resamples, rows) Poisson(1) weights, equal for the rows of one user (Chamandy et al. 2012)."""
+def draw_weights(users: npt.NDArray[Any] | None, rows: int) -> Numbers:
+    """(RESAMPLES, rows) Poisson(1) weights, equal for the rows of one user (Chamandy et al. 2012)."""
     group = np.arange(rows) if users is None else np.unique(users, return_inverse=True)[1]
-    draws = np.random.default_rng(seed).poisson(1.0, (resamples, int(group.max(initial=-1)) + 1)).astype(float)
+    draws = np.random.default_rng(0).poisson(1.0, (RESAMPLES, int(group.max(initial=-1)) + 1)).astype(float)
     return draws[:, group]
 
 
-def interval(
-    values: Numbers,
-    users: npt.NDArray[Any] | None = None,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
+def interval(values: Numbers, users: npt.NDArray[Any] | None = None) -> tuple[float, float]:
     """The bootstrap interval of a mean over rows."""
-    weights = draw_weights(users, len(values), resamples, seed)
+    weights = draw_weights(users, len(values))
     total = weights.sum(1)
-    return _interval(np.divide(weights @ values, total, out=np.full(resamples, np.nan), where=total > 0), confidence)
+    return _interval(np.divide(weights @ values, total, out=np.full(RESAMPLES, np.nan), where=total > 0))
 
 
 def calibration_error(right: npt.NDArray[Any], sure: Numbers, bins: int = 15) -> float:
@@ -153,8 +141,8 @@ def calibration_error(right: npt.NDArray[Any], sure: Numbers, bins: int = 15) ->
     return float(sum(sums) / len(sure))
 
 
-def _interval(draws: Numbers, confidence: float) -> tuple[float, float]:
+def _interval(draws: Numbers) -> tuple[float, float]:
     if np.isnan(draws).all():
         return float("nan"), float("nan")
-    low, high = np.nanquantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -160,12 +160,6 @@ def page_items(connection: sa.Connection, after: str, n: int) -> list[StoredItem
     return [stored_item(row) for row in connection.execute(query.order_by(items.c.item_id).limit(n)).mappings()]
 
 
-def get_vectors(connection: sa.Connection, item_id: str) -> tuple[str | None, Mapping[str, FloatMatrix]]:
-    """The identity of the encoder and the vectors that it made of an item, by space."""
-    row = connection.execute(sa.select(items.c.encoder, items.c.vectors).where(items.c.item_id == item_id)).first()
-    return (None, {}) if row is None else (row[0], _unpack(row[1]))
-
-
 def changes_since(connection: sa.Connection, revision: int) -> list[Change]:
     """Items that changed after a revision, in the order of their changes."""
     query = sa.select(items).where(items.c.revision > revision).order_by(items.c.revision, items.c.item_id)
