@@ -429,6 +429,19 @@ def test_what_is_said_of_a_large_shop_is_what_was_measured(page):
     assert [one for one in said if one not in text] == []
 
 
+def test_what_is_said_of_the_mix_on_unseen_items_is_what_was_measured():
+    text = (ROOT / "docs/models.md").read_text("utf-8")
+    for name, others in (
+        ("amazon-beauty-2014-loo", ("bm25", "vectors")),
+        ("ml-latest-small-time", ("tfidf", "vectors")),
+    ):
+        rows = json.loads((ROOT / f"benches/results/evaluate-{name}.json").read_text("utf-8"))["metrics"]
+        found = {row["model"]: row["value"] for row in rows if (row["slice"], row["metric"]) == ("warm", "ndcg@10")}
+        mix, first, second = (f"{found[model]:.3f}" for model in ("mix", *others))
+        said = rf"{mix} against {first}\s+\(`{others[0]}`\) and {second}\s+\(`{others[1]}`\)"
+        assert re.search(said, text), (name, said)
+
+
 def test_every_results_file_that_a_page_names_is_there():
     written = [(page, page.read_text("utf-8")) for page in PAGES]
     named = {(page.name, name) for page, text in written for name in re.findall(r"results/([a-z\d_.-]+\.json)", text)}
