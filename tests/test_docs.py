@@ -471,6 +471,21 @@ def test_the_code_that_scores_lists_again_reads_ids_as_they_are(tmp_path):
     assert float(done.stdout) == pytest.approx((1 / math.log2(3) + 1) / 2), done.stderr
 
 
+def test_the_client_s_page_names_every_call():
+    written = (ROOT / "docs/client.md").read_text("utf-8")
+    calls = {
+        name for cell in re.findall(r"^\| [^|]+ \| `([a-z_ ]+)` \|$", written, re.MULTILINE) for name in cell.split()
+    }
+    assert calls == {name for name in vars(langrec.Client) if not name.startswith("_")} - {"close"}
+
+
+def test_the_page_of_the_store_names_every_table():
+    from langrec.service.store.schema import metadata
+
+    named = re.findall(r"^\| ((?:`[a-z_]+` ?)+)\|", (ROOT / "docs/store.md").read_text("utf-8"), re.MULTILINE)
+    assert [name for name in metadata.tables if name not in re.findall(r"\w+", " ".join(named))] == []
+
+
 def test_the_changelog_has_a_place_for_the_next_change():
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert re.search(r"^## \[Unreleased\]$", text, re.MULTILINE)
