@@ -86,6 +86,17 @@ def test_search_finds_words_and_says_which_matched(shared):
     assert found["total"] >= len(found["items"]) and found["ms"] > 0
 
 
+def test_understood_words_are_those_that_were_typed(shared):
+    typed = {
+        "หนังสือชา ไทย": ["หนังสือชา", "ไทย"],
+        "Größe größe": ["größe"],
+        "Ｔｅａ 红楼梦": ["ｔｅａ", "红楼梦"],
+        "हिन्दी": ["हिन्दी"],
+    }
+    for text, words in typed.items():
+        assert shared.get("/api/search", q=text)["understood"]["words"] == words
+
+
 def test_search_filters_come_from_the_address_and_from_a_body(shared):
     by_address = shared.get(
         "/api/search", q="story", k=48, category=["sea", "moon"], where=["price:le:7", "price:gt:5"]

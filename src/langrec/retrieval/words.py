@@ -12,8 +12,8 @@ _CJK = (
     "\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0002fa1f"
 )
 # Vowel signs and accents that no letter swallows (Hindi, Thai, vocalised Arabic) are no \w, but stand within words.
-_MARKS = "".join(chr(c) for c in range(0x0300, 0x1D00) if unicodedata.category(chr(c)).startswith("M"))
-_LETTERS = rf"[^\W_{_CJK}](?:[^\W_{_CJK}]|[{_MARKS}])*"
+MARKS = "".join(chr(c) for c in range(0x0300, 0x1D00) if unicodedata.category(chr(c)).startswith("M"))
+_LETTERS = rf"[^\W_{_CJK}](?:[^\W_{_CJK}]|[{MARKS}])*"
 _PIECE = re.compile(rf"[{_CJK}]+|{_LETTERS}(?:['’]{_LETTERS})*")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langrec.explain.additive import Reason
+from langrec.retrieval.words import MARKS
 from langrec.service.bodies import GorseItem, GorseItemPatch, show_time
 from langrec.service.service import Answer
 from langrec.service.store.event_rows import Event, StoredUser
@@ -19,7 +20,23 @@ if TYPE_CHECKING:
     from langrec.recommender import Recommender
 
 # Labels that the encoder reads, beside the text fields of the catalogue.
-TEXT_LABELS = frozenset({"description", "text", "overview", "summary", "abstract", "body", "content", "plot"})
+TEXT_LABELS = frozenset(
+    (
+        "description",
+        "text",
+        "overview",
+        "summary",
+        "abstract",
+        "body",
+        "content",
+        "plot",
+        "描述",
+        "简介",
+        "摘要",
+        "内容",
+    )
+)
+_RUN = re.compile(rf"\w[\w{MARKS}]*")
 
 
 def number(value: Any) -> float | None:
@@ -84,8 +101,8 @@ def trace(value: Trace) -> dict[str, Any]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, lower case, each once; Chinese, Japanese and Korean runs stay whole."""
-    return list(dict.fromkeys(re.findall(r"\w+", text.casefold())))
+    """The words of a text as typed but in lower case, each once; Chinese, Japanese and Korean runs stay whole."""
+    return list(dict.fromkeys(_RUN.findall(text.lower())))
 
 
 def understood(text: str, filters: Filters) -> dict[str, Any]:

@@ -263,4 +263,4 @@ function read(place = here()) {
 }
 
 /** The query without one understood word, in whatever form it was typed. */
-const without = (q, word) => q.replace(new RegExp(`\\s*(?<![\\p{L}\\p{N}])${literal(word)}(?![\\p{L}\\p{N}])`, "iu"), "").trim();
+const without = (q, word) => q.replace(new RegExp(`\\s*(?<![\\p{L}\\p{M}\\p{N}])${literal(word)}(?![\\p{L}\\p{M}\\p{N}])`, "iu"), "").trim();

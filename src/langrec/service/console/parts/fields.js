@@ -3,9 +3,10 @@
 import { el } from "../core/dom.js";
 import { number, t } from "../core/words.js";
 
-/** The longest text among the fields, empty where there is none. */
+/** The longest text among the fields, empty where there is none: several words, or ten characters of a script without spaces. */
 export function longText(fields) {
-	const texts = Object.values(fields || {}).filter((value) => typeof value === "string" && /\s/.test(value));
+	const prose = /\s|^(?=.*[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]).{10}/u;
+	const texts = Object.values(fields || {}).filter((value) => typeof value === "string" && prose.test(value));
 	return texts.sort((a, b) => b.length - a.length)[0] || "";
 }
 
