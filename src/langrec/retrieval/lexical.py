@@ -23,7 +23,7 @@ from langrec.retrieval.history import history_matrix, history_weights
 from langrec.retrieval.newer import Newer
 from langrec.retrieval.postings import Postings
 from langrec.retrieval.reached import Laid, ReachedBlock, ReachedRows, is_narrow, permitted
-from langrec.retrieval.terms import Pairs, Terms, count_terms, padded, replaced, with_pairs, with_values
+from langrec.retrieval.terms import Held, Pairs, Terms, count_terms, padded, replaced, with_pairs, with_values
 from langrec.retrieval.words import words
 from langrec.settings import RetrievalSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
@@ -481,21 +481,3 @@ class Lexical:
     def _asks(cls, counts: sparse.csr_array, gives: FloatVector) -> FloatVector:
         """What the entries ask for, from what they give."""
         raise TypeError(f"{cls.__name__} does not say what items ask for")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """What candidates offer, entry by entry.
-
-    Attributes:
-        rows: (e,) place of the entry's item among the candidates, rising.
-        terms, gives: (e,) its term, and what the item offers to it.
-        bounds: (q + 1,) first entry of each query.
-        blank: (m,) True for candidates without a word.
-    """
-
-    rows: Places
-    terms: IntVector
-    gives: FloatVector
-    bounds: Places
-    blank: Mask

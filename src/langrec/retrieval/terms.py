@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from langrec.data.candidates import Places
 from langrec.retrieval.words import is_lone, words
-from langrec.types import FloatVector, IntVector
+from langrec.types import FloatVector, IntVector, Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,24 @@ class Terms:
     def __iter__(self) -> Iterator[tuple[IntVector, FloatVector]]:
         for lo, hi in pairwise(self.offsets):
             yield self.terms[lo:hi], self.weights[lo:hi]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """What candidates offer, entry by entry.
+
+    Attributes:
+        rows: (e,) place of the entry's item among the candidates, rising.
+        terms, gives: (e,) its term, and what the item offers to it.
+        bounds: (q + 1,) first entry of each query.
+        blank: (m,) True for candidates without a word.
+    """
+
+    rows: Places
+    terms: IntVector
+    gives: FloatVector
+    bounds: Places
+    blank: Mask
 
 
 def count_terms(
