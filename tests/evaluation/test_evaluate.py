@@ -15,6 +15,7 @@ from langrec.data.ids import Ids
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation import evaluate
 from langrec.evaluation.compare import compare, verdict
+from langrec.evaluation.suite import metric_names
 from langrec.settings import EvaluateSettings
 
 N_ITEMS, N_USERS = 60, 25
@@ -93,6 +94,10 @@ def test_values_of_the_whole_test_and_of_slices_equal_the_slow_oracle(single):
             assert row.n == len(expected[name])
             assert row.low <= row.value <= row.high
         assert report.value("one", "auc", part) == pytest.approx(np.nanmean(expected["auc"])), part
+
+
+def test_every_metric_has_its_name_before_it_is_measured():
+    assert set(run(world()).measured["mix"].columns) == set(metric_names(SETTINGS.k))
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])

@@ -20,7 +20,7 @@ from langrec import finding
 from langrec.bundle import Bundle
 from langrec.cli.bundle import app
 from langrec.data.events import DAY_MS
-from langrec.errors import BundleError, DataError
+from langrec.errors import BundleError, DataError, SettingsError
 from langrec.evaluation.found import asked_about, found_lists
 from langrec.evaluation.lists import top_lists
 from langrec.evaluation.protocol import next_item
@@ -106,6 +106,16 @@ def test_new_events_are_learned_and_the_release_is_promoted(shop):
     assert act.detail == {"reason": outcome.reason, "in use before": before, "removed": []}
     assert rollback(folder) == before  # one command back
     assert Releases(folder, store).snapshot.stamp == before
+
+
+@pytest.mark.parametrize("own", [{"metric": "ndcg@11"}, {"slice": "tial"}])
+def test_what_no_candidate_could_be_judged_by_is_refused_before_a_training(shop, own):
+    folder, store = shop
+    put(store, later_events())
+    (name,) = own
+    with pytest.raises(SettingsError, match=rf"retrain\.{name}: .*did you mean"):
+        retrain(folder, store, settings_of(folder, min_events=5, **own))
+    assert len(releases(folder)) == 1 and not (folder / WORK).exists()
 
 
 def test_a_candidate_that_might_be_worse_is_kept_with_the_reason(shop):

@@ -49,6 +49,12 @@ class ItemFacts:
     vectors: FloatMatrix | None = None
 
 
+def metric_names(ks: Sequence[int]) -> tuple[str, ...]:
+    """Every metric that lists of these lengths are measured by; diversity only where items have vectors."""
+    by_length = (*_BY_RANK, "ndcg_debiased", "novelty", "diversity")
+    return ("auc", *(f"{name}@{k}" for name in by_length for k in ks))
+
+
 def relevance(judged: Judged, lists: TopLists, target_weights: Values, ks: Sequence[int]) -> dict[str, Column]:
     """The metrics that look at the targets, by name such as ndcg@10.
 

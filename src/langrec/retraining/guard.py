@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,14 +13,15 @@ import numpy as np
 from langrec.bundle import Bundle
 from langrec.data.dataset import Dataset
 from langrec.data.splits import Split
+from langrec.errors import SettingsError
 from langrec.evaluation.compare import compare
 from langrec.evaluation.report import Report
-from langrec.evaluation.slices import slices
-from langrec.evaluation.suite import of_slice
+from langrec.evaluation.slices import MEANING, slices
+from langrec.evaluation.suite import metric_names, of_slice
 from langrec.ranking.alone import Answered, Mixed
 from langrec.recommender import Recommender
 from langrec.service.store.importing import catalogue_items
-from langrec.settings import EvaluateSettings, RetrainSettings
+from langrec.settings import EvaluateSettings, RetrainSettings, Settings
 from langrec.types import Candidates, FloatMatrix, QueryBlock
 
 IN_USE = "in_use"
@@ -74,6 +76,23 @@ class ServingFound(Serving):
             scores.append(answered.scores[lo:hi][order])
             found.append(answered.found[lo:hi][order])
         return Answered(Candidates.of(rows), np.concatenate(scores), np.concatenate(found))
+
+
+def check(settings: Settings) -> None:
+    """Refuses before any training what no candidate could be judged by.
+
+    Raises:
+        SettingsError: `retrain.metric` is not measured, or there is no such slice.
+    """
+    own = settings.retrain
+    for field, value, known in (
+        ("retrain.metric", own.metric, metric_names(settings.evaluate.k)),
+        ("retrain.slice", own.slice, tuple(MEANING)),
+    ):
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise SettingsError(f"{field}: nothing is measured as {value!r} ({hint})", field=field)
 
 
 def serving(recommender: Recommender, dataset: Dataset) -> Serving:

@@ -26,7 +26,7 @@ from langrec.errors import DataError
 from langrec.protocols import Progress
 from langrec.releases import keep_back, promote, prune
 from langrec.retraining.from_store import Taken, read, take
-from langrec.retraining.guard import IN_USE, Verdict, fresh_split, judge, judge_by_record, last_event, serving
+from langrec.retraining.guard import IN_USE, Verdict, check, fresh_split, judge, judge_by_record, last_event, serving
 from langrec.retraining.lease import SECONDS, Held, lease
 from langrec.service.store import audit, receipts
 from langrec.service.store.importing import imported_up_to
@@ -90,11 +90,13 @@ def retrain(
         Held: another retraining runs.
         BundleError: there is no release in use.
         DataError: the store holds nothing to learn from.
+        SettingsError: see `guard.check`.
     """
     with lease(store, LEASE, lease_seconds) as lost:
         started = time.time()
         in_use = Bundle.open(releases)
         settings = settings or in_use.settings
+        check(settings)
         few = None if force else _too_few(store, in_use, settings)
         if few:
             return Outcome("nothing to do", few)
