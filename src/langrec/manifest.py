@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,6 +68,14 @@ def _leading_out(manifest: Mapping[str, Any]) -> str | None:
 def _files(manifest: Mapping[str, Any]) -> list[Any]:
     files = manifest["files"]
     return list(files.values()) if isinstance(files, Mapping) else [None]
+
+
+def made_at(manifest: Mapping[str, Any]) -> int | None:
+    """Epoch milliseconds of a release's making; None where the manifest does not say it."""
+    try:
+        return int(datetime.fromisoformat(manifest["made_at"]).timestamp() * 1000)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def problem_of(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from langrec.data.events import DAY_MS
 from langrec.retrieval.words import words as split_words
 from langrec.types import FloatMatrix
 
-WEEK_MS = 7 * 86_400_000
+WEEK_MS = 7 * DAY_MS
 # How often an item was chosen in a week, which is named by its start.
 CHOSEN = {"week": pl.Int64, "item": pl.String, "n": pl.Int64}
 
@@ -78,6 +79,3 @@ def distance(vectors: FloatMatrix, others: FloatMatrix) -> float:
     middle = others.mean(axis=0)
     spread = float(np.sqrt(((others - middle) ** 2).sum(axis=1).mean()))
     return float(np.linalg.norm(vectors.mean(axis=0) - middle)) / spread if spread else float("nan")
-
-
-__all__: Sequence[str] = ("CHOSEN", "WEEK_MS", "distance", "divergence", "unknown_words", "vocabulary", "weekly")

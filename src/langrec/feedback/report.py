@@ -9,13 +9,12 @@ from typing import Any
 
 import polars as pl
 
+from langrec.data.events import DAY_MS
 from langrec.feedback.drift import distance, unknown_words, vocabulary, weekly
 from langrec.feedback.join import joined
 from langrec.feedback.lists import coverage, rate, rates
 from langrec.settings import FeedbackSettings
 from langrec.types import FloatMatrix
-
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)

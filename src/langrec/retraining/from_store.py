@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from langrec.data.cleaning import Ledger
 from langrec.data.dataset import Dataset
+from langrec.data.events import DAY_MS
 from langrec.data.load import dataset_of
 from langrec.data.report import Step
 from langrec.data.sources.table import Table
@@ -23,7 +24,7 @@ from langrec.settings import DataSettings
 
 _CHUNK = 50_000
 # What an interrupted run had taken is good for so long: a later run is there for what has come since.
-KEPT_MS = 86_400_000
+KEPT_MS = DAY_MS
 _OWN = ("item_id", "title", "categories", "image", "at", "hidden")
 
 

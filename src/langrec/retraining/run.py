@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from langrec.bundle import Bundle
 from langrec.data.dataset import Dataset
+from langrec.data.events import DAY_MS
 from langrec.data.splits import Split
 from langrec.errors import DataError
 from langrec.protocols import Progress
@@ -203,7 +204,7 @@ def _too_few(store: Store, in_use: Bundle, settings: Settings) -> str:
 def _check_fresh(taken: Taken, settings: Settings) -> None:
     if not settings.retrain.fresh_days or taken.newest is None:
         return
-    days = (time.time() * 1000 - taken.newest) / 86_400_000
+    days = (time.time() * 1000 - taken.newest) / DAY_MS
     if days > settings.retrain.fresh_days:
         newest = datetime.fromtimestamp(taken.newest / 1000, UTC).isoformat(timespec="minutes")
         raise DataError(

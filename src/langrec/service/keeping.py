@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from langrec.data.events import DAY_MS
 from langrec.errors import LangrecError, SettingsError
 from langrec.service.store.event_rows import forget_events
 from langrec.service.store.schema import done_once, events, impressions, removed_events, users
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from langrec.service.service import Service
 
 _log = logging.getLogger("langrec.service")
-_DAY = 86_400_000
 _STEP = 2000  # rows of a transaction
 _MOST = 500_000  # rows that one run looks up at once; the next takes the rest
 _POPULAR_DAYS = 30  # the longest window of popularity
@@ -136,7 +136,7 @@ def _work(store: Store, settings: StoreSettings, now: int) -> Iterator[tuple[str
         (removed_events, removed_events.c.at, None, settings.removed_days),
     ):
         if days:
-            before = now - int(days * _DAY)
+            before = now - int(days * DAY_MS)
             yield table.name, _steps_of(store, table, column, key, before)
 
 
@@ -144,7 +144,7 @@ def _old_events(store: Store, settings: StoreSettings, now: int) -> list[int]:
     found: set[int] = set()
     with store.read() as connection:
         if settings.events_days:
-            old = events.c.at < now - int(settings.events_days * _DAY)
+            old = events.c.at < now - int(settings.events_days * DAY_MS)
             found.update(connection.execute(sa.select(events.c.seq).where(old).limit(_MOST)).scalars())
         if settings.events_per_user:
             most = settings.events_per_user

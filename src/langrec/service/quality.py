@@ -7,7 +7,6 @@ own does it, which stands back from all others.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import multiprocessing
 import os
@@ -25,11 +24,13 @@ import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
+from langrec.data.events import DAY_MS
 from langrec.data.items import item_text
 from langrec.errors import LangrecError
 from langrec.feedback.drift import CHOSEN, WEEK_MS
 from langrec.feedback.join import ACTIONS, SHOWN
-from langrec.feedback.report import DAY_MS, Observed, report
+from langrec.feedback.report import Observed, report
+from langrec.manifest import made_at, read_json
 from langrec.service.store import browse_rows
 from langrec.service.store.schema import events, impressions, items, leases, quality
 from langrec.service.store.store import Store, upsert
@@ -78,7 +79,7 @@ class Live:
     @classmethod
     def of(cls, recommender: Recommender, folder: Path) -> Live:
         """Of a recommender with the store's items laid over it."""
-        trained, ids = int(_manifest(folder)["data"]["n_items"]), recommender.items.ids
+        trained, ids = int(read_json(folder / "manifest.json")["data"]["n_items"]), recommender.items.ids
         new = [recommender.view(ids[num]) for num in range(trained, len(ids))]
         fields = tuple(recommender.text_fields)
         texts = tuple(item_text(item, fields) for item in new if item is not None)
@@ -214,7 +215,7 @@ def observe(connection: sa.Connection, live: Live, settings: FeedbackSettings, n
         actions=_frame(connection, said, ACTIONS),
         weeks=_frame(connection, weeks, CHOSEN),
         n_items=int(connection.execute(there).scalar_one()),
-        newest={"event": event_at, "item": item_at, "release": _made_at(_manifest(live.folder))},
+        newest={"event": event_at, "item": item_at, "release": made_at(read_json(live.folder / "manifest.json"))},
         trained_texts=_trained_texts(live),
         new_texts=live.new_texts,
         trained_vectors=live.trained_vectors,
@@ -311,7 +312,9 @@ def _trained_texts(live: Live) -> list[str]:
 
     frame = pl.read_parquet(live.folder / "catalog" / "items.parquet")
     spread = frame.gather_every(-(-frame.height // _SAMPLE) or 1)
-    return list(Catalogue(spread, _manifest(live.folder)["data"]["text_fields"]).texts(live.text_fields))
+    return list(
+        Catalogue(spread, read_json(live.folder / "manifest.json")["data"]["text_fields"]).texts(live.text_fields)
+    )
 
 
 def _vectors(recommender: Recommender, trained: int) -> tuple[FloatMatrix | None, FloatMatrix | None]:
@@ -323,17 +326,3 @@ def _vectors(recommender: Recommender, trained: int) -> tuple[FloatMatrix | None
     nums = (np.arange(0, min(trained, len(vectors)), every), np.arange(trained, len(vectors)))
     known, new = (np.asarray(vectors[one.astype(np.int32)]) for one in nums)
     return known[np.abs(known).sum(axis=1) > 0], new[np.abs(new).sum(axis=1) > 0]
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
-    return found
-
-
-def _made_at(manifest: dict[str, Any]) -> int | None:
-    from datetime import datetime
-
-    try:
-        return int(datetime.fromisoformat(manifest["made_at"]).timestamp() * 1000)
-    except (KeyError, TypeError, ValueError):
-        return None

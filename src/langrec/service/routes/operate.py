@@ -14,9 +14,10 @@ from starlette.concurrency import run_in_threadpool
 
 from langrec.data.once import size_of
 from langrec.errors import BundleError, DataError
+from langrec.manifest import made_at, read_json
 from langrec.service import measure, quality, shapes
 from langrec.service.access.auth import Caller
-from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms, parse_time
+from langrec.service.bodies import Count, Id, RollbackBody, clean_json, now_ms
 from langrec.service.guard import STORE_FAILED, NotFound, needs
 from langrec.service.routes import replies_operate
 from langrec.service.routes.answers import Answered, check_count, place_of, service_of
@@ -104,7 +105,11 @@ def stats(request: Request) -> Answered:
             "impressions_lost": lost,
             "cache": {"hits": caches["lists"]["hits"], "misses": caches["lists"]["misses"]},
             "caches": caches,
-            "freshness": {"event_at": event_at, "item_at": item_at, "release_at": _made_at(_manifest(snapshot.folder))},
+            "freshness": {
+                "event_at": event_at,
+                "item_at": item_at,
+                "release_at": made_at(read_json(snapshot.folder / "manifest.json")),
+            },
             "worker": service.stats.worker,
         }
     )
@@ -144,15 +149,15 @@ def release(request: Request) -> Answered:
     """Its age, counts of the store, models and size, and why a newer release was refused."""
     service = service_of(request)
     snapshot = service.snapshot
-    manifest = _manifest(snapshot.folder)
+    manifest = read_json(snapshot.folder / "manifest.json")
     with service.store.read() as connection:
         counts = browse_rows.counts(connection)
     encoder = snapshot.recommender.encoder
-    made_at = _made_at(manifest)
+    made = made_at(manifest)
     return Answered(
         {
             "stamp": snapshot.stamp,
-            "age_seconds": None if made_at is None else round((now_ms() - made_at) / 1000, 1),
+            "age_seconds": None if made is None else round((now_ms() - made) / 1000, 1),
             **counts,
             "models": list(snapshot.recommender.scorer_names),
             "encoder": None if encoder is None else encoder.identity,
@@ -224,7 +229,7 @@ def audited(request: Request, n: Count = 50, cursor: AuditCursor = "") -> Answer
 def measured(request: Request, release: Release = "") -> Answered:
     """Metrics with intervals by model and slice, and the protocol they were measured by."""
     folder = _folder(service_of(request), release)
-    return Answered(measure.measured(folder, _manifest(folder)))
+    return Answered(measure.measured(folder, read_json(folder / "manifest.json")))
 
 
 @reading.get(
@@ -299,21 +304,3 @@ def _folder(service: Service, stamp: str) -> Path:
     if not is_name or not (service.folder / stamp).is_dir():
         raise NotFound(f"there is no release {stamp!r}; /api/releases lists them", field="release")
     return service.folder / stamp
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    import json
-
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{folder / 'manifest.json'}: cannot be read ({error})") from error
-    return manifest
-
-
-def _made_at(manifest: dict[str, Any]) -> int | None:
-    try:
-        made_at = parse_time(manifest.get("made_at"))
-    except ValueError:
-        return None
-    return made_at if made_at >= 0 else None
