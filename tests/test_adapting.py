@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import worlds
-from langrec import adapting
 from langrec.adapting import check, pairs, reader
 from langrec.bundle import Bundle
 from langrec.data.dataset import Dataset
@@ -187,14 +186,6 @@ def test_items_without_text_and_pairs_of_equal_texts_are_left_out():
     data = liked([(0, 0), (0, 1), (0, 2), (0, 3)], [5] * 4, titles=("a one", "", "a one", ""))
     rows, _ = pairs(data, data.events, data.catalogue.texts(("title",)), EncoderAdaptSettings())
     assert not len(rows)
-
-
-def test_a_like_here_is_a_like_of_langrec_adapt():
-    pytest.importorskip("torch")
-    from langrec.lm.adapt import from_log
-    from langrec.lm.adapt import pairs as task
-
-    assert (adapting.LIKED, adapting.LATEST) == (from_log.LIKED, task.LATEST)
 
 
 # ---- interruptions, and too little ----------------------------------------------------------------------------------

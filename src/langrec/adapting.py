@@ -25,6 +25,7 @@ from langrec.data.dataset import Dataset
 from langrec.data.events import Events
 from langrec.encoders import load_encoder, load_saved
 from langrec.errors import DataError, MissingExtra, SettingsError
+from langrec.lm.adapt.question import LATEST, LIKED
 from langrec.lm.adapt.settings import AdaptSettings, with_overrides
 from langrec.lm.compress.steps import Step, parse_steps
 from langrec.lm.model import find_model
@@ -33,10 +34,6 @@ from langrec.recipe import to_dict
 from langrec.settings import EncoderAdaptSettings, EncoderSettings, Settings
 from langrec.steps import Steps, step_hash
 
-# A rating above this share of the highest one is a like: above 3 of 5.
-LIKED = 0.6
-# Likes before an item that it is paired with.
-LATEST = 10
 # The newest share of the pairs judges each epoch; at most so many.
 JUDGES, MOST_JUDGES = 0.1, 2_000
 # With fewer pairs or texts there is nothing to learn.

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from langrec.data.once import file_hash
 from langrec.errors import BundleError
 
 # 2: large releases hold indexes; 3: arrays with a row per item or event are files of their own, which are mapped.
@@ -22,7 +23,7 @@ VERSIONED = ("langrec", "numpy", "scipy", "polars", "onnxruntime", "tokenizers")
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest of a folder whose other files are all there, which it names with their sha256."""
     files = {
-        path.relative_to(folder).as_posix(): {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        path.relative_to(folder).as_posix(): {"sha256": file_hash(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -95,7 +96,7 @@ def problem_of(
             return f"{path}: is missing; roll back or train again"
         if path.stat().st_size != entry["bytes"]:
             return f"{path}: has {path.stat().st_size} bytes instead of {entry['bytes']}; roll back or train again"
-        if hashes and _sha256(path) != entry["sha256"]:
+        if hashes and file_hash(path) != entry["sha256"]:
             return f"{path}: its content has changed since it was written; roll back or train again"
     return None
 
@@ -151,8 +152,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

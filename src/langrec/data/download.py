@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import shutil
 import urllib.error
@@ -10,6 +9,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+from langrec.data.once import file_hash
 from langrec.errors import DataError
 
 TIMEOUT = 60.0
@@ -54,9 +54,3 @@ def download(url: str, target: Path, sha256: str | None = None) -> Path:
         partial.unlink()
         raise DataError(f"{url}: what arrived is not a zip file; the download was discarded")
     return partial.replace(target)
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

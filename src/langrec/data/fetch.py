@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from langrec.data.cache import cache_folder
-from langrec.data.download import download, file_hash
+from langrec.data.download import download
+from langrec.data.once import file_hash
 from langrec.errors import DataError
 
 MANIFEST = "fetched.json"

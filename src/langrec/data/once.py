@@ -1,14 +1,21 @@
-"""Equal large files of one folder, kept on the disk and in memory once: further names of a file are links."""
+"""Files by what they hold: hashed, counted once, and equal large ones of a folder kept once, on disk and in memory."""
 
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 # Smaller files are left apart: together they weigh nothing.
 LINKED_FROM = 1_000_000
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def link_equal(folder: Path, least: int = LINKED_FROM) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 import shlex
 import shutil
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from langrec.data.sources.opening import check_readable
+from langrec.data.sources.opening import hash_of
 from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.settings import AdaptSettings, with_overrides
@@ -66,7 +65,7 @@ class AdaptationSubject:
         self.identity = {
             "settings": dataclasses.asdict(settings),
             "model": find_model(model, settings.max_tokens).hash,
-            "files": {name: _digest(path) for name, path in self._files.named().items()},
+            "files": {name: hash_of(path) for name, path in self._files.named().items()},
             "judged": self.metric,
         }
 
@@ -153,9 +152,3 @@ def _key(name: str) -> str:
 
 def _texts(values: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in values.items()]
-
-
-def _digest(path: Path) -> str:
-    check_readable(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

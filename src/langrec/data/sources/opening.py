@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from langrec.data.cache import cache_folder
+from langrec.data.once import file_hash
 from langrec.errors import DataError
 
 # Logs of events shrink to a tenth, the most even ones to a fiftieth. A gzip file can grow a thousandfold.
@@ -86,3 +87,13 @@ def suffixes(path: Path) -> str:
     """The file's kind by its name, in lower case and without .gz: '.csv' of 'Ratings.CSV.gz'."""
     name = path.name.lower().removesuffix(".gz")
     return Path(name).suffix
+
+
+def hash_of(path: Path) -> str:
+    """sha256 of a file in hexadecimal.
+
+    Raises:
+        DataError: see `check_readable`.
+    """
+    check_readable(path)
+    return file_hash(path)

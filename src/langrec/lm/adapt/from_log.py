@@ -16,11 +16,9 @@ from langrec.data.splits import split_events
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import Choices
 from langrec.lm.adapt.pairs import Pairs
-from langrec.lm.adapt.question import LATEST
+from langrec.lm.adapt.question import LATEST, LIKED
 from langrec.settings import EncoderSettings
 
-# A rating above this share of the highest one is a like: above 3 of 5.
-LIKED = 0.6
 # Rows drawn of each part: adaptation does not need millions.
 MOST = {"train": 20_000, "valid": 3_000, "test": 5_000}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from langrec.data.load import find_files
-from langrec.data.sources.opening import check_readable
+from langrec.data.sources.opening import hash_of
 from langrec.errors import SettingsError
 from langrec.lm.adapt.head import Head
 from langrec.lm.adapt.kinds import Adapted
@@ -136,7 +135,7 @@ class Job:
         now = {
             "settings": asdict(settings),
             "model": self.model.hash,
-            "files": {name: _digest(path) for name, path in self.files.named().items()},
+            "files": {name: hash_of(path) for name, path in self.files.named().items()},
             "columns": {"text": self.files.text, "label": self.files.label},
         }
         was = read_json(self.out / RUN) if resume else {}
@@ -214,9 +213,3 @@ class Job:
             "notes": self.notes,
             "settings": asdict(settings),
         }
-
-
-def _digest(path: Path) -> str:
-    check_readable(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,15 +1,15 @@
-"""A history and a candidate as the one text that a cross-encoder reads, in training and in serving."""
+"""What of a history is read, and history and candidate as the one text of a cross-encoder, in training and serving."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+# A rating above this share of the highest one is a like: above 3 of 5.
+LIKED = 0.6
 # Items of a history that are read, the newest: what is further back would be cut at the end of the text anyway.
 LATEST = 10
 # The value of `reads` in a head's file that says its model reads such texts.
 QUESTION = "question"
-
-
 # Characters of a text that are read: of long candidates a model of 128 tokens would see no history at all.
 LONGEST = 240
 

@@ -20,7 +20,7 @@ from langrec.lm.compress.steps import HEAL, KINDS, SAVED, Step, with_healing
 from langrec.lm.compress.work import Healing, OpenEncoder, Work
 from langrec.lm.exported import read_config
 from langrec.lm.model import TextModel, find_model
-from langrec.protocols import Progress
+from langrec.protocols import Progress, untold
 
 # The layout of an output folder.
 MODEL, ENCODER, KEPT, REPORT, PAGE = "model", "encoder", "steps", "report.json", "report.html"
@@ -93,7 +93,7 @@ def compress(
         SettingsError: the model or a step cannot be used.
         DataError: a step needs texts and there are none.
     """
-    told = progress or _untold
+    told = progress or untold
     teacher = find_model(name, max_tokens)
     texts = corpus or Corpus.made_up()
     needs = [str(step) for step in steps if step.kind in LEARN]
@@ -241,7 +241,3 @@ def _write_report(found: Compressed, out: Path) -> None:
 
     (out / REPORT).write_text(json.dumps(found.to_dict(), indent=1) + "\n", "utf-8")
     (out / PAGE).write_text(page(found.to_dict()), "utf-8")
-
-
-def _untold(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""

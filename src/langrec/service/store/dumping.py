@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import langrec
+from langrec.data.once import file_hash
 from langrec.errors import StoreError, is_disk_full
 from langrec.protocols import Progress, untold
 from langrec.service.store import migrating, schema, tables
@@ -65,7 +66,7 @@ def _write(store: Store, part: Path, block: int, progress: Progress) -> dict[str
             for i, frame in enumerate(tables.blocks(connection, table, n=block)):
                 name = f"{table.name}/{i:06d}.parquet"
                 frame.write_parquet(part / name)
-                files.append({"name": name, "rows": frame.height, "sha256": _sha256(part / name)})
+                files.append({"name": name, "rows": frame.height, "sha256": file_hash(part / name)})
                 done += frame.height
                 progress(table.name, done, total)
             said[table.name] = {"rows": done, "columns": dict(table.columns), "key": list(table.key), "files": files}
@@ -124,7 +125,7 @@ def read_manifest(folder: Path, *, progress: Progress = untold) -> dict[str, Any
         path = folder / file["name"]
         if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
             raise StoreError(f"{path}: is missing from the dump; nothing was restored", field="folder")
-        if _sha256(path) != file["sha256"]:
+        if file_hash(path) != file["sha256"]:
             raise StoreError(f"{path}: is not as it was written (sha256); nothing was restored", field="folder")
         progress("check the dump", i + 1, len(files))
     return manifest
@@ -172,8 +173,3 @@ class _DumpSource:
             except (OSError, pl.exceptions.PolarsError) as error:
                 raise StoreError(f"{path}: cannot be read ({str(error).splitlines()[0]})", field="folder") from error
             yield frame, i + 1
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
