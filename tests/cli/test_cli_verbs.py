@@ -354,6 +354,7 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["train", "--events", "nowhere.csv", "--set", "data.min_time=then"], "data.min_time: 'then'"),
         (["train", "--events", "nowhere.csv", "--set", "ranking.fallback=populer"], "ranking.fallback: unknown scorer"),
         (["evaluate", "--events", "nowhere.csv", "--models", "eas"], "--models: unknown scorer eas (did you mean ease"),
+        (["evaluate", "--events", "nowhere.csv", "--models", " ,"], "--models: names nothing"),
         (["evaluate", "--events", "SHOP", "--split", "weekly"], "split.kind"),
         (["evaluate", "--events", "SHOP", "--cut", "0.5"], "needs 2 values"),
         (["recommend", "--release", "nowhere"], "nowhere"),

@@ -306,6 +306,7 @@ def test_a_tenant_is_not_added_with_anothers_store(langrec_, tmp_path):
     add = ("tenants", "add", "--tenants", str(tmp_path / "tenants"))
     shop = "store=postgresql://shop@db/shop"
     assert langrec_(*add, "acme", "--set", shop)[0] == 0
+    assert (tmp_path / "tenants" / "acme" / "tenant.toml").stat().st_mode & 0o077 == 0, "it may hold a password"
     status, _, err = langrec_(*add, "zeta", "--set", f"{shop}?connect_timeout=3")
     assert status == 2 and "store of acme" in err and not (tmp_path / "tenants" / "zeta").exists()
     assert langrec_(*add, "zeta", "--set", f"{shop}?options=-csearch_path%3Dzeta")[0] == 0

@@ -23,6 +23,7 @@ from langrec.cli.options import (
     with_cut,
     with_files,
 )
+from langrec.errors import SettingsError
 from langrec.registry import check_scorer
 
 
@@ -56,7 +57,9 @@ def evaluate(
     seeds = [] if seed is None else [f"evaluate.seed={seed}", f"ranking.seed={seed}"]
     settings = with_cut(settings_of(recipe, [*(overrides or []), *seeds]), split, cut)
     settings = with_files(settings, events, items, users)
-    names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else ()
+    names = tuple(name.strip() for name in (models or "").split(",") if name.strip())
+    if models is not None and not names:
+        raise SettingsError("--models: names nothing; leave it out to measure everything", field="models")
     for name in names:
         if name != "mix":
             check_scorer(name, "--models")

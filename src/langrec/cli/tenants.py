@@ -47,6 +47,7 @@ def add(
         raise SettingsError(f"{path}: is there already; edit it, or choose another name", field="tenant")
     lines = [_line(one) for one in set_ or []]
     (folder / "releases").mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # a store's URL may hold a password
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     control = store or control_url(tenants)
     try:
