@@ -10,6 +10,7 @@ import pytest
 
 import langrec
 from langrec.evaluation.slices import MEANING
+from langrec.registry import SCORERS
 from langrec.retraining.run import ACTS
 
 SOURCE = Path(langrec.__file__).parent
@@ -58,6 +59,11 @@ def test_every_slice_of_the_measures_has_a_name_of_its_own() -> None:
     for language in ("en", "zh"):
         names = [words(language)[f"slice.{name}"] for name in MEANING if name != "all"]
         assert len(set(names)) == len(names)
+
+
+def test_every_scorer_has_a_name_that_people_read() -> None:
+    for language in ("en", "zh"):
+        assert [name for name in SCORERS if f"source.{name}" not in words(language)] == []
 
 
 def test_every_key_is_used() -> None:
