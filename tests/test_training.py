@@ -15,6 +15,7 @@ from langrec.choosing import choose, fit, ndcg_at_10
 from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
 from langrec.data.splits import Split, split_events
+from langrec.encoders.hashing import HashingEncoder
 from langrec.errors import DataError, SettingsError
 from langrec.evaluation.protocol import next_item
 from langrec.ranking.fusion import Signal
@@ -289,6 +290,16 @@ def test_without_readers_of_text_no_encoder_is_needed(tmp_path):
     assert opened.recommend([Query(text="anchor", k=3)])[0].ids
     with pytest.raises(SettingsError):
         train(dataset(), replace(settings(tmp_path, scorers=("vectors",)), encoder=nowhere), tmp_path / "releases")
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.52, True), (0.03, False)])
+def test_an_encoder_of_another_language_is_said_to_hardly_read_the_texts(share, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(HashingEncoder, "unknown_share", lambda self, texts: share, raising=False)
+    reading = read_texts(dataset(), settings(tmp_path), quiet)
+    assert [note for note in reading.notes if "52% of the tokens" in note and "encoder.name" in note] == list(
+        reading.notes
+    )
+    assert bool(reading.notes) == said
 
 
 def test_a_popularity_that_is_fitted_stands_in_for_a_fallback_that_is_not(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +63,8 @@ LAST_LEAK = (
     "data.repeats=last drops an event whose user comes back to the item, after the cut too, so training lacks what the "
     "test holds"
 )
+# So many texts at most are looked at for tokens that the encoder does not know; from this share on a note says so.
+LOOKED_AT, UNKNOWN = 1_000, 0.1
 # With fewer events a split by shares leaves a part empty: then nothing is held out.
 FEWEST_EVENTS = 10
 
@@ -258,7 +260,21 @@ def read_texts(
     encoders = {"vectors": encoder, "tokens": encoder.static()}
     folder = Path(settings.encoder.cache) if settings.encoder.cache else cache_folder()
     vectors = {space: encode_cached(encoders[space], texts, folder / "vectors", progress=told) for space in wanted}
-    return Reading({space: encoders[space] for space in wanted}, vectors, texts, own.made, own.notes)
+    notes = (*own.notes, *_strange(encoder, texts, settings.encoder.name))
+    return Reading({space: encoders[space] for space in wanted}, vectors, texts, own.made, notes)
+
+
+def _strange(encoder: Any, texts: Sequence[str], name: str) -> list[str]:
+    """A note where the encoder does not know a good part of what the texts are made of."""
+    if not hasattr(encoder, "unknown_share"):
+        return []
+    share = encoder.unknown_share(texts[:: len(texts) // LOOKED_AT + 1])
+    if share < UNKNOWN:
+        return []
+    return [
+        f"the encoder {name} does not know {share:.0%} of the tokens of the texts, so it hardly reads them; "
+        "encoder.name takes a model of their language (docs/encoders.md)"
+    ]
 
 
 def measure_split(

@@ -183,3 +183,10 @@ def test_minilm_puts_like_next_to_like_and_equals_sentence_transformers(tmp_path
     for read in (ours, ours.static()):
         a, b, c = read.encode(texts)
         assert a @ b > a @ c
+
+
+def test_tokens_that_the_model_does_not_know_are_counted(tiny, cache):
+    encoder = make("onnx-fp32", tiny, cache)
+    assert encoder.unknown_share(["the cat", "dog"]) == 0
+    assert encoder.unknown_share(["the cat", "龙井"]) == 0.5
+    assert encoder.unknown_share(["", " "]) == encoder.unknown_share([]) == 0

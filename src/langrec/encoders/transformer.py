@@ -74,6 +74,10 @@ class TransformerEncoder:
             progress=self.progress,
         )
 
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """The share of the tokens of some texts that the model does not know, as those of a script it cannot read."""
+        return self._tokens.unknown_share(texts)
+
     def static(self) -> StaticEncoder:
         """Averaged word vectors from this encoder's own token table: the cheapest reader of the same words."""
         from safetensors.numpy import load_file

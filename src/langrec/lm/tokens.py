@@ -76,6 +76,12 @@ class Tokens:
             found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=special)
         return [np.asarray(one.ids, dtype=np.int32) for one in found]
 
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """The share of the tokens of some texts that the vocabulary does not hold; 0 where it spells everything out."""
+        unknown = self._tokenizer.token_to_id(getattr(self._tokenizer.model, "unk_token", None) or "")
+        numbers = np.concatenate([np.zeros(0, dtype=np.int32), *self(texts, special=False)])
+        return 0.0 if unknown is None or not len(numbers) else float((numbers == unknown).mean())
+
     def ordinary(self) -> IntVector:
         """Numbers of the tokens that stand in texts, ascending: neither special ones nor places kept free."""
         found = self._tokenizer.get_vocab(with_added_tokens=True).items()
