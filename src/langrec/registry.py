@@ -16,6 +16,7 @@ from langrec.errors import SettingsError
 
 ENCODERS = {
     "hashing": "langrec.encoders.hashing:HashingEncoder",
+    "static": "langrec.encoders.static:StaticEncoder",
     "transformer": "langrec.encoders.transformer:TransformerEncoder",
 }
 
@@ -42,14 +43,7 @@ INDEXES = {
     "milvus": "langrec.retrieval.indexes.milvus:MilvusIndex",
 }
 
-SOURCES = {
-    "table": "langrec.data.sources.tables:read_table",
-    "recbole": "langrec.data.sources.recbole:read_atomic",
-    "movielens": "langrec.data.sources.movielens:read_movielens",
-    "amazon": "langrec.data.sources.amazon:read_amazon",
-}
-
-TABLES = {"encoders": ENCODERS, "scorers": SCORERS, "indexes": INDEXES, "sources": SOURCES}
+TABLES = {"encoders": ENCODERS, "scorers": SCORERS, "indexes": INDEXES}
 
 
 def find(table: str, kind: str) -> Any:
@@ -66,6 +60,11 @@ def find(table: str, kind: str) -> Any:
         raise _unknown(table, kind)
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def is_plugin(table: str, kind: str) -> bool:
+    """Whether another package registers a kind, and langrec itself none of that name; nothing is imported."""
+    return kind not in TABLES[table] and kind in entry_points(group=f"langrec.{table}").names
 
 
 def kind_of(name: str) -> tuple[str, dict[str, Any]]:
@@ -88,7 +87,7 @@ def check_scorer(name: str, where: str) -> None:
         SettingsError: nothing has that name; `where` (a setting or an option) and the nearest name are said.
     """
     kind, _ = kind_of(name)
-    if kind not in SCORERS and kind not in entry_points(group="langrec.scorers").names:
+    if kind not in SCORERS and not is_plugin("scorers", kind):
         raise _unknown("scorers", kind, where)
 
 

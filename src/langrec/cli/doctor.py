@@ -80,12 +80,13 @@ def _extra(extra: str, modules: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _encoder(settings: EncoderSettings, root: Path, measure: bool) -> dict[str, Any]:
-    from langrec.encoders import is_plugin, is_saved, load_saved
+    from langrec.encoders import is_saved, load_saved
     from langrec.encoders.prepare import exported_model, model_folder
     from langrec.errors import MissingExtra
     from langrec.lm.exported import CONFIG
     from langrec.lm.measure import choose_runtime, known_choice
     from langrec.lm.model import find_model
+    from langrec.registry import is_plugin
 
     shown: dict[str, Any] = {"name": settings.name, "setting": settings.runtime, "runtime": "", "table": [], "note": ""}
     if settings.name == "hashing":
@@ -94,7 +95,7 @@ def _encoder(settings: EncoderSettings, root: Path, measure: bool) -> dict[str, 
         runtime = getattr(load_saved(Path(settings.name).expanduser(), threads=settings.threads), "runtime", None)
         name = runtime.name if runtime else ""
         return {**shown, "runtime": name, "note": f"a saved encoder, read by {name or 'no runtime: it is a table'}"}
-    if is_plugin(settings.name):
+    if is_plugin("encoders", settings.name):
         return {**shown, "note": "is of another package, which chooses how it is run"}
     try:
         model = find_model(settings.name, settings.max_tokens)

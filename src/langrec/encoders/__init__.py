@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langrec.errors import BundleError
+from langrec.errors import BundleError, SettingsError
+from langrec.registry import find, is_plugin
 from langrec.settings import EncoderSettings, Settings, section_of
 
 if TYPE_CHECKING:
@@ -38,18 +39,16 @@ def load_encoder(
         from langrec.encoders.hashing import HashingEncoder
 
         return HashingEncoder()
-    from langrec import registry
-
     if is_saved(settings.name):
         return load_saved(Path(settings.name).expanduser(), threads=settings.threads)
-    if settings.name not in registry.ENCODERS and is_plugin(settings.name):
-        return registry.find("encoders", settings.name)(settings)
+    if is_plugin("encoders", settings.name):
+        return find("encoders", settings.name)(settings)
     from langrec.encoders.prepare import prepare
 
     return prepare(settings, progress)
 
 
-def load_saved(folder: Path, *, threads: int = 0) -> HashingEncoder | StaticEncoder | TransformerEncoder:
+def load_saved(folder: Path, *, threads: int = 0) -> HashingEncoder | StaticEncoder | TransformerEncoder | Any:
     """The encoder in a folder that `encoder.save` wrote, without torch.
 
     Args:
@@ -57,24 +56,16 @@ def load_saved(folder: Path, *, threads: int = 0) -> HashingEncoder | StaticEnco
         threads: threads to compute with; 0 = all cores.
 
     Raises:
-        BundleError: a file is missing, damaged or of another format.
+        BundleError: a file is missing, damaged or of another format, or of a kind that no installed package registers.
     """
     from langrec.lm.exported import CONFIG, read_config
 
-    kind = read_config(folder).get("kind")
-    if kind == "hashing":
-        from langrec.encoders.hashing import HashingEncoder
-
-        return HashingEncoder.load(folder, threads)
-    if kind == "static":
-        from langrec.encoders.static import StaticEncoder
-
-        return StaticEncoder.load(folder, threads)
-    if kind == "transformer":
-        from langrec.encoders.transformer import TransformerEncoder
-
-        return TransformerEncoder.load(folder, threads)
-    raise BundleError(f"{folder / CONFIG}: kind {kind} is not hashing, static or transformer")
+    kind = str(read_config(folder).get("kind"))
+    try:
+        cls = find("encoders", kind)
+    except SettingsError as error:
+        raise BundleError(f"{folder / CONFIG}: {error.message}; install the package that registers it") from error
+    return cls.load(folder, threads)
 
 
 def is_saved(name: str) -> bool:
@@ -83,10 +74,3 @@ def is_saved(name: str) -> bool:
 
     folder = Path(name).expanduser()
     return (folder / CONFIG).is_file() and not (folder / "config.json").exists()
-
-
-def is_plugin(name: str) -> bool:
-    """Whether a setting names an encoder that another package registers."""
-    from importlib.metadata import entry_points
-
-    return any(point.name == name for point in entry_points(group="langrec.encoders"))
