@@ -9,10 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from langrec.bundle import Bundle
 from langrec.encoders import load_encoder, load_saved
 from langrec.encoders.hashing import HashingEncoder
 from langrec.errors import BundleError
 from langrec.lm.exported import CONFIG
+from langrec.retrieval.indexes.build import load_index
 from langrec.settings import EncoderSettings
 
 
@@ -53,3 +55,11 @@ def test_a_saved_encoder_whose_package_is_not_installed_is_named(tmp_path):
     Mine().save(tmp_path)
     with pytest.raises(BundleError, match=r"encoder\.json: unknown encoder mine .*; install the package"):
         load_saved(tmp_path)
+
+
+def test_a_release_with_parts_of_a_package_that_is_not_installed_is_refused_as_a_release(tmp_path):
+    with pytest.raises(BundleError, match=r"manifest\.json: unknown scorer mine .*; install the package"):
+        Bundle(tmp_path, {"models": {"mine": {"kind": "mine"}}}).recommender()
+    (tmp_path / "index.json").write_text('{"kind": "mine"}')
+    with pytest.raises(BundleError, match=r"index\.json: unknown index mine .*; install the package"):
+        load_index(tmp_path)

@@ -33,7 +33,7 @@ from langrec.ranking.mix import Mix
 from langrec.ranking.rerank import Reranker
 from langrec.recipe import from_dict, to_dict
 from langrec.recommender import Recommender
-from langrec.registry import find
+from langrec.registry import find_saved
 from langrec.releases import CURRENT, current, keep_back, point_to, sync
 from langrec.settings import Settings
 from langrec.types import AnyPath, IntVector
@@ -103,7 +103,9 @@ class Bundle:
         """
         models = self.manifest["models"]
         scorers = {
-            name: find("scorers", model["kind"]).load(self.folder / "retrieval" / name)
+            name: find_saved("scorers", model["kind"], self.folder / "manifest.json").load(
+                self.folder / "retrieval" / name
+            )
             for name, model in models.items()
         }
         signals, mix = _read_mix(self.folder / "ranking" / "mix.json")

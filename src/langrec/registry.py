@@ -10,9 +10,10 @@ import difflib
 import importlib
 import re
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from langrec.errors import SettingsError
+from langrec.errors import BundleError, SettingsError
 
 ENCODERS = {
     "hashing": "langrec.encoders.hashing:HashingEncoder",
@@ -60,6 +61,18 @@ def find(table: str, kind: str) -> Any:
         raise _unknown(table, kind)
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def find_saved(table: str, kind: str, file: Path) -> Any:
+    """As `find`, of a kind that a saved part names in a file of its own.
+
+    Raises:
+        BundleError: nothing has that name here; a package that registers it may be missing.
+    """
+    try:
+        return find(table, kind)
+    except SettingsError as error:
+        raise BundleError(f"{file}: {error.message}; install the package that registers it") from error
 
 
 def is_plugin(table: str, kind: str) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langrec.errors import BundleError, SettingsError
-from langrec.registry import find, is_plugin
+from langrec.registry import find, find_saved, is_plugin
 from langrec.settings import EncoderSettings, Settings, section_of
 
 if TYPE_CHECKING:
@@ -60,12 +59,7 @@ def load_saved(folder: Path, *, threads: int = 0) -> HashingEncoder | StaticEnco
     """
     from langrec.lm.exported import CONFIG, read_config
 
-    kind = str(read_config(folder).get("kind"))
-    try:
-        cls = find("encoders", kind)
-    except SettingsError as error:
-        raise BundleError(f"{folder / CONFIG}: {error.message}; install the package that registers it") from error
-    return cls.load(folder, threads)
+    return find_saved("encoders", str(read_config(folder).get("kind")), folder / CONFIG).load(folder, threads)
 
 
 def is_saved(name: str) -> bool:

@@ -36,7 +36,6 @@ _log = logging.getLogger("langrec.service")
 _WRONG_KEYS = (2.0, 40)
 _STATUS = {"busy": 429, "store": 503, "not_found": 404, "bad_bundle": 409, "too_large": 413}
 
-
 _NO_MEMORY = "the server has no memory for this just now; try again in a second"
 _NO_KEY = "this server wants an API key in the header X-API-Key"
 _WRONG_KEY = "the API key that was sent is unknown, has ended or was revoked"

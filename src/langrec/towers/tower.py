@@ -32,7 +32,6 @@ HIGHEST = 40.0
 # Of the items that are no candidates so many stand for all in the sum below the softmax, which few of them dominate.
 DRAWN = 2_048
 
-
 # Of candidates and a sample, as `Tower._plainly` tells it.
 _Parts: TypeAlias = tuple[FloatVector, Mask, FloatVector, FloatMatrix, npt.NDArray[Any], npt.NDArray[Any]]
 

@@ -1,6 +1,5 @@
 """Trials, one after the other or several at once: drawn by the seed, cut short where they fall behind, and kept.
 
-
 The search is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) with its median stopping rule; a space
 that is no larger than the number of trials is gone through whole.
 """

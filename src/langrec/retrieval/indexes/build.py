@@ -10,7 +10,6 @@ from pathlib import Path
 from langrec import registry
 from langrec.errors import UNREADABLE, BundleError, LangrecWarning
 from langrec.protocols import Index, Progress
-from langrec.retrieval.indexes.exact import ExactIndex
 from langrec.settings import IndexSettings
 from langrec.types import FloatMatrix, IntVector
 
@@ -65,8 +64,7 @@ def load_index(folder: Path) -> Index:
     """
     try:
         kind = json.loads((folder / "index.json").read_text("utf-8"))["kind"]
-        cls = ExactIndex if kind == "exact" else registry.find("indexes", str(kind))
     except UNREADABLE as error:
         raise BundleError(f"{folder}: holds no index ({error})") from error
-    loaded: Index = cls.load(folder)
+    loaded: Index = registry.find_saved("indexes", str(kind), folder / "index.json").load(folder)
     return loaded
