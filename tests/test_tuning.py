@@ -105,6 +105,14 @@ def test_the_study_finds_the_bottom_of_a_bowl_and_says_what_it_was_before(tmp_pa
     assert len(told["trials"]) == 25 and set(told["importances"]) == {"x", "kind"}
 
 
+def test_the_progress_counts_trials_that_are_done(tmp_path):
+    said = []
+    tune(Bowl(), SPACE, tmp_path, 3, told=lambda what, *_: said.append(what))
+    assert [what.partition(":")[0] for what in said if "trials done" in what] == [
+        f"{n} of 3 trials done" for n in range(3)
+    ]
+
+
 def test_a_study_that_found_nothing_says_so(tmp_path):
     found = tune(Bowl(), parse_space(["kind=a"]), tmp_path, 1)
     assert found.value == found.before
@@ -366,6 +374,8 @@ def test_the_verb_tunes_a_scorer_and_names_the_recipe(langrec_, tmp_path):
     status, out, _ = langrec_(*words, "--json")
     told = json.loads(out)
     assert status == 0 and len(told["trials"]) == 2 and told["metric"] == "ndcg@10"
+    recipe = tmp_path / "tuned" / "best.toml"
+    assert told["use"] == f"langrec train --recipe {recipe} --events {events} --items {items}", "it runs as it stands"
     status, out, _ = langrec_(*words)
     better = told["best"]["value"] > told["before"]
     assert status == 0 and ("langrec train --recipe" in out, "no trial was better" in out) == (better, not better)

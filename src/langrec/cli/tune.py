@@ -123,7 +123,8 @@ def _recommender(
     if metric not in ("", METRIC):
         raise SettingsError(f"--metric {metric}: validation chooses by {METRIC}; leave it out", field="metric")
     dataset = read(events, items, settings, None, told, users)
-    return RecommenderSubject(dataset, settings, of, watched=watched_tower(space, settings, of), told=told)
+    watched, files = watched_tower(space, settings, of), {"events": events, "items": items, "users": users}
+    return RecommenderSubject(dataset, settings, of, watched=watched, told=told, files=files)
 
 
 def _adaptation(

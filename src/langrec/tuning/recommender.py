@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class RecommenderSubject:
         watched: str | None = None,
         steps: Path | None = None,
         told: Progress | None = None,
+        files: Mapping[str, Path | None] | None = None,
     ) -> None:
         """Splits the log.
 
@@ -56,6 +58,7 @@ class RecommenderSubject:
             of: what is judged: mix, or the name of a scorer, which then is the only one that is fitted.
             watched: the tower whose epochs cut trials short; None = none.
             steps: where finished steps are kept; None = the cache folder.
+            files: events, items and users, which the command that uses the best names.
 
         Raises:
             DataError: validation holds no question.
@@ -75,7 +78,7 @@ class RecommenderSubject:
         self._split = dataclasses.replace(split, test=split.test.take(slice(0, 0)))
         self._dataset, self._settings, self._of = dataset, settings, of
         self._steps, self._told = steps, told or (lambda *_: None)
-        self._watched = watched
+        self._watched, self._files = watched, files or {}
         self.name = "the mix" if of == MIX else of
         self.pruned = watched is not None
         self.note = (
@@ -129,7 +132,8 @@ class RecommenderSubject:
         return toml({name: part for name, part in _beside_defaults(found).items() if name not in OWN})
 
     def command(self, out: Path, values: Mapping[str, str]) -> str:
-        return f"langrec train --recipe {out / 'best.toml'}"
+        given = [word for name, path in self._files.items() if path for word in (f"--{name}", str(path))]
+        return shlex.join(["langrec", "train", "--recipe", str(out / "best.toml"), *given])
 
     def _chosen(self, settings: Settings, told: Progress) -> Chosen:
         reading = read_texts(self._dataset, settings, told, self._split.train, self._steps)

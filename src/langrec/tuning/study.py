@@ -208,7 +208,7 @@ class Course:
 
         states = optuna.trial.TrialState
         while (done := len(_counted(self.study))) + running < self.trials:
-            self.told(_so_far(self.study, self.subject), done, self.trials)
+            self.told(_so_far(self.study, self.subject, self.trials), done, self.trials)
             whole = combinations(self.space, self.trials)
             if whole is not None and not self.study.get_trials(deepcopy=False, states=(states.WAITING,)):
                 under_way = self.study.get_trials(deepcopy=False, states=(states.RUNNING,))
@@ -326,10 +326,10 @@ def _counted(study: Any) -> list[Any]:
     ]
 
 
-def _so_far(study: Any, subject: Subject) -> str:
+def _so_far(study: Any, subject: Subject, trials: int) -> str:
     done = _complete(study)
     best = f": {subject.metric} {max(trial.value for trial in done):.4f} so far" if done else ""
-    return f"trial {len(_counted(study)) + 1}{best}"
+    return f"{len(_counted(study))} of {trials} trials done{best}"
 
 
 def _summary(study: Any, subject: Subject, space: Space, seed: int, before: float) -> dict[str, Any]:
