@@ -38,6 +38,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         BundleError: it is missing, damaged or of another format.
     """
+    if not folder.exists():
+        raise BundleError(f"{folder}: no such folder; check the path, or langrec train --out {folder} makes it")
     manifest = read_json(folder / "manifest.json")
     if manifest.get("format") != FORMAT:
         found = manifest.get("format")

@@ -152,6 +152,8 @@ def sound_one(folder: Path, stamp: str | None = None) -> str:
         BundleError: there is no such release, or it is damaged.
     """
     known = releases(folder)
+    if not known and not folder.exists():
+        raise BundleError(f"{folder}: no such folder; check the path")
     if stamp is None:
         using = next((i for i, info in enumerate(known) if info.current), -1)
         earlier = (info for info in known[using + 1 :] if info.problem is None and info.kept is None)

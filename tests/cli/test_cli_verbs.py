@@ -383,7 +383,10 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["serve", "--releases", "RELEASES", "--workers", "0", "--port", "0"], "must be at least 1"),
         (["serve", "--releases", "RELEASES", "--port", "70000"], "must be from 0 to 65535"),
         (["bundle", "list", "nowhere"], "nowhere: no such folder"),
-        (["bundle", "check", "nowhere"], "nowhere"),
+        (["bundle", "rollback", "nowhere"], "nowhere: no such folder"),
+        (["search", "x", "--release", "nowhere"], "nowhere: no such folder"),
+        (["recommend", "--release", "nowhere"], "langrec train --out nowhere makes it"),
+        (["bundle", "check", "nowhere"], "nowhere: no such folder"),
         (["bundle", "check", "nowhere", "--json"], "nowhere"),
         (["bundle", "rollback", "RELEASES", "--to", "never"], "no release never"),
         (["bundle", "rollback", "RELEASES", "--to", "never", "--json"], "no release never"),
@@ -524,6 +527,13 @@ def test_a_store_that_is_not_there_is_named_and_not_made(langrec_, tmp_path, rel
     assert (code, out) == (2, "")
     assert "shp.db: there is no such file" in error and len(error.splitlines()) == 1
     assert not path.exists()
+
+
+def test_a_receipt_that_is_not_there_says_where_they_are(langrec_, tmp_path):
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    Store(url).close()
+    code, _, error = langrec_("users", "receipt", "5f2b", "--store", url)
+    assert code == 2 and "langrec audit list" in error
 
 
 @pytest.mark.parametrize(("answer", "status", "said"), [("n\n", 130, "stopped"), ("", 2, "--yes")])

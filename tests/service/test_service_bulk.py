@@ -396,7 +396,11 @@ def test_an_export_whose_client_reads_nothing_is_given_up(live, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
-    [("none.jsonl", "events", "no such file"), ("a.csv", "events", "ends with none"), ("a.jsonl", "trees", "'trees'")],
+    [
+        ("none.jsonl", "events", "no such file"),
+        ("a.csv", "events", "write it as JSON lines"),
+        ("a.jsonl", "trees", "'trees'"),
+    ],
 )
 def test_what_cannot_be_imported_is_said(store, tmp_path, name, kind, said):
     (tmp_path / "a.csv").write_text("x")

@@ -154,10 +154,12 @@ def _run(
 
 
 def table(summary: dict[str, Any]) -> Any:
-    """The numbers of validation and test, side by side, with their intervals."""
+    """The numbers of validation and test, side by side, with their intervals; None where nothing was measured."""
     from rich.table import Table
 
     parts = {name: summary[name] for name in ("valid", "test") if summary[name]}
+    if not parts:
+        return None
     drawn = any(name.endswith("_interval") for numbers in parts.values() for name in numbers)
     by = [f" by {numbers['intervals_by']}" for numbers in parts.values() if "intervals_by" in numbers]
     rows = Table(

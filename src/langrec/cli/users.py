@@ -107,5 +107,8 @@ def receipt(
     with opened(store, recipe) as found, found.read() as connection:
         proof = prove(connection, receipt_id, releases if releases.is_dir() else None)
     if proof is None:
-        raise DataError(f"there is no receipt {receipt_id!r}", field="receipt")
+        raise DataError(
+            f"there is no receipt {receipt_id!r} in this store; langrec audit list shows that of each deletion",
+            field="receipt",
+        )
     print(json.dumps(proof, ensure_ascii=False, indent=1))

@@ -250,7 +250,9 @@ def _check(path: Path, kind: str) -> None:
     if kind not in KINDS:
         raise DataError(f"kind: {kind!r} is not one of {', '.join(KINDS)}", field="kind")
     if path.suffix not in (".jsonl", ".ndjson", ".parquet"):
-        raise DataError(f"{path}: ends with none of .jsonl, .ndjson, .parquet; rename it", field="path")
+        raise DataError(
+            f"{path}: ends with none of .jsonl, .ndjson, .parquet; write it as JSON lines or Parquet", field="path"
+        )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from langrec.cli.adapt import classes
+from langrec.cli.adapt import classes, table
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import read_choices
 from langrec.lm.adapt.head import CONFIG, FILE, Head
@@ -195,6 +195,7 @@ def test_the_terminal_shows_intervals_and_the_report_by_class(langrec_, tiny, li
 def test_many_classes_are_left_to_the_report():
     one = {"precision": 0.5, "recall": 1.0, "f1": 0.6667, "support": 3}
     many = {"predictions_of": "test", "test": {"classes": {f"label {i}": one for i in range(77)}}}
+    assert table({"valid": {}, "test": {}}) is None, "nothing was measured"
     assert classes(many) is None and classes({"predictions_of": "valid", "valid": {"loss": 1.0}}) is None
     few = {"predictions_of": "test", "test": {"classes": {"yes": one, "no": {**one, "f1": None}}}}
     assert classes(few).row_count == 2
