@@ -38,6 +38,15 @@ def test_users_come_from_every_kind_of_table_that_training_reads(tmp_path, name,
     assert _read_users(tmp_path / name) == ["01", "2"]
 
 
+@pytest.mark.parametrize("header", ["用户编号\n", "用户编号,城市\n", ""])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_chinese_users_come_from_lines_or_a_table_in_any_encoding(tmp_path, encoding, header):
+    row = "{},深圳\n" if "," in header else "{}\n"
+    path = tmp_path / "用户.csv"
+    path.write_text(header + "".join(row.format(name) for name in ("李/四4", "赵 深圳", "周%书店")), encoding)
+    assert _read_users(path) == ["李/四4", "赵 深圳", "周%书店"]
+
+
 def test_who_stands_there_often_gets_one_list(tmp_path):
     """A log is a table with user_id too: a list for each of its rows would count users by their events."""
     (tmp_path / "log.csv").write_text("user_id,item_id\nu2,a\nu1,a\nu2,b\n")

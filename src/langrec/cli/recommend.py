@@ -131,12 +131,15 @@ def _read_users(path: Path) -> list[str]:
     from langrec.data.log import MISSING_IDS, as_ids
     from langrec.data.profiles import USER_ROLE
     from langrec.data.sources.delimited import DELIMITERS
+    from langrec.data.sources.lines import is_gb18030
     from langrec.data.sources.opening import read_bytes, suffixes
     from langrec.data.sources.tables import read_table
 
     data = read_bytes(path)
     typed = suffixes(path) in (".parquet", ".jsonl", ".ndjson", ".json", ".user")
     if not typed and data[:4] != b"PAR1" and data.lstrip()[:1] != b"{":
+        if is_gb18030(data):
+            data = data.decode("gb18030", "replace").encode()
         first = next(iter(data.decode("utf-8-sig", "replace").splitlines()), "")
         fields = [[name.strip(' "') for name in first.split(mark)] for mark in DELIMITERS]
         if not any(find_roles(names, USER_ROLE) for names in fields):

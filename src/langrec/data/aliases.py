@@ -25,7 +25,7 @@ EVENT_ROLES: dict[str, tuple[str, ...]] = {
             "book_id",
         ),
         *("video_id", "track_id", "song_id", "listing_id", "sku", "isbn", "content_id", "recipe_id", "business_id"),
-        *("商品id", "商品编号", "商品", "物品id", "物品编号", "货号"),
+        *("商品id", "商品编号", "商品", "物品id", "物品编号", "物品", "货号"),
     ),
     "at": (
         *("timestamp", "datetime", "time", "unix_review_time", "event_time", "created_at", "occurred_at", "at", "date"),

@@ -43,11 +43,13 @@ def to_utf8(data: bytes, notes: list[str]) -> bytes:
 
 
 def is_gb18030(data: bytes) -> bool:
-    """Whether bytes that are not UTF-8 look like Chinese in GB18030, by the first 100,000 bytes.
+    """Whether bytes are not UTF-8 but look like Chinese in GB18030, by the first 100,000 bytes.
 
     The most usual characters are half of all that is not ASCII. They are spread over their whole range, which tells
     them from Korean (its syllables end at 0xC8) and from Cyrillic (its letters of one case lie from 0xC0 to 0xDF).
     """
+    if _is_utf8(data):
+        return False
     others = [char for char in data[:_SAMPLE].decode("gb18030", "ignore") if not char.isascii()]
     pairs = [char.encode("gb18030") for char in others]
     usual = [pair for pair in pairs if len(pair) == 2 and pair[0] in _FIRST and pair[1] in _SECOND]
