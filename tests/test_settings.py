@@ -80,6 +80,29 @@ def test_a_value_out_of_range_names_its_setting(override):
 
 
 @pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("workers = 2.9", "serve.workers = 2.9: must be a whole number"),
+        ("workers = [2]", "serve.workers = .2.: must be a whole number"),
+        ("workers = 'x'", "serve.workers = 'x': must be a whole number"),
+        ("rate = 'x'", "serve.rate = 'x': must be a number"),
+        (f"rate = 1{'0' * 400}", "serve.rate = 1.*: must be a number"),
+    ],
+)
+def test_what_is_no_number_is_said_in_words_and_no_part_of_one_is_cut_off(tmp_path, value, said):
+    (tmp_path / "recipe.toml").write_text(f"[serve]\n{value}\n")
+    with pytest.raises(SettingsError, match=said):
+        load_settings(tmp_path / "recipe.toml", environ={})
+    (tmp_path / "recipe.toml").write_text("[serve]\nworkers = 2.0\n")
+    assert load_settings(tmp_path / "recipe.toml", environ={}).serve.workers == 2
+
+
+def test_a_table_of_the_command_line_needs_names_with_values():
+    with pytest.raises(SettingsError, match=r"data\.type_weights = 'click': needs names with values, such as"):
+        load_settings(None, ["data.type_weights=click"], environ={})
+
+
+@pytest.mark.parametrize(
     "path",
     [
         f"{section}.{one.name}"

@@ -270,7 +270,7 @@ def test_nothing_of_the_test_is_read(shop, tmp_path, monkeypatch):
         ("ease_reg", "1", "cannot be tuned"),
         ("retrieval.ease_rec", "1", "did you mean ease_reg"),
         ("towers.dim", "1", "unknown section"),
-        ("id_tower.dim", "0.5", "invalid literal"),
+        ("id_tower.dim", "0.5", "must be a whole number"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(shop, name, value, said):

@@ -392,6 +392,8 @@ def _convert(value: Any, hint: Any) -> Any:
             raise ValueError(f"needs {len(inner)} values")
         return tuple(_convert(item, inner[0]) for item in items)
     if isinstance(origin, type) and issubclass(origin, Mapping):
+        if isinstance(value, str) and not all("=" in part for part in value.split(",")):
+            raise ValueError("needs names with values, such as view=0.3,click=1")
         pairs = dict(part.split("=", 1) for part in value.split(",")) if isinstance(value, str) else value
         if not isinstance(pairs, Mapping):
             raise TypeError("needs a table of names and values")
@@ -407,12 +409,21 @@ def _convert(value: Any, hint: Any) -> Any:
             return False
         raise ValueError("must be true or false")
     if hint in (int, float):
-        if isinstance(value, bool):
-            raise TypeError("must be a number")
-        number = hint(value)
-        if hint is float and not math.isfinite(number):  # a manifest could not hold it
-            raise ValueError("must be a finite number")
-        return number
+        return _number(value, hint)
     if not isinstance(value, str):
         raise TypeError("must be text")
     return value
+
+
+def _number(value: Any, kind: type[int] | type[float]) -> int | float:
+    """The value as a number; a part of a whole one is not cut off in silence."""
+    what = "must be a whole number" if kind is int else "must be a number"
+    if isinstance(value, bool) or (kind is int and isinstance(value, float) and not value.is_integer()):
+        raise TypeError(what)
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(what) from None
+    if not math.isfinite(number):  # a manifest could not hold it
+        raise ValueError("must be a finite number")
+    return number
