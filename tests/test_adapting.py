@@ -241,7 +241,7 @@ def test_without_the_sections_the_encoder_is_the_settings_own():
         ({}, ("quantise",), "hashing", "compress: the encoder hashing has no weights"),
         ({"task": "pairs", "more": ("rnk=4",)}, (), "minilm", "encoder.adapt.more: rnk=4: unknown key rnk"),
         ({"task": "pairs", "more": ("pairs=items",)}, (), "minilm", "encoder.adapt.more pairs: is encoder.adapt.pairs"),
-        ({"task": "pairs", "more": ("rank=x",)}, (), "minilm", "encoder.adapt.more: rank=x: needs a int"),
+        ({"task": "pairs", "more": ("rank=x",)}, (), "minilm", "encoder.adapt.more: rank=x: needs a whole number"),
         ({"task": "pairs", "more": ("dropout=3",)}, (), "minilm", "encoder.adapt.dropout 3.0: must lie between"),
         ({}, ("quantize",), "minilm", "compress.steps: quantize: quantize is not one of"),
         (

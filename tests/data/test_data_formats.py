@@ -304,6 +304,13 @@ def test_item_fields_find_their_kind(tmp_path):
     assert frame["weight"].to_list() == [3.0, 4.5]
 
 
+def test_hashes_and_keys_are_no_texts_however_long(tmp_path):
+    rows = "".join(f"i{n},Film {n},{n:064x},{'a' * 39}{n}==\n" for n in range(10))
+    dataset, _ = load_dataset(None, write(tmp_path / "items.csv", f"item_id,title,sha256,token\n{rows}"))
+    assert dataset.catalogue.text_fields == () and {"sha256", "token"} <= set(dataset.catalogue.frame.columns)
+    assert dataset.catalogue.texts()[1] == "Film 1"
+
+
 @pytest.mark.parametrize("name", ["items.csv", "items.jsonl", "items.parquet"])
 def test_categories_that_are_objects_are_their_names(tmp_path, name):
     genres = [

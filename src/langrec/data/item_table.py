@@ -123,16 +123,17 @@ def _text_fields(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
 
 
 def _is_long(column: pl.Series) -> bool:
-    """True for prose: long on average, several words, and no addresses of the web."""
+    """True for prose: long on average, and for the most part neither addresses of the web nor single long words."""
     values = column.drop_nulls().head(2000)
     values = values.filter(values.str.len_chars() > 0)
     if not len(values):
         return False
-    links = values.str.contains(r"^(https?://|/|[\[{])").mean()
+    # Hashes and keys are long too, and say nothing.
+    odd = values.str.contains(r"^(https?://|/|[\[{])|^[A-Za-z0-9+/=_]+$").mean()
     length = values.str.len_chars().mean()
     wide = values.str.contains(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]").mean()
     limit = LONG_TEXT / 4 if isinstance(wide, float) and wide > 0.5 else LONG_TEXT
-    return isinstance(length, float) and length >= limit and isinstance(links, float) and links < 0.5
+    return isinstance(length, float) and length >= limit and isinstance(odd, float) and odd < 0.5
 
 
 def _joined(column: pl.Series) -> pl.Series:

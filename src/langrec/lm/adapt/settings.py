@@ -234,4 +234,4 @@ def _as(kind: type, value: str, text: str) -> Any:
     try:
         return kind(value)
     except ValueError as error:
-        raise SettingsError(f"--set {text}: needs a {kind.__name__}") from error
+        raise SettingsError(f"--set {text}: needs a {'whole number' if kind is int else 'number'}") from error

@@ -13,7 +13,7 @@ export function sourceName(name) {
 }
 
 /** Sources with a visible share, largest first. */
-export function shares(sources) {
+function shares(sources) {
 	const parts = Object.entries(bySource(sources)).filter(([, value]) => Number.isFinite(value) && value !== 0);
 	const total = parts.reduce((sum, [, value]) => sum + Math.abs(value), 0) || 1;
 	return parts

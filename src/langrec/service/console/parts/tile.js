@@ -20,7 +20,7 @@ export function tile(item, size = "") {
 }
 
 /** Up to two letters: of the first two words, or the first sign of a script without spaces. */
-export function initials(title) {
+function initials(title) {
 	const words = title.replace(/\(.*?\)/g, " ").match(/[\p{L}\p{N}]+/gu) || ["?"];
 	const first = [...words[0]][0];
 	const second = words.length > 1 && /\p{Script=Latin}|\p{N}/u.test(first) ? [...words[1]][0] : "";
