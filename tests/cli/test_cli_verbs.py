@@ -196,6 +196,7 @@ def test_a_narrow_terminal_cuts_no_names(langrec_, releases, tmp_path, shop, mon
     stamps = [one["stamp"] for one in json.loads(out)]
     _, out, _ = langrec_("bundle", "list", releases)
     assert len(stamps) == 2 and all(stamp in out for stamp in stamps)
+    assert "NDCG@10" in out and "kept back" not in out, "a column of nothing takes the place of figures"
     words = ["--events", shop[0], "--models", "popular_decayed,itemknn", "--no-html", "--out", tmp_path / "report"]
     _, out, _ = langrec_("evaluate", *words)
     assert {"popular_decayed", "itemknn"} <= set(out.split())
@@ -382,6 +383,7 @@ def test_a_recipe_is_laid_over_the_defaults(langrec_, shop, tmp_path, monkeypatc
         (["serve", "--releases", "RELEASES", "--store", "nonsense", "--port", "0"], "not a database URL"),
         (["serve", "--releases", "RELEASES", "--workers", "0", "--port", "0"], "must be at least 1"),
         (["serve", "--releases", "RELEASES", "--port", "70000"], "must be from 0 to 65535"),
+        (["serve", "--tenants", "nowhere", "--port", "0"], "nowhere: there is no such folder; `langrec tenants add`"),
         (["bundle", "list", "nowhere"], "nowhere: no such folder"),
         (["bundle", "rollback", "nowhere"], "nowhere: no such folder"),
         (["search", "x", "--release", "nowhere"], "nowhere: no such folder"),

@@ -45,10 +45,11 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
 
     table = Table()
     # `--to` and `--release` take a whole stamp.
-    table.add_column("release", no_wrap=True)
-    for name in ("in use", "items", "events", "NDCG@10", "MB"):
-        table.add_column(name)
-    table.add_column("problem or why it was kept back", overflow="fold")
+    for name in ("release", "in use", "items", "events", "NDCG@10", "MB"):
+        table.add_column(name, no_wrap=True)
+    told = any(one.problem or one.kept for one in found)
+    if told:
+        table.add_column("problem or why it was kept back", overflow="fold")
     for one in found:
         data = one.manifest["data"] if one.manifest else {}
         scores = [
@@ -63,7 +64,7 @@ def list_(releases: Releases = Path("releases"), as_json: AsJson = False) -> Non
             str(data.get("n_events", "")),
             f"{scores[0]:.4f}" if scores else "",
             f"{one.size_bytes / 1e6:.1f}",
-            escape(one.problem or one.kept or ""),
+            *([escape(one.problem or one.kept or "")] if told else []),
         )
     wide_console().print(table)
 

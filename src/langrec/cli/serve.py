@@ -67,8 +67,9 @@ def serve(
     given |= {"tls_cert": tls_cert and str(tls_cert), "tls_key": tls_key and str(tls_key)}
     chosen = dataclasses.replace(settings.serve, **{k: v for k, v in given.items() if v is not None})
     if tenants is not None:
-        from langrec.service.tenants import control_url
+        from langrec.service.tenants import control_url, tenants_in
 
+        tenants_in(tenants)
         kept = control_url(tenants) if chosen.store == ServeSettings().store else chosen.store
         chosen = dataclasses.replace(chosen, tenants=str(tenants), store=kept)
     if (releases is None) == (not chosen.tenants):

@@ -57,7 +57,10 @@ def place_of(tenants: Path, name: str, server: ServeSettings) -> Place:
     """
     folder = tenants / check_tenant(name)
     if not folder.is_dir():
-        raise SettingsError(f"tenant {name}: {tenants} holds no such tenant", field="tenant")
+        raise SettingsError(
+            f"tenant {name}: {tenants} holds no such tenant (langrec tenants list --tenants {tenants} shows them)",
+            field="tenant",
+        )
     current(folder / "releases")
     return Place(folder / "releases", tenant_settings(folder, server).store)
 
