@@ -279,7 +279,7 @@ class Client(Wire):
         return self._ask(Call("GET", where, tuple[replies.Scored, ...], params))
 
     def user_neighbours(self, user: str, k: int = 10, *, offset: int = 0) -> tuple[replies.Scored, ...]:
-        """Users with like events, by the cosine of the newest items of each."""
+        """Users with like events: those who share most of the user's newest items."""
         where = path("api", "user", user, "neighbors")
         return self._ask(Call("GET", where, tuple[replies.Scored, ...], {"n": k, "offset": offset}))
 

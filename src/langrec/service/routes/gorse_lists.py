@@ -254,7 +254,7 @@ async def item_to_item(
 
 @reading.get("/user/{user}/neighbors", summary="Users with like events", response_model=list[replies.Neighbour])
 async def user_neighbours(request: Request, user: PathUser, n: Count = 10, offset: Offset = 0) -> Answered:
-    """By the cosine of the newest 100 items of each."""
+    """By how many of the user's newest 100 items they share, over the root of these and of their own events."""
     service = service_of(request)
     n = check_count(request, n, "n")
 

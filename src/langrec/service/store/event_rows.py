@@ -288,7 +288,11 @@ def page_users(connection: sa.Connection, after: str, n: int) -> list[StoredUser
 def similar_users(
     connection: sa.Connection, user: str, n: int, offset: int, recent: int = 100
 ) -> list[tuple[str, float]]:
-    """Users who share most of a user's newest items, by the cosine of their item sets, best first, ties by id."""
+    """Users who share most of a user's newest items, best first, ties by id.
+
+    Scored by the shared items over the root of both numbers: of the user's newest items, and of the other's events,
+    which the store has counted already.
+    """
     mine = (
         sa.select(events.c.item_id)
         .where(events.c.user_id == user)
