@@ -429,6 +429,16 @@ def test_what_is_said_of_a_large_shop_is_what_was_measured(page):
     assert [one for one in said if one not in text] == []
 
 
+@pytest.mark.parametrize(("page", "to"), [("README.md", "to"), ("README.zh.md", "至")])
+def test_what_is_said_of_int8_is_what_was_measured(page, to):
+    rows = [
+        row for path in ROOT.glob("benches/results/encode*.json") for row in json.loads(path.read_text("utf-8"))["rows"]
+    ]
+    for runtime in ("openvino-int8", "onnx-int8"):
+        found = [row["mixed_ratio"] for row in rows if row["runtime"] == runtime]
+        assert f"{min(found):.1f} {to} {max(found):.1f} " in (ROOT / page).read_text("utf-8"), runtime
+
+
 def test_what_is_said_of_the_mix_on_unseen_items_is_what_was_measured():
     text = (ROOT / "docs/models.md").read_text("utf-8")
     for name, others in (
