@@ -43,7 +43,13 @@ SECOND = "%Y%m%dT%H%M%S"
 
 
 class Bundle:
-    """A release folder that has been opened: its manifest was read and, unless told not to, its files were checked."""
+    """A release folder that has been opened: its manifest was read and, unless told not to, its files were checked.
+
+    Attributes:
+        folder: of the release.
+        manifest: the content of manifest.json (`manifest.read_manifest`).
+        verified: True where every file was compared with its sha256.
+    """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], verified: bool = False) -> None:
         self.folder = folder
@@ -52,6 +58,7 @@ class Bundle:
 
     @property
     def stamp(self) -> str:
+        """The release's name: the second it was made in (UTC), and the start of its data's hash."""
         return str(self.manifest["stamp"])
 
     @cached_property

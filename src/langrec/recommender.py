@@ -96,6 +96,9 @@ class Recommender(State):
         """`recommend` for wishes in words: what does not match is left out, and seen items are kept.
 
         The first stage of the trace holds the number of all matches. Nothing is explored.
+
+        Raises:
+            DataError: as `recommend`.
         """
         asked = [replace(query, filters=replace(query.filters, drop_seen=False)) for query in queries]
         return self._exploring_nothing().recommend(asked)
@@ -104,7 +107,7 @@ class Recommender(State):
         """Items like this one, by everything but popularity.
 
         Raises:
-            DataError: the item is unknown.
+            DataError: the item is unknown; else as `recommend`.
         """
         if self.view(item_id) is None:
             raise DataError(f"item {item_id!r} is not in the catalogue", field="item_id")
@@ -115,7 +118,11 @@ class Recommender(State):
     def popular(
         self, k: int, offset: int = 0, filters: Filters | None = None, at: datetime | None = None
     ) -> Recommendation:
-        """The list for someone of whom nothing is known."""
+        """The list for someone of whom nothing is known.
+
+        Raises:
+            DataError: as `recommend`.
+        """
         query = Query(k=k, offset=offset, filters=filters or Filters(), at=at)
         return self._exploring_nothing().recommend([query])[0]
 
@@ -144,7 +151,11 @@ class Recommender(State):
     def latest(self, k: int, offset: int = 0, filters: Filters | None = None) -> Recommendation:
         """Items by their own time, newest first; then those without one, scored 0, the last added first.
 
-        Added means the catalogue's order: rows of the items file, then what has been written since.
+        Added means the catalogue's order: rows of the items file, then what has been written since. Scores are seconds
+        since 1970.
+
+        Raises:
+            DataError: as `recommend`.
         """
         query = Query(k=k, offset=offset, filters=filters or Filters())
         if self.fusion.near is not None:
@@ -212,7 +223,7 @@ class Recommender(State):
         """The exact account of one item's score for a query.
 
         Raises:
-            DataError: the item is unknown.
+            DataError: the item is unknown; else as `recommend`.
         """
         if self.view(item_id) is None:
             raise DataError(f"item {item_id!r} is not in the catalogue", field="item")
@@ -225,7 +236,11 @@ class Recommender(State):
         return account(item_id, scored, self.fusion, self.items, self._fallback(scored.asked))
 
     def reasons(self, query: Query, answer: Recommendation) -> list[Reason]:
-        """The short why of each item of an answer."""
+        """The short why of each item of an answer, in its order.
+
+        Args:
+            query: the one that was answered.
+        """
         asked = number(query, self.items, self.unsaying)
         return reasons(query, asked, block_of([query], [asked], self.users), self.fusion, self.items, answer.items)
 

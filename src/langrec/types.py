@@ -31,7 +31,13 @@ Operator = Literal["eq", "in", "ge", "le", "gt", "lt"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """One condition on an item field, such as price le 20. A missing value fails every condition."""
+    """One condition on an item field, such as price le 20. A missing value fails every condition.
+
+    Attributes:
+        field: of the items (`Items.field_names`), such as price, at or title.
+        op: eq and in (is the value, or one of them); ge, le, gt and lt (numbers as numbers, texts and dates as texts).
+        value: what the field is compared with; a tuple of values with eq and in alone.
+    """
 
     field: str
     op: Operator

@@ -22,6 +22,9 @@ class Catalogue:
         frame: one row per item. `item_id` (str) and `title` (str, may be empty) always; `categories` (list of str);
             further str columns named in `text_fields` are texts to read; all other columns are kept for filters.
         text_fields: names of the further text columns, in reading order.
+
+    Raises:
+        DataError: a column that is always needed is absent; an id that occurs twice, at its first look-up (`Ids`).
     """
 
     def __init__(self, frame: pl.DataFrame, text_fields: Sequence[str] = ()) -> None:

@@ -110,7 +110,11 @@ class Report:
         raise DataError(f"{model}, {part}, {metric}: not in this report")
 
     def value(self, model: str, metric: str, part: str = "all") -> float:
-        """One number's value."""
+        """One number's value.
+
+        Raises:
+            DataError: it was not measured.
+        """
         return self.row(model, metric, part).value
 
     def difference(self, model: str, part: str = "all", metric: str | None = None) -> Difference | None:
