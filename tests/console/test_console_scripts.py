@@ -48,3 +48,11 @@ def test_a_chip_takes_a_word_with_vowel_signs_away(browser: Any) -> None:
     browser.wait("button.chip").click()
     left = "return document.querySelector('input[type=search]').value"
     browser.until(lambda: browser.run(left) == "红楼梦", "one word less")
+
+
+def test_a_problem_is_told_in_the_chosen_language_beside_the_servers_words(browser: Any) -> None:
+    browser.wait("[data-language=zh]").click()
+    browser.until(lambda: browser.run("return document.documentElement.lang") == "zh-Hans", "Chinese")
+    browser.open(f"#/catalogue/{quote('没有/这个 1%', safe='')}")
+    card = browser.wait(".problem")
+    assert "没有找到。" in card.text and "there is no item '没有/这个 1%'" in card.text

@@ -15,6 +15,7 @@ from langrec.retraining.run import ACTS
 
 SOURCE = Path(langrec.__file__).parent
 FOLDER = SOURCE / "service" / "console"
+DOCS = Path(__file__).parents[2] / "docs" / "http.md"
 SCRIPTS = sorted(FOLDER.rglob("*.js"))
 CODE = "\n".join(path.read_text("utf-8") for path in SCRIPTS)
 # Keys built at run time: a template such as t(`act.${type}.done`) stands for every key that fits it.
@@ -78,6 +79,13 @@ def made_at_run_time(key: str) -> bool:
     if key.startswith("reason."):
         return True  # reason.<kind of the API>, .item and .two
     return any(re.fullmatch(template, key) for template in TEMPLATES)
+
+
+def test_every_code_of_an_error_has_its_words() -> None:
+    rules = next(line for line in DOCS.read_text("utf-8").split("\n- ") if line.startswith("**Errors**"))
+    codes = set(re.findall(r"`([a-z_]+)`", rules.split("Codes:")[1]))
+    assert {"not_found", "internal"} <= codes
+    assert {f"problem.of.{code}" for code in codes} <= set(words("en"))
 
 
 def test_every_act_of_the_audit_has_its_words() -> None:

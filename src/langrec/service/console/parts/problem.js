@@ -4,21 +4,25 @@ import { otherKey } from "../core/api.js";
 import { el } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { copy } from "../core/say.js";
-import { t } from "../core/words.js";
+import { known, t } from "../core/words.js";
 
-/** A card with the API's message, code, field and request id, a copy button, and a way to try again. */
+/** A card with what kind of problem it is, the API's message, code, field and request id, a copy button, and a way to try again. */
 export function problem(error, retry = null) {
 	const message = said(error);
+	const kind = known(`problem.of.${error.code}`) ? t(`problem.of.${error.code}`) : "";
 	const rows = [
 		["problem.code", error.code || error.name],
 		["problem.field", error.field],
 		["problem.request", error.requestId],
 	].filter(([, value]) => value);
-	const text = [message, ...rows.map(([key, value]) => `${t(key)}: ${value}`)].join("\n");
+	const text = [kind, message, ...rows.map(([key, value]) => `${t(key)}: ${value}`)]
+		.filter(Boolean)
+		.join("\n");
 	return el(
 		"div",
 		{ class: "problem", role: "alert" },
-		el("strong", {}, message),
+		el("strong", {}, kind || message),
+		kind && el("p", {}, message),
 		el(
 			"dl",
 			{},
