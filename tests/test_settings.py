@@ -45,6 +45,7 @@ from langrec.settings import EvaluateSettings, Settings, section_of
         "retrieval.als_reg=",
         "retrieval.transition_steps=-1",
         "ranking.depth=0",
+        "ranking.extra_decays=0.1,-1",
         "ranking.retrieved=0",
         "ranking.trees=0",
         "ranking.tree_rate=0",

@@ -242,6 +242,8 @@ def check_settings(settings: Settings) -> None:
         if isinstance(grid, tuple) and part.name != "scorers" and not (grid and min(grid) >= 0):
             path = f"retrieval.{part.name}"
             raise SettingsError(f"{path}: needs numbers from 0", field=path)
+    if min(settings.ranking.extra_decays, default=0.0) < 0:
+        raise SettingsError("ranking.extra_decays: needs numbers from 0", field="ranking.extra_decays")
     for path, values in (
         ("evaluate.k", settings.evaluate.k),
         ("evaluate.block", (settings.evaluate.block,)),
