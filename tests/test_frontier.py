@@ -16,7 +16,7 @@ from langrec.errors import SettingsError
 from langrec.frontier import CROSS, LADDER, LIGHT, REFERENCE, Rung, choose_rung, frontier
 from langrec.lm.compress.cross import Reranked
 from langrec.lm.compress.work import Healing
-from langrec.settings import EncoderSettings, Settings
+from langrec.settings import EncoderSettings, EvaluateSettings, Settings
 from tiny_cross import tiny_cross
 from worlds import planted_topics, queries
 
@@ -123,7 +123,10 @@ def made(tiny, shop, tmp_path_factory):
     found = frontier(
         load_dataset(*shop)[0],
         out,
-        Settings(encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32)),
+        Settings(
+            encoder=EncoderSettings(name=str(tiny), threads=1, max_tokens=32),
+            evaluate=EvaluateSettings(k=(5,)),  # rungs are compared by lists of ten all the same
+        ),
         max_ms=10_000,
         healing=Healing(epochs=1),
         mix=lambda _: (0.4, 0.5),

@@ -161,7 +161,7 @@ def frontier(
         DataError: the test holds no question, or too few items have texts.
         SettingsError: a model or the cross-encoder cannot be read.
     """
-    settings, told = settings or Settings(), progress or untold
+    settings, told = _counting_ten(settings or Settings()), progress or untold
     split = split_events(dataset.events, len(dataset.users), settings.split)
     seen = split.train if split.kind == "loo" else joined(split.train, split.valid)
     targets = next_item(seen, split.test, len(dataset.users), questions or None, settings.evaluate.seed)
@@ -254,12 +254,18 @@ def mix_ndcg(dataset: Dataset, settings: Settings) -> Callable[[Path], tuple[flo
 
     def measured(folder: Path) -> tuple[float, float]:
         encoder = replace(settings.encoder, name=str(folder), adapt=EncoderAdaptSettings())
-        own = replace(settings, encoder=encoder, compress=CompressSettings())
+        own = _counting_ten(replace(settings, encoder=encoder, compress=CompressSettings()))
         report, _ = evaluate_models(dataset, own, (MIX,))
         mixed = report.protocol["mix"]
         return float(mixed["validation"][mixed["kind"]]), report.value(MIX, METRIC)
 
     return measured
+
+
+def _counting_ten(settings: Settings) -> Settings:
+    """The settings with lists of ten among those that are measured: by these the rungs are compared."""
+    lengths = tuple(sorted({*settings.evaluate.k, 10}))
+    return replace(settings, evaluate=replace(settings.evaluate, k=lengths))
 
 
 def choose_rung(rungs: Sequence[Rung], max_ms: float | None, max_mb: float | None) -> tuple[str, str]:

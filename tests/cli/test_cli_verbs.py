@@ -270,6 +270,19 @@ def test_demo_says_its_release_as_json_and_trains_once(langrec_, shop, tmp_path,
     assert more == {"say": sys.stderr}, "standard output holds the JSON alone"
 
 
+def test_the_table_of_the_demo_is_of_a_length_that_was_measured():
+    from langrec.cli.demo import _table
+
+    row = {"model": "mix", "value": 0.1, "low": 0.0, "high": 0.2}
+    rows = [{**row, "metric": f"{name}@{k}"} for name in ("ndcg", "recall", "coverage") for k in (3, 5)]
+    assert [column.header for column in _table(rows).columns][1:] == [
+        "NDCG@5",
+        "95 % interval",
+        "recall@5",
+        "coverage@5",
+    ]
+
+
 def test_long_work_tells_a_log_each_of_its_parts_once(capsys, monkeypatch):
     monkeypatch.setattr(options, "_QUICK", 0.0)
     with options.bar() as told:

@@ -73,12 +73,14 @@ def demo(
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """What the release was measured at, best first; its report shows every metric and slice."""
-    table = Table("model", "NDCG@10", "95 % interval", "recall@10", "coverage@10", box=SIMPLE)
+    """What the release was measured at, best first, of lists of 10 or the longest; its report shows all the rest."""
+    lengths = {int(row["metric"].removeprefix("ndcg@")) for row in rows if row["metric"].startswith("ndcg@")}
+    k = 10 if 10 in lengths else max(lengths, default=10)
+    table = Table("model", f"NDCG@{k}", "95 % interval", f"recall@{k}", f"coverage@{k}", box=SIMPLE)
     of = {(row["model"], row["metric"]): row for row in rows}
     models = dict.fromkeys(row["model"] for row in rows)
-    for model in sorted(models, key=lambda model: -of[model, "ndcg@10"]["value"]):
-        ndcg, recall, coverage = (of[model, metric] for metric in ("ndcg@10", "recall@10", "coverage@10"))
+    for model in sorted(models, key=lambda model: -of[model, f"ndcg@{k}"]["value"]):
+        ndcg, recall, coverage = (of[model, f"{metric}@{k}"] for metric in ("ndcg", "recall", "coverage"))
         interval = f"{ndcg['low']:.4f} to {ndcg['high']:.4f}"
         style = "bold" if model == "mix" else ""
         values = (f"{ndcg['value']:.4f}", interval, f"{recall['value']:.4f}", f"{coverage['value']:.4f}")
