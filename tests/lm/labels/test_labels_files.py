@@ -197,3 +197,15 @@ def test_what_cannot_be_used_is_one_line(langrec_, tmp_path, texts, monkeypatch,
     monkeypatch.chdir(tmp_path)
     status, _, error = langrec_(*words)
     assert status == 2 and said in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("back", ["utf-8-sig", "gb18030"])
+def test_a_spreadsheet_reads_chinese_and_what_it_saves_is_read_again(tmp_path, back):
+    texts = ["发票抬头写错了怎么办", "快递什么时候到深圳", "绿茶用多少度的水冲泡"]
+    write(pl.DataFrame({"text": texts, "label": ["发票", "物流", "冲泡"]}), tmp_path / "next.csv")
+    sheet = (tmp_path / "next.csv").read_bytes()
+    assert sheet.startswith(b"\xef\xbb\xbf")
+    (tmp_path / "filled.csv").write_text(sheet.decode("utf-8-sig"), back, newline="")
+    assert list(read_pool(tmp_path / "filled.csv", None).texts.texts) == texts
+    write(pl.DataFrame({"text": ["plain"], "label": ["a"]}), tmp_path / "plain.csv")
+    assert (tmp_path / "plain.csv").read_bytes() == b"text,label\nplain,a\n"

@@ -204,7 +204,9 @@ def write(frame: pl.DataFrame, path: Path) -> None:
             nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
             if nested:
                 raise DataError(f"{path}: CSV cannot hold the lists of column {nested[0]}; name it .jsonl", field="out")
-            frame.write_csv(half)
+            text = frame.write_csv()
+            # Without the mark Excel in China reads UTF-8 as GBK.
+            half.write_text(text, "utf-8" if text.isascii() else "utf-8-sig", newline="")
         elif end in (".jsonl", ".ndjson"):
             frame.write_ndjson(half)
         elif end == ".parquet":
