@@ -119,6 +119,15 @@ def test_bad_rows_are_refused_with_place_and_reason_and_the_others_taken(store, 
     ]
 
 
+def test_categories_that_are_no_list_are_refused_by_what_is_wanted(store, tmp_path):
+    rows = [{"item_id": "a", "categories": "Comedy|Drama"}, {"item_id": "b", "categories": None}]
+    done = import_file(store, write_lines(tmp_path / "i.jsonl", rows), "items")
+    with store.read() as connection:
+        assert [(one.row, one.reason) for one in refused_of(connection, done.source)] == [
+            (1, 'Categories: is a list of names, such as ["Comedy"]')
+        ]
+
+
 def test_a_file_of_items_has_the_text_fields_of_the_release(store, tmp_path):
     catalogue = Catalogue(pl.DataFrame({"item_id": ["a"], "title": ["A"], "story": ["old"]}), ("story",))
     (tmp_path / "catalog").mkdir()

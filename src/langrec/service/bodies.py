@@ -35,6 +35,13 @@ def clean_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
 
+def _names(value: Any) -> Any:
+    """A list of names: none is empty, and one that is not in a list is refused by what is wanted."""
+    if isinstance(value, str):
+        raise ValueError('is a list of names, such as ["Comedy"]')  # noqa: TRY004 - what pydantic reports
+    return [] if value is None else value
+
+
 def _checked_id(text: str) -> str:
     if not text or len(text) > 1024:
         raise ValueError("an id has from 1 to 1024 characters")
@@ -174,7 +181,7 @@ Text = Annotated[str, AfterValidator(clean_text)]
 # A blank is nothing asked: else it would be a wish that no item answers.
 Wish = Annotated[str, AfterValidator(lambda text: clean_text(text) if text.strip() else "")]
 LooseText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(clean_text)]
-LooseTexts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else value)]
+LooseTexts = Annotated[list[Text], BeforeValidator(_names)]
 Json = Annotated[Any, AfterValidator(lambda value: clean_json(value))]
 _TIME_SCHEMA = {"anyOf": [{"type": "string", "description": "ISO 8601"}, {"type": "number"}]}
 Time = Annotated[int, BeforeValidator(parse_time), WithJsonSchema(_TIME_SCHEMA | {"description": _TIME_HELP})]
