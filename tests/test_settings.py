@@ -42,6 +42,7 @@ from langrec.settings import EvaluateSettings, Settings, section_of
         "retrieval.scorers=popular,eas",
         "retrieval.scorers=popular_0d",
         "retrieval.itemknn_neighbours=",
+        "retrieval.itemknn_neighbours=0",
         "retrieval.als_reg=",
         "retrieval.transition_steps=-1",
         "ranking.depth=0",

@@ -247,6 +247,7 @@ def check_settings(settings: Settings) -> None:
     for path, values in (
         ("evaluate.k", settings.evaluate.k),
         ("evaluate.block", (settings.evaluate.block,)),
+        ("retrieval.itemknn_neighbours", settings.retrieval.itemknn_neighbours),
         ("text_tower.head", settings.text_tower.head or (1,)),
     ):
         if not values or min(values) < 1:
