@@ -644,7 +644,7 @@ class FeedbackSettings:
         most_release_days: age of the release in use.
         most_unknown_words: share of words of new items that the training's items do not hold.
         most_text_distance: of new items from the training's, in spreads.
-        most_divergence: of what was chosen this week from the week before, in bits.
+        most_divergence: of what was chosen this week from the week before, beyond chance, in bits.
     """
 
     seconds: float = 300.0

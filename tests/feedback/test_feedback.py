@@ -9,7 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from langrec.feedback.drift import CHOSEN, WEEK_MS, distance, divergence, unknown_words, vocabulary, weekly
+from langrec.feedback.drift import (
+    CHOSEN,
+    WEEK_MS,
+    beyond_chance,
+    distance,
+    divergence,
+    unknown_words,
+    vocabulary,
+    weekly,
+)
 from langrec.feedback.join import ACTIONS, SHOWN, joined
 from langrec.feedback.lists import coverage, rate, rates
 from langrec.feedback.report import Observed, report
@@ -102,6 +111,42 @@ def test_weeks_are_compared_with_the_week_before():
     assert [(at - week) // WEEK_MS for at, _, _ in found] == [0, 1, 3]
     assert [n for _, n, _ in found] == [2, 2, 1]
     assert math.isnan(found[0][2]) and found[1][2] == 0 and found[2][2] == pytest.approx(1)
+
+
+def two_weeks(change, seed, n=2000, m=300):
+    """What is chosen in two weeks of m events over n items, whose popularity is given anew to a share of them."""
+    rng = np.random.default_rng(seed)
+    first = np.arange(1, n + 1) ** -0.8
+    second = first.copy()
+    moved = rng.random(n) < change
+    second[moved] = rng.permutation(second[moved])
+    week = START // WEEK_MS * WEEK_MS
+    rows = [
+        (week + number * WEEK_MS, f"i{item}", int(count))
+        for number, worth in enumerate((first, second))
+        for item, count in enumerate(rng.multinomial(m, worth / worth.sum()))
+        if count
+    ]
+    return pl.DataFrame(rows, schema=CHOSEN, orient="row")
+
+
+def test_few_events_over_many_items_are_no_drift_and_a_change_of_all_is():
+    calm, turned = ([two_weeks(change, seed) for seed in range(10)] for change in (0, 1))
+    assert np.mean([weekly(one)[-1][2] for one in calm]) > 0.58  # by chance alone
+    assert np.mean([beyond_chance(one) for one in calm]) < 0.06
+    assert np.mean([beyond_chance(one) for one in turned]) > 0.55
+    names = [{found["name"] for found in report(observed(weeks=one), SETTINGS)["warnings"]} for one in calm]
+    assert not any("popularity_drifted" in found for found in names)
+
+
+def test_what_chance_cannot_tell_apart_says_nothing():
+    week = START // WEEK_MS * WEEK_MS
+    once = [(week + n % 2 * WEEK_MS, f"i{n}", 1) for n in range(40)]
+    assert math.isnan(beyond_chance(pl.DataFrame(once, schema=CHOSEN, orient="row")))
+    assert math.isnan(beyond_chance(pl.DataFrame(once[:1], schema=CHOSEN, orient="row")))
+    assert math.isnan(beyond_chance(pl.DataFrame(schema=CHOSEN)))
+    apart = [(week, "a", 300), (week + WEEK_MS, "b", 300)]
+    assert beyond_chance(pl.DataFrame(apart, schema=CHOSEN, orient="row")) == pytest.approx(1)
 
 
 def test_words_that_training_never_read_are_counted():

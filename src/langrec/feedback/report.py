@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from langrec.data.events import DAY_MS
-from langrec.feedback.drift import distance, unknown_words, vocabulary, weekly
+from langrec.feedback.drift import beyond_chance, distance, unknown_words, vocabulary, weekly
 from langrec.feedback.join import joined
 from langrec.feedback.lists import coverage, rate, rates
 from langrec.settings import FeedbackSettings
@@ -78,12 +78,16 @@ def report(observed: Observed, settings: FeedbackSettings) -> dict[str, Any]:
         "popularity_drift": weeks[-1][2] if weeks else float("nan"),
     }
     clean: dict[str, Any] = _clean(found)
-    clean["warnings"] = warnings(clean, settings)
+    clean["warnings"] = warnings(clean, beyond_chance(observed.weeks), settings)
     return clean
 
 
-def warnings(found: dict[str, Any], settings: FeedbackSettings) -> list[dict[str, Any]]:
-    """What is beyond its limit; a limit of 0 warns of nothing, and few lists, or items, say nothing."""
+def warnings(found: dict[str, Any], moved: float, settings: FeedbackSettings) -> list[dict[str, Any]]:
+    """What is beyond its limit; a limit of 0 warns of nothing, and few lists, or items, say nothing.
+
+    Args:
+        moved: of `drift.beyond_chance`; NaN is beyond no limit.
+    """
     rows: list[dict[str, Any]] = []
 
     def beyond(name: str, value: float | None, limit: float, low: bool = False) -> None:
@@ -106,7 +110,7 @@ def warnings(found: dict[str, Any], settings: FeedbackSettings) -> list[dict[str
         beyond("unknown_words", found["unknown_words"], settings.most_unknown_words)
         beyond("texts_drifted", found["text_distance"], settings.most_text_distance)
     if len(found["weeks"]) > 1 and min(week["events"] for week in found["weeks"][-2:]) >= settings.least:
-        beyond("popularity_drifted", found["popularity_drift"], settings.most_divergence)
+        beyond("popularity_drifted", moved, settings.most_divergence)
     return rows
 
 
