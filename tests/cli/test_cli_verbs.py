@@ -503,14 +503,6 @@ def test_a_full_disk_is_said_and_is_no_failure_of_ours(langrec_, tmp_path, name)
     assert not list(tmp_path.glob("rows*"))
 
 
-def test_ctrl_c_ends_with_its_usual_status(langrec_, monkeypatch):
-    def stopped(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("langrec.releases.releases", stopped)
-    assert langrec_("bundle", "list", "here")[0] == 130
-
-
 def commands():
     """Every verb, and every verb of a verb, as words; True for those that do something themselves."""
     for verb, target in verbs.VERBS.items():

@@ -1,15 +1,17 @@
-"""The command line: one file per verb, errors as one line, exit status 0, 1 or 2."""
+"""The command line: one file per verb, errors as one line, and an exit status."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 
-from langrec.errors import LangrecError, is_disk_full, is_forbidden
+from langrec.cli.signals import TERMINATED, ending_well
+from langrec.errors import LangrecError, SettingsError, is_disk_full, is_forbidden
 
 app = typer.Typer(
     name="langrec",
@@ -21,18 +23,24 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Runs the command line. Status 0: success, 2: wrong input or settings, 1: our own failure."""
-    from langrec.cli import verbs
-
-    verbs.register(app)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A console that knows no Chinese shows the number of a character rather than nothing at all.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Runs the command line. Status 0: success, 2: wrong input or settings, 1: our failure, 130 and 143: stopped."""
     try:
-        status = app(standalone_mode=False)
+        from langrec.cli import verbs
+
+        verbs.register(app)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A console that knows no Chinese shows the number of a character rather than nothing at all.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        _check_locale(sys.argv[1:], sys.getfilesystemencoding())
+        with ending_well(TERMINATED):
+            status = app(standalone_mode=False)
         if status == 130:
             print("stopped", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            print("stopped", file=sys.stderr)
+        raise
     except LangrecError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -61,6 +69,20 @@ def main() -> None:
             sys.exit(2)
         print(f"langrec failed: {type(error).__name__}: {error} (LANGREC_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(1)
+
+
+def _check_locale(words: Sequence[str], encoding: str) -> None:
+    """Refuses paths and texts that Python read in another encoding than UTF-8: Polars finds no such file, and a wish is
+    another wish.
+    """
+    if encoding.lower() not in ("utf-8", "utf8"):
+        for word in words:
+            if not word.isascii():
+                shown = os.fsencode(word).decode("utf-8", "replace")
+                raise SettingsError(
+                    f"{shown}: this locale reads {encoding}, in which that is another text; set PYTHONUTF8=1, or "
+                    "a locale of UTF-8 (LC_ALL=C.UTF-8)"
+                )
 
 
 def _wrong_usage(error: Any) -> int:
