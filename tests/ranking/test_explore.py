@@ -60,6 +60,24 @@ def test_a_rare_item_that_is_shown_anyway_is_not_drawn_and_one_at_the_end_may_be
         assert len(set(nums.tolist())) == len(nums)
 
 
+def test_a_rare_item_on_a_later_page_has_the_chance_that_it_was_not_drawn():
+    """Items 8 and 12 of a list of 30 are rare: drawn, they are on the first page, and otherwise on the second."""
+    fit, first, second, told = worth(i8=99.0, i12=98.0), np.zeros(40), np.zeros(40), {}
+    for seed in range(3000):
+        found = drawn_with(seed, places=3, among=8, fit=fit, listed=np.arange(30, dtype=np.int32))
+        for counts, page in ((first, slice(0, 10)), (second, slice(10, 20))):
+            counts[found.nums[page]] += 1
+            told |= {
+                (int(num), page.start): float(p)
+                for num, p in zip(found.nums[page], found.propensities[page], strict=True)
+            }
+    for num in (8, 12):
+        assert told[num, 0] == pytest.approx(3 / 8) and told[num, 10] == pytest.approx(5 / 8)
+        assert first[num] / 3000 == pytest.approx(3 / 8, abs=0.04)
+        assert second[num] / 3000 == pytest.approx(5 / 8, abs=0.04)
+    assert told[0, 0] == told[11, 10] == 1
+
+
 def test_where_nothing_is_rare_the_list_stays_as_it_is():
     found = drawn_with(fit=np.full(40, np.nan, dtype=np.float32))
     assert found.nums.tolist() == LISTED.tolist()

@@ -19,7 +19,8 @@ class Explored:
 
     Attributes:
         nums: item numbers, best first.
-        propensities: for each the chance to be in the list: 1, or drawn / pool.
+        propensities: for each the chance to be in the list: 1, or drawn / pool on the first page, and 1 less that for
+            what stands on a later one because it was not drawn.
         drawn: numbers of the drawn items.
         pool: how many they were drawn from.
     """
@@ -77,7 +78,10 @@ def explore(
     there = np.zeros(len(nums), dtype=np.bool_)
     there[at] = True
     nums[at], nums[~there] = drawn, rest
-    return Explored(nums, np.where(there, np.float32(n / len(pool)), np.float32(1.0)), drawn, len(pool))
+    chance = np.float32(n / len(pool))
+    propensities = np.where(there, chance, np.float32(1.0))
+    propensities[np.isin(nums, pool) & ~there] = np.float32(1.0) - chance
+    return Explored(nums, propensities, drawn, len(pool))
 
 
 def draws(seed: int, query: Query, at: int) -> np.random.Generator:
