@@ -74,3 +74,16 @@ def test_a_sure_and_right_prediction_is_calibrated():
 
 def test_the_interval_of_a_constant_is_the_constant():
     assert interval(np.ones(10)) == (1.0, 1.0)
+
+
+def test_fewer_than_six_users_or_rows_have_no_interval():
+    """One user alone had an interval of no width, and a gain over him was called sure."""
+    positive, scores = np.tile([0, 1], 30), np.arange(60.0)
+    for users in (5, 6):
+        by = np.arange(60) % users
+        there = users == 6
+        assert np.isfinite(auc_interval(positive, scores, by)).all() == there
+        assert np.isfinite(auc_difference(positive, scores, -scores, by)[1:]).all() == there
+        assert np.isfinite(interval(scores, by)).all() == there
+        assert np.isfinite(interval(np.ones(users))).all() == there
+    assert np.isnan(interval(np.ones(0))).all()

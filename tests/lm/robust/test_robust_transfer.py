@@ -17,7 +17,11 @@ from langrec.lm.robust.transfer import Carried, Domain, Matrix, Step, carry, mat
 def domains(topics, tmp_path):
     rows = [
         {"anchor": f"the {a} cat", "positive": f"the {b} dog"}
-        for a, b in (("red", "blue"), ("green", "river"), ("piano", "music"), ("space", "robot"))
+        for a, b in zip(
+            ("red", "green", "piano", "space", "film", "story"),
+            ("blue", "river", "music", "robot", "summer", "war"),
+            strict=True,
+        )
     ]
     for name in ("pairs", "pairs-test"):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")

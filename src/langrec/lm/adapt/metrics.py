@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 Numbers = npt.NDArray[np.float64]
 
-# Of every interval: draws of the bootstrap, and the share of them that it holds.
-RESAMPLES, CONFIDENCE = 1000, 0.95
+# Of every interval: draws of the bootstrap, the share of them that it holds, and the fewest users, or rows, that say
+# something of others: five of one mind are chance more often than once in twenty.
+RESAMPLES, CONFIDENCE, FEWEST = 1000, 0.95, 6
 
 
 def report(right: npt.NDArray[Any], predicted: npt.NDArray[Any], labels: Sequence[str]) -> dict[str, Any]:
@@ -93,7 +94,8 @@ def auc_interval(
     scores: npt.NDArray[Any],
     users: npt.NDArray[Any] | None,
 ) -> tuple[float, float]:
-    """The bootstrap interval of the AUC; users are drawn whole, because a user's rows resemble one another.
+    """The bootstrap interval of the AUC; users are drawn whole, because a user's rows resemble one another. As of all
+    intervals here, NaN of fewer than FEWEST.
 
     Args:
         users: (n,) user of each row; None draws rows.
@@ -114,9 +116,13 @@ def auc_difference(
 
 
 def draw_weights(users: npt.NDArray[Any] | None, rows: int) -> Numbers:
-    """(RESAMPLES, rows) Poisson(1) weights, equal for the rows of one user (Chamandy et al. 2012)."""
+    """(RESAMPLES, rows) Poisson(1) weights, equal for the rows of one user (Chamandy et al. 2012); 0 throughout where
+    there are fewer than FEWEST users, or rows without users."""
     group = np.arange(rows) if users is None else np.unique(users, return_inverse=True)[1]
-    draws = np.random.default_rng(0).poisson(1.0, (RESAMPLES, int(group.max(initial=-1)) + 1)).astype(float)
+    drawn = int(group.max(initial=-1)) + 1
+    if drawn < FEWEST:
+        return np.zeros((RESAMPLES, rows))
+    draws = np.random.default_rng(0).poisson(1.0, (RESAMPLES, drawn)).astype(float)
     return draws[:, group]
 
 
