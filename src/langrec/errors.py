@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import shutil
 from zipfile import BadZipFile
 
 # What reading a damaged or foreign file of a part can raise; each `load` turns it into a BundleError.
@@ -72,13 +74,21 @@ class MissingExtra(LangrecError, ImportError):  # noqa: N818
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that a disk is full, or somebody's share of it, as Python or a library in Rust says so."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error)
+    """Whether an error says that a disk is full, or somebody's share of it, as Python or a library says so."""
+    # NumPy gives no number: it counts what it could not write.
+    short = isinstance(error, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(error))
+    return bool(short) or _says(error, errno.ENOSPC, errno.EDQUOT)
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Whether an error says that a place may not be read or written, as Python or a library in Rust says so."""
+    """Whether an error says that a place may not be read or written, as Python or a library says so."""
+    return _says(error, errno.EACCES, errno.EROFS)
+
+
+def _says(error: BaseException, *numbers: int) -> bool:
+    """Whether an error bears one of the numbers, or words it, as libraries in Rust and copies of folders do."""
     said = str(error)
-    return getattr(error, "errno", None) in (errno.EACCES, errno.EROFS) or any(
-        f"(os error {number})" in said for number in (13, 30)
+    return getattr(error, "errno", None) in numbers or any(
+        f"(os error {number})" in said or (isinstance(error, shutil.Error) and f"[Errno {number}]" in said)
+        for number in numbers
     )

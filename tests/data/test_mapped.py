@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
 from langrec.data import mapped
-from langrec.data.mapped import array_at, at_once, put_array
+from langrec.data.mapped import array_at, at_once, new_memmap, put_array
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
@@ -26,3 +28,17 @@ def test_a_system_that_cannot_read_ahead_maps_all_the_same(tmp_path, monkeypatch
     put_array(tmp_path / "values.npy", np.arange(500_000, dtype=np.int64))
     with at_once():
         assert int(array_at(tmp_path / "values.npy")[-1]) == 499_999
+
+
+def test_room_for_a_mapped_file_is_taken_before_it_is_written(tmp_path, monkeypatch):
+    made = new_memmap(tmp_path / "values.npy", np.float16, (3, 5))
+    made[:] = 2
+    made.flush()
+    np.testing.assert_array_equal(np.load(tmp_path / "values.npy"), np.full((3, 5), 2, np.float16))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mapped.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space"):
+        new_memmap(tmp_path / "more.npy", np.float16, (3, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -25,6 +26,19 @@ MAPPED_FROM = 1_000_000
 def put_array(path: Path, values: npt.NDArray[Any]) -> None:
     """Writes one .npy file."""
     np.save(path, values, allow_pickle=False)
+
+
+def new_memmap(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Any:
+    """A new .npy file to write in through memory, whose room on the disk is taken at once.
+
+    Raises:
+        OSError: the disk is full. Found out in the middle, it would end the process by SIGBUS, without a word.
+    """
+    made: Any = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return made
 
 
 def array_at(path: Path) -> npt.NDArray[Any]:

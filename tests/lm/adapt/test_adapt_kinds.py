@@ -98,6 +98,21 @@ def test_a_text_is_kept_once_whatever_list_it_comes_in(tiny, tmp_path):
     assert not torch.equal(second(np.array([0]))[0], second(np.array([1]))[0])
 
 
+@pytest.mark.parametrize("which", ["states", "hashes"])
+@pytest.mark.parametrize("left", [0, 100, None])
+def test_kept_states_that_are_cut_short_are_computed_again(tiny, tmp_path, which, left):
+    model = find_model(str(tiny), 64)
+    first = Adapted(model, AdaptSettings(kind="side"), tmp_path).feed(["a cat", "a dog"])
+    right = first(np.array([0, 1]))[0].clone()
+    (file,) = [one for one in (tmp_path / "states").rglob("*.npy") if ("hashes" in one.name) == (which == "hashes")]
+    data = file.read_bytes()
+    file.unlink()
+    if left is not None:
+        file.write_bytes(data[:left])
+    again = Adapted(model, AdaptSettings(kind="side"), tmp_path).feed(["a cat", "a dog"])
+    assert torch.equal(again(np.array([0, 1]))[0], right)
+
+
 def test_the_token_table_can_be_trained_too(tiny):
     one = adapted(tiny, "full", train_embeddings=True)
     assert one.core.get_input_embeddings().weight.requires_grad

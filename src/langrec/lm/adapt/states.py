@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from langrec.data.mapped import new_memmap
 from langrec.lm.batches import batches, pad
 from langrec.types import IntVector
 
@@ -138,13 +139,17 @@ def _find(place: Path, hashes: Any) -> tuple[list[Halves], Rows, Rows]:
     shards: list[Halves] = []
     row, shard = np.full(len(hashes), -1, dtype=np.int64), np.zeros(len(hashes), dtype=np.int64)
     for file in sorted(place.glob("*.hashes.npy")):
-        known = np.load(file, allow_pickle=False).view("S16")
+        try:
+            known = np.load(file, allow_pickle=False).view("S16")
+            states = np.load(file.with_name(file.name.replace(".hashes", "")), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):  # cut short, or half cleared away: its states are computed again
+            continue
         order = np.argsort(known, kind="stable")
         at = np.minimum(np.searchsorted(known[order], hashes), len(known) - 1)
         hit = (known[order][at] == hashes) & (row < 0)
         if hit.any():
             row[hit], shard[hit] = order[at[hit]], len(shards)
-            shards.append(np.load(file.with_name(file.name.replace(".hashes", "")), mmap_mode="r", allow_pickle=False))
+            shards.append(states)
     return shards, row, shard
 
 
@@ -178,7 +183,7 @@ def _compute(
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_suffix(f".{os.getpid()}.half")  # two runs may compute the same states
     size = int(starts[-1]) if by_token else len(numbers)
-    out = np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=(size, *shape))
+    out = new_memmap(half, np.float16, (size, *shape))
     with torch.no_grad():
         for batch in batches(lengths, BUDGET):
             ids, mask = pad([numbers[i] for i in batch], pad_id)

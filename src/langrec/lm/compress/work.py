@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
+from langrec.data.mapped import new_memmap
 from langrec.lm.compress.corpus import Corpus
 from langrec.lm.compress.exports import name_of, saved
 from langrec.lm.model import TextModel
@@ -94,13 +96,15 @@ class Work:
         part, count = file.with_suffix(".part"), file.with_suffix(".count")
         shape = (len(texts), encoder.dim)
         begun = part.exists() and count.exists()
-        out = np.lib.format.open_memmap(part, "r+" if begun else "w+", None if begun else np.float32, shape)
+        out = open_memmap(part, mode="r+") if begun else new_memmap(part, np.float32, shape)
         for start in range(int(count.read_text()) if begun else 0, len(texts), PIECE):
             rows = order[start : start + PIECE]
             self.told("read with the teacher", start, len(texts))
             out[rows] = encoder.encode([texts[i] for i in rows])
             out.flush()
-            count.write_text(str(start + PIECE))
+            half = count.with_suffix(".half")
+            half.write_text(str(start + PIECE))
+            half.replace(count)
         found = np.array(out)
         part.replace(file)
         count.unlink(missing_ok=True)
