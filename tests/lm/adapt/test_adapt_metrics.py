@@ -53,6 +53,13 @@ def test_the_users_area_is_the_mean_over_users_with_both_kinds():
     assert user_auc(np.array([1, 0, 1, 0, 1, 1]), np.array([2.0, 1, 1, 2, 1, 2]), users) == 0.5
 
 
+def test_a_user_of_one_graded_row_has_no_area():
+    """A row of 0.7 was ranked against itself, which is a draw: each such user pulled the mean to 0.5."""
+    users, labels = np.array([0, 0, 1, 2]), np.array([1, 0, 0.7, 0.4])
+    assert user_auc(labels, np.array([2.0, 1, 1, 2]), users) == 1
+    assert np.isnan(user_auc(labels[2:], np.array([1.0, 2]), users[2:]))
+
+
 def test_an_interval_by_user_is_wider_than_one_by_row_where_a_users_rows_are_alike():
     rng = np.random.default_rng(0)
     level = rng.normal(size=20)

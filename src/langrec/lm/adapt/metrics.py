@@ -83,8 +83,11 @@ def user_auc(positive: npt.NDArray[Any], scores: npt.NDArray[Any], users: npt.ND
 
 
 def user_aucs(positive: npt.NDArray[Any], scores: npt.NDArray[Any], users: npt.NDArray[Any]) -> Numbers:
-    """The AUC of each user that has rows of both kinds."""
-    found: Numbers = np.array([auc(positive[users == user], scores[users == user]) for user in np.unique(users)])
+    """The AUC of each user that has rows of both kinds; one row, however graded, is in no order with others."""
+    group = np.unique(users, return_inverse=True)[1]
+    order = np.argsort(group, kind="stable")
+    own = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    found: Numbers = np.array([auc(positive[rows], scores[rows]) for rows in own if len(rows) > 1])
     usable: Numbers = found[~np.isnan(found)]
     return usable
 
