@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,50 @@ def test_a_handful_of_users_has_no_interval(users: int, known: bool):
     gaps[asked == 0, 1] = np.nan  # of the second column there is one user fewer
     low, high = percentiles(Resamples(asked, 300).means(gaps), 0.95)
     assert list(~np.isnan(low)) == list(~np.isnan(high)) == [known, False]
+
+
+def drawn_users(users, top, bottom, resamples, rng):
+    """Ratios of sums where whole users are drawn with replacement, in plain Python."""
+    by_user = {}
+    for user, over, under in zip(users.tolist(), top.tolist(), bottom.tolist(), strict=True):
+        sums = by_user.setdefault(user, [0.0, 0.0])
+        sums[0] += over
+        sums[1] += under
+    pairs = list(by_user.values())
+    found = []
+    for _ in range(resamples):
+        some = rng.choices(pairs, k=len(pairs))
+        found.append(sum(over for over, _ in some) / sum(under for _, under in some))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_users_drawn_with_replacement_give_the_same_interval(weighted):
+    """Of a mean and of a weighted one, and of the paired difference of two scorers that are alike."""
+    rng = np.random.default_rng(5)
+    users = np.repeat(np.arange(80), rng.lognormal(1, 1, 80).astype(int) + 1)
+    liked = rng.beta(1, 4, 80)[users]
+    one = (rng.random(len(users)) < liked).astype(float)
+    other = np.where(rng.random(len(users)) < 0.1, 1 - one, one)
+    weights = rng.random(len(users)) if weighted else np.ones(len(users))
+    resamples = Resamples(users, 3000, 2)
+    draws = [resamples.means(values[:, None], weights[:, None]) for values in (one, other)]
+    for sample, values in ((draws[0], one), (draws[0] - draws[1], one - other)):
+        own = drawn_users(users, values * weights, weights, 3000, random.Random(9))
+        low, high = percentiles(sample, 0.95)
+        width = own[2924] - own[75]
+        assert high[0] - low[0] == pytest.approx(width, rel=0.12)
+        assert low[0] == pytest.approx(own[75], abs=0.1 * width)
+
+
+def test_an_interval_of_sixty_users_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    sizes, liked = rng.lognormal(1, 1, 100_000).astype(int) + 1, rng.beta(1, 6, 100_000)
+    truth, held = (sizes * liked).sum() / sizes.sum(), 0
+    for seed in range(300):
+        who = rng.integers(0, 100_000, 60)
+        users = np.repeat(np.arange(60), sizes[who])
+        values = (rng.random(len(users)) < liked[who][users]).astype(float)
+        low, high = percentiles(Resamples(users, 300, seed).means(values[:, None]), 0.95)
+        held += bool(low[0] <= truth <= high[0])
+    assert 0.88 < held / 300 < 0.98
