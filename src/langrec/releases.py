@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from langrec.data.cache import remove_left
 from langrec.data.once import size_of
 from langrec.errors import BundleError
 from langrec.manifest import problem_of, read_manifest
@@ -19,7 +19,6 @@ from langrec.manifest import problem_of, read_manifest
 CURRENT = "CURRENT"
 # In the folder of a release that was made to be judged first: why it is not in use. It is no part of the release.
 CANDIDATE = "candidate.json"
-_LEFT_SECONDS = 2 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,8 @@ def prune(folder: Path, keep: int) -> list[str]:
     Args:
         keep: releases that stay, those two included; at least 2.
     """
-    _remove_left(folder)
+    for left in (".*.half", ".*.gone", ".pull-*", ".measured-*"):
+        remove_left(folder, left)
     known = releases(folder)
     using = next((i for i, info in enumerate(known) if info.current), None)
     if using is None:
@@ -124,14 +124,6 @@ def prune(folder: Path, keep: int) -> list[str]:
         info.folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
     return [info.stamp for info in gone]
-
-
-def _remove_left(folder: Path) -> None:
-    for path in folder.glob(".*"):
-        is_half = path.name.endswith((".half", ".gone")) or path.name.startswith((".pull-", ".measured-"))
-        # What is younger may be the work of somebody who lives.
-        if is_half and path.is_dir() and time.time() - path.stat().st_mtime > _LEFT_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def rollback(folder: Path, stamp: str | None = None) -> str:

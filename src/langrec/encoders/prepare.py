@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from langrec.data.cache import cache_folder
 from langrec.encoders.transformer import TransformerEncoder
+from langrec.errors import BundleError
 from langrec.lm import exported
 from langrec.lm.exported import Exported
 from langrec.lm.measure import choose_runtime, known_choice
@@ -18,8 +20,19 @@ from langrec.settings import EncoderSettings
 
 
 def prepare(settings: EncoderSettings, progress: Progress | None = None) -> TransformerEncoder:
-    """The transformer that the settings name, exported into the cache and opened in its runtime."""
+    """The transformer that the settings name, exported into the cache and opened in its runtime.
+
+    An export that cannot be read, as a crash of the machine may leave one, is made again.
+    """
     model = find_model(settings.name, settings.max_tokens)
+    try:
+        return _opened(settings, model, progress)
+    except BundleError:
+        shutil.rmtree(model_folder(model, cache_root(settings)), ignore_errors=True)
+        return _opened(settings, model, progress)
+
+
+def _opened(settings: EncoderSettings, model: TextModel, progress: Progress | None) -> TransformerEncoder:
     root = cache_root(settings)
     folder, found = exported_model(model, root, progress)
     name: str = settings.runtime

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from langrec.data.cache import remove_left
 from langrec.errors import MissingExtra, SettingsError
 from langrec.lm import exported, slim
 from langrec.lm.exported import Exported
@@ -32,6 +33,7 @@ def export(model: TextModel, folder: Path) -> Exported:
     module = load_torch(model)
     tokens = Tokens.of_model(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(folder.parent, ".export-*")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
         here = Path(place) / "model"
         here.mkdir()

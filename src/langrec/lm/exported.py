@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,9 @@ class Exported:
     def save(self, folder: Path) -> None:
         """Writes encoder.json."""
         text = json.dumps({"format": FORMAT, "kind": "transformer", **dataclasses.asdict(self)}, indent=1)
-        (folder / CONFIG).write_text(text + "\n", "utf-8")
+        half = folder / f"{CONFIG}.{os.getpid()}.half"  # the cache's is written again by who measures runtimes
+        half.write_text(text + "\n", "utf-8")
+        half.replace(folder / CONFIG)
 
     @classmethod
     def load(cls, folder: Path) -> Exported:
