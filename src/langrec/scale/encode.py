@@ -351,7 +351,11 @@ def _write(file: Path, vectors: FloatMatrix) -> None:
         np.save(stream, np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
         stream.flush()
         os.fsync(stream.fileno())
-    half.replace(file)
+    try:
+        half.replace(file)
+    except FileNotFoundError:
+        if not file.exists():  # else a run beside this one read the same texts, ended, and cleared up
+            raise
 
 
 def _finish(out: Path, encoder: Encoder, role: Role, ids: Sequence[str], blocks: Sequence[tuple[str, int]]) -> None:
