@@ -59,7 +59,7 @@ def make(out: Path, epochs: int) -> dict[str, Any]:
 
     corpus, found = catalogue(), {}
     for name, (steps, _) in CHAINS.items():
-        place, model, notes, done = out / name.replace(" ", "-").replace(",", ""), "minilm", [], []
+        place, model, notes, done = _folder(out, name), "minilm", [], []
         parts = steps.split(",tune,")
         for i, part in enumerate(parts):
             own, started = place if i == len(parts) - 1 else place / "student", time.perf_counter()
@@ -126,7 +126,7 @@ def measure(out: Path, n: int, repeats: int, threads: int) -> dict[str, Any]:
     weights = sum(one.numel() * one.element_size() for one in peer.parameters())
     megabytes, runtimes = {PEER: round(weights / 1e6, 1)}, {PEER: "torch"}
     for name in CHAINS:
-        folder = out / name.replace(" ", "-").replace(",", "") / "encoder"
+        folder = _folder(out, name) / "encoder"
         for runtime in ("table",) if name == TABLE else ("openvino-int8", "onnx-int8"):
             own = folder
             if runtime != "table":
@@ -167,6 +167,11 @@ def measure(out: Path, n: int, repeats: int, threads: int) -> dict[str, Any]:
             }
         )
     return {"n": len(mixed), "held_out": int(held.sum()), "load": list(os.getloadavg()), "rows": rows}
+
+
+def _folder(out: Path, name: str) -> Path:
+    """Where a chain's models are kept."""
+    return out / name.replace(" ", "-").replace(",", "")
 
 
 def _copy(folder: Path, target: Path) -> Path:
