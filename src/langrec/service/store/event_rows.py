@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -124,13 +125,8 @@ _RECENT_SQLITE = "SELECT item_id, type, at, seq FROM events WHERE user_id = ? AN
 def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[tuple[Any, ...]]:
     """The user's newest n events up to now as (item, type, at, ...), newest first: `history` for every request."""
     if connection.dialect.name == "sqlite":
-        # Past SQLAlchemy, which fetches row by row: two hundred rows would cost a millisecond. And without the order of
-        # arrival, which no index has: it decides among equal times alone, and they are few or none.
-        driver: Any = connection.connection.driver_connection
-        try:
-            rows: list[tuple[Any, ...]] = driver.execute(_RECENT_SQLITE, (user, now, n + 1)).fetchall()
-        except driver.Error as error:
-            raise StoreError(f"the store: a history cannot be read ({error})") from error
+        # Without the order of arrival, which no index has: it decides among equal times alone, and they are few or none.
+        rows = _fetched(connection, _RECENT_SQLITE, (user, now, n + 1))
         if len({row[2] for row in rows}) == len(rows):
             return rows[:n]
         if len(rows) <= n or rows[n - 1][2] != rows[n][2]:
@@ -138,14 +134,39 @@ def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[t
     return [(row[0], row[1], row[2]) for row in connection.execute(_recent, {"user": user, "now": now, "n": n}).all()]
 
 
+_seen = (
+    sa.select(events.c.item_id, events.c.type)
+    .distinct()
+    .where(events.c.user_id == sa.bindparam("user"), events.c.at <= sa.bindparam("now"))
+)
+# Of one index too, and as often as they stand there: to sort out the repeated ones takes longer than to read them.
+_SEEN_SQLITE = "SELECT item_id, type FROM events WHERE user_id = ? AND at <= ?"
+
+
 def seen_items(connection: sa.Connection, user: str, now: int, types: Sequence[str] = ()) -> set[str]:
     """Every item that the user has events with up to now, of some types in whichever case, or of all."""
-    of_user = sa.and_(events.c.user_id == user, events.c.at <= now)
+    if connection.dialect.name == "sqlite":
+        rows = _fetched(connection, _SEEN_SQLITE, (user, now))
+    else:
+        rows = connection.execute(_seen, {"user": user, "now": now}).all()
     if not types:
-        return set(connection.execute(sa.select(events.c.item_id).distinct().where(of_user)).scalars())
+        return set(map(itemgetter(0), rows))
     wanted = {kind.lower() for kind in types}  # SQLite's own lower() knows ASCII alone
-    rows = connection.execute(sa.select(events.c.item_id, events.c.type).distinct().where(of_user))
     return {item for item, kind in rows if kind.lower() in wanted}
+
+
+def _fetched(connection: sa.Connection, statement: str, values: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+    """All rows of a statement in SQLite, past SQLAlchemy, which takes a millisecond to hand on some hundred of them.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    driver: Any = connection.connection.driver_connection
+    try:
+        rows: list[tuple[Any, ...]] = driver.execute(statement, values).fetchall()
+    except driver.Error as error:
+        raise StoreError(f"the store: a history cannot be read ({error})") from error
+    return rows
 
 
 def find_events(
