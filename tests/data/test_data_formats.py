@@ -275,6 +275,23 @@ def test_quoted_fields_hold_commas_quotes_and_line_ends(tmp_path):
     assert read_delimited(path).frame["title"].to_list() == ['A, "quoted" title', "two\nlines"]
 
 
+def test_ids_written_as_decimals_throughout_are_whole_numbers(tmp_path):
+    events = write(
+        tmp_path / "log.csv",
+        csv_of([("1.0", "7.0", 1_600_000_003), ("nan", "7.0", 1_600_000_004), ("2.0", "8.0", 1_600_000_005)]),
+    )
+    dataset, report = load_dataset(events, write(tmp_path / "items.csv", "item_id,title\n7,Seven\n8,Eight\n"))
+    assert (list(dataset.users), list(dataset.catalogue.ids)) == (["1", "2"], ["7", "8"])
+    assert report.count("unknown_item") == 0
+
+
+@pytest.mark.parametrize("others", [["1.1", "2.0"], ["2", "a1.0"], ["1.00", "2.0"]])
+def test_ids_of_which_some_are_no_whole_numbers_stay_as_they_are(tmp_path, others):
+    rows = [("u", item, 1_600_000_000 + at) for at, item in enumerate(["1.0", *others])]
+    dataset, _ = load_dataset(write(tmp_path / "log.csv", csv_of(rows)))
+    assert list(dataset.catalogue.ids) == ["1.0", *others]
+
+
 def test_items_keep_their_order_and_unknown_ones_follow(tmp_path):
     events = write(tmp_path / "log.csv", csv_of(ROWS))
     items = write(tmp_path / "items.csv", "item_id,title\ni7,Never\ni1,One\ni2,Two\n")

@@ -142,8 +142,19 @@ def number(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     return codes.fill_null(NO_ID), names.alias("id")
 
 
+_WHOLE = r"^\s*\d+\.0\s*$"
+
+
 def as_ids(column: pl.Series) -> pl.Series:
-    """A column of any kind as id strings; whole floats and decimals lose their '.0'."""
+    """A column of any kind as id strings; whole floats and decimals lose their '.0', also where all are texts.
+
+    A table of numbers with a gap is written so by much that writes text files.
+    """
+    if column.dtype == pl.String:
+        pointed = column.str.contains(_WHOLE) if column.str.ends_with(".0").any() else None
+        if pointed is None or not (pointed | column.str.strip_chars().str.to_lowercase().is_in(MISSING_IDS)).all():
+            return column
+        return column.str.strip_chars().str.strip_suffix(".0")
     if column.dtype.is_float():
         whole = column.fill_nan(None)
         as_int = whole.cast(pl.Int64, strict=False)

@@ -125,7 +125,7 @@ _RECENT_SQLITE = "SELECT item_id, type, at, seq FROM events WHERE user_id = ? AN
 def recent(connection: sa.Connection, user: str, n: int, now: int) -> Sequence[tuple[Any, ...]]:
     """The user's newest n events up to now as (item, type, at, ...), newest first: `history` for every request."""
     if connection.dialect.name == "sqlite":
-        # Without the order of arrival, which no index has: it decides among equal times alone, and they are few or none.
+        # Without the order of arrival, which no index has: it decides among equal times alone, of few rows or none.
         rows = _fetched(connection, _RECENT_SQLITE, (user, now, n + 1))
         if len({row[2] for row in rows}) == len(rows):
             return rows[:n]
