@@ -60,6 +60,28 @@ def test_half_written_rows_are_cut_off(tmp_path):
     assert encoder.read == 12
 
 
+@pytest.mark.parametrize(("name", "at"), [("vectors", 64 * 7 + 5), ("keys", 16 * 7 + 3), ("sums", 4 * 7)])
+def test_a_row_that_is_not_what_was_written_is_read_again(tmp_path, name, at):
+    encode_cached(Counting(), TEXTS, tmp_path)
+    (file,) = tmp_path.rglob(f"vectors/*/{name}")
+    data = bytearray(file.read_bytes())
+    data[at] ^= 0x55
+    file.write_bytes(data)
+    for read in (1, 0):
+        encoder = Counting()
+        np.testing.assert_array_equal(encode_cached(encoder, TEXTS, tmp_path), HashingEncoder(16).encode(TEXTS))
+        assert encoder.read == read
+
+
+def test_garbage_in_the_place_of_all_rows_is_read_again(tmp_path):
+    encode_cached(Counting(), TEXTS, tmp_path)
+    for file in (path for name in ("vectors", "keys") for path in tmp_path.rglob(f"vectors/*/{name}")):
+        file.write_bytes(bytes(file.stat().st_size))
+    encoder = Counting()
+    np.testing.assert_array_equal(encode_cached(encoder, TEXTS, tmp_path), HashingEncoder(16).encode(TEXTS))
+    assert encoder.read == 41
+
+
 def test_encoders_and_roles_do_not_mix(tmp_path):
     assert encode_cached(Counting(16), TEXTS, tmp_path).shape == (61, 16)
     assert encode_cached(Counting(32), TEXTS, tmp_path).shape == (61, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -18,7 +19,7 @@ from langrec.types import FloatMatrix
 
 # Texts between two writes: what an interruption can lose.
 BLOCK = 2_048
-KEY_BYTES = 16
+KEY_BYTES, SUM_BYTES = 16, 4
 # Who reads in place of this process while a run lasts: from an encoder and a number of texts to what reads them, and
 # how many processes that is. None reads here.
 READ_BY: ContextVar[Callable[[Encoder, int], AbstractContextManager[tuple[Encoder, int]]] | None] = ContextVar(
@@ -37,8 +38,9 @@ def encode_cached(
 ) -> FloatMatrix:
     """Vectors of the texts, reading only those that the cache does not hold; equal texts are read once.
 
-    An interrupted run goes on where it stopped: vectors are appended in blocks. Two files per encoder grow together,
-    `keys` (16 bytes a text) and `vectors` (float32 rows); a row counts when both halves are whole.
+    An interrupted run goes on where it stopped: vectors are appended in blocks. Three files per encoder grow together:
+    `vectors` (float32 rows), `sums` (a CRC-32 of each key and its row) and `keys` (16 bytes a text). A row counts when
+    all three are whole; one that its sum does not belong to is read again.
 
     Args:
         encoder: whose vectors; another identity has files of its own.
@@ -57,7 +59,8 @@ def encode_cached(
     (folder / "identity.txt").write_text(f"{encoder.identity}\n{role}\n", "utf-8")
     keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=KEY_BYTES).digest() for text in listed(texts)]
     with _Lock(folder / "lock"):
-        held = _repair(folder, encoder.dim)
+        held, n_rows = _repair(folder, encoder.dim)
+        held = _sound(folder, held, n_rows, keys, encoder.dim)
         missing = {key: i for i, key in enumerate(keys) if key not in held}
         wanted = list(missing.items())
         done, total = len(set(keys)) - len(wanted), len(set(keys))
@@ -69,17 +72,18 @@ def encode_cached(
         with (READ_BY.get() or _here)(encoder, len(wanted)) as (reader, readers):
             for start in range(0, len(wanted), block * readers):
                 part = wanted[start : start + block * readers]
-                vectors = reader.encode([texts[i] for _, i in part], role)
-                _append(folder / "vectors", np.ascontiguousarray(vectors, dtype=np.float32).tobytes())
+                vectors = np.ascontiguousarray(reader.encode([texts[i] for _, i in part], role), dtype=np.float32)
+                _append(folder / "vectors", vectors.tobytes())
+                _append(folder / "sums", b"".join(_sum(key, row) for (key, _), row in zip(part, vectors, strict=True)))
                 _append(folder / "keys", b"".join(key for key, _ in part))
-                for key, _ in part:
-                    held[key] = len(held)
+                held |= {key: n_rows + place for place, (key, _) in enumerate(part)}
+                n_rows += len(part)
                 done += len(part)
                 if progress:
                     progress("encode", done, total)
         if not keys:
             return np.zeros((0, encoder.dim), dtype=np.float32)
-        table = np.memmap(folder / "vectors", dtype=np.float32, mode="r", shape=(len(held), encoder.dim))
+        table = _table(folder, n_rows, encoder.dim)
         rows: npt.NDArray[np.int64] = np.array([held[key] for key in keys])
         return np.array(table[rows])
 
@@ -89,17 +93,37 @@ def _here(encoder: Encoder, _: int) -> Iterator[tuple[Encoder, int]]:
     yield encoder, 1
 
 
-def _repair(folder: Path, dim: int) -> dict[bytes, int]:
-    """Row by key; what an interrupted write left half done is cut off."""
-    keys, vectors = folder / "keys", folder / "vectors"
-    for file in (keys, vectors):
+def _repair(folder: Path, dim: int) -> tuple[dict[bytes, int], int]:
+    """Row by key, and the number of rows; what an interrupted write left half done is cut off."""
+    widths = {folder / "vectors": 4 * dim, folder / "sums": SUM_BYTES, folder / "keys": KEY_BYTES}
+    for file in widths:
         file.touch()
-    n = min(keys.stat().st_size // KEY_BYTES, vectors.stat().st_size // (4 * dim))
-    for file, width in ((keys, KEY_BYTES), (vectors, 4 * dim)):
+    n = min(file.stat().st_size // width for file, width in widths.items())
+    for file, width in widths.items():
         if file.stat().st_size != n * width:
             os.truncate(file, n * width)
-    data = keys.read_bytes()
-    return {data[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(n)}
+    data = (folder / "keys").read_bytes()
+    return {data[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(n)}, n
+
+
+def _sound(folder: Path, held: dict[bytes, int], n_rows: int, keys: Sequence[bytes], dim: int) -> dict[bytes, int]:
+    """What is held without the rows of these keys that are not what was written: a crash may leave anything."""
+    asked = {key: held[key] for key in keys if key in held}
+    if not asked:
+        return held
+    table, sums = _table(folder, n_rows, dim), (folder / "sums").read_bytes()
+    damaged = {
+        key for key, row in asked.items() if _sum(key, table[row]) != sums[row * SUM_BYTES : (row + 1) * SUM_BYTES]
+    }
+    return {key: row for key, row in held.items() if key not in damaged}
+
+
+def _sum(key: bytes, row: npt.NDArray[np.float32]) -> bytes:
+    return zlib.crc32(row.tobytes(), zlib.crc32(key)).to_bytes(SUM_BYTES, "little")
+
+
+def _table(folder: Path, n_rows: int, dim: int) -> FloatMatrix:
+    return np.memmap(folder / "vectors", dtype=np.float32, mode="r", shape=(n_rows, dim))
 
 
 def _append(file: Path, data: bytes) -> None:
