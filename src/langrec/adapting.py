@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from langrec.alone import in_turn
 from langrec.data.cache import cache_folder
 from langrec.data.dataset import Dataset
 from langrec.data.events import Events
@@ -147,7 +148,8 @@ def _adapted(
     # Vectors are called after their model's folder.
     folder = place / re.sub(r"[^\w.-]+", "_", f"{Path(name).name}-{own.task}-{own.kind}")
     run = partial(_adapt, dataset, events, settings, place, folder, told)
-    found = kept.run("adapt", key, run, whole=lambda found: not found["rows"] or (folder / "config.json").is_file())
+    with in_turn(place, told):
+        found = kept.run("adapt", key, run, whole=lambda found: not found["rows"] or (folder / "config.json").is_file())
     return (folder if found["rows"] else None), found
 
 
@@ -306,7 +308,8 @@ def _compressed(
         seconds = time.perf_counter() - start
         return {"steps": list(found.steps), "seconds": seconds, "question": found.corpus["question"], "rows": rows}
 
-    found = kept.run("compress", key, run, whole=lambda _: (out / ENCODER / CONFIG).is_file())
+    with in_turn(out, told):
+        found = kept.run("compress", key, run, whole=lambda _: (out / ENCODER / CONFIG).is_file())
     return out / ENCODER, found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -195,6 +197,38 @@ def test_a_fit_of_the_settled_epochs_is_taken_over_from_the_one_that_was_judged(
     again = IdTower.fit(data, dataclasses.replace(IDS, epochs=6, patience=2), **judged.settled)
     assert len(seen) == trained
     assert np.array_equal(again.items, judged.items)
+
+
+@pytest.mark.parametrize("name", ["tower.json", "tower.safetensors", "items.npy", "sealed.json"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: data[:-9] + bytes(9)])
+def test_a_kept_tower_that_a_crash_damaged_is_trained_again(tmp_path, name, damage):
+    right, seen = IdTower.fit(data_of(CYCLE, kept=tmp_path), IDS, epochs=3), []
+    for file in tmp_path.glob(f"*/{name}"):
+        file.write_bytes(damage(file.read_bytes()))
+    data = data_of(CYCLE, kept=tmp_path, told=lambda *a: seen.append(a))
+    again = IdTower.fit(data, IDS, epochs=3)
+    assert len(seen) == 3
+    assert np.array_equal(again.items, right.items)
+    IdTower.fit(data, IDS, epochs=3)
+    assert len(seen) == 3
+
+
+def test_of_two_fits_at_once_the_second_waits_and_takes_over(tmp_path):
+    second, told, others = [], [], []
+
+    def begin_another(what, done, total):
+        told.append(what)
+        if len(told) == 1:
+            data = data_of(CYCLE, kept=tmp_path, told=lambda *said: others.append(said[0]))
+            second.append(threading.Thread(target=lambda: second.append(IdTower.fit(data, IDS, epochs=3))))
+            second[0].start()
+            while not others:
+                time.sleep(0.01)
+
+    first = IdTower.fit(data_of(CYCLE, kept=tmp_path, told=begin_another), IDS, epochs=3)
+    second[0].join()
+    assert np.array_equal(second[1].items, first.items)
+    assert others == ["wait for another run that does the same"]
 
 
 def test_a_fit_on_more_events_goes_on_from_the_kept_tower(tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langrec.alone import alone
 from langrec.cli.options import Address, AsJson, Workers, bar, check_out, wide_console, workers_of
 from langrec.errors import SettingsError
 
@@ -117,7 +118,7 @@ def adapt(
             raise SettingsError(f"--also {one}: needs task=file", field="also")
         further[name] = Path(path)
     check_out(out)
-    with workers_of(workers, address) as cluster, bar() as told:
+    with alone(out), workers_of(workers, address) as cluster, bar() as told:
         files = {"events": events, "items": items, "text": text, "label": label, "more": further}
         rows = {"train": train, "valid": valid, "test": test, **files}
         summary = _run(model, settings, rows, out, cluster, resume=resume, track=track or (), told=told)

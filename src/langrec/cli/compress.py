@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langrec.alone import alone
 from langrec.cli.options import AsJson, ItemsPath, bar, check_out, wide_console
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def compress(
     parsed = parse_steps(steps)
     check_out(out)
     healing = Healing(epochs=epochs, rate=rate, minutes=minutes, precision=precision, seed=seed)
-    with bar() as told:
+    with alone(out), bar() as told:
         found = run(
             model,
             parsed,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langrec.alone import alone
 from langrec.cli.options import (
     AsJson,
     EventsPath,
@@ -60,7 +61,7 @@ def frontier(
 
     settings = settings_of(recipe, overrides)
     check_out(out)
-    with bar() as told:
+    with alone(out), bar() as told:
         dataset = read(events, items, settings, out / "rejected.parquet", told, users)
         found = run(
             dataset,

@@ -20,7 +20,7 @@ from langrec.scale.cluster import Cluster
 from langrec.scale.encode import read_by
 from langrec.scale.together import Say, together
 from langrec.settings import Settings
-from langrec.towers.kept import FITTED_BY
+from langrec.towers.kept import FITTED_BY, kept_files
 from langrec.towers.tower import Tower
 
 
@@ -103,5 +103,5 @@ def _hand_on(kept: Path | None, params: dict[str, Any]) -> None:
 
     start = params.get("start")
     if kept is not None and start is not None:
-        for name in ("tower.safetensors", "tower.json"):
+        for name in Ring.here().first(lambda: kept_files(kept / start)):
             Ring.here().copy(kept / start / name)

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from langrec.data.fitting import FitData
-from langrec.errors import BundleError
 from langrec.lm.device import chosen_device, device_of
 from langrec.lm.precision import autocast, faster_precision
 from langrec.lm.ring import Ring
 from langrec.settings import TowerSettings
 from langrec.towers.filling import FilledIdTower, Filling
 from langrec.towers.id_tower import IdTower
+from langrec.towers.kept import kept_tower
 from langrec.towers.network import IdNetwork, Network, TextNetwork
 from langrec.towers.sequences import Sequences
 from langrec.towers.shaping import Shaping
@@ -98,11 +98,8 @@ def _start(kind: type[Tower], data: FitData, settings: Any, start: str | None) -
     """The kept tower to go on from, None where there is none that fits."""
     if start is None or data.kept is None or settings.refit <= 0:
         return None
-    try:
-        before = kind.load(data.kept / start)
-    except BundleError:
-        return None
-    return before if before.n_items == data.n_items else None
+    before = kept_tower(kind, data.kept / start)
+    return before if before is not None and before.n_items == data.n_items else None
 
 
 def _continued(network: Network, before: Any) -> None:

@@ -16,27 +16,35 @@ from typing import Any
 import numpy as np
 
 from langrec import __version__
+from langrec.alone import in_turn
 from langrec.data.fitting import FitData
-from langrec.errors import UNREADABLE, MissingExtra
+from langrec.errors import BundleError, MissingExtra
+from langrec.sealed import SEAL, seal, sealed
 from langrec.settings import TowerSettings
 from langrec.towers.tower import Tower
 
 # Of the folder that `Tower.save` writes; kept towers of another are trained again.
-FORMAT = 2
+FORMAT = 3
+# Of the files that `Tower.save` writes.
+SUFFIXES = (".json", ".npy", ".safetensors")
 # What fits a tower in place of this process while a run lasts, such as several workers; called as `fit_tower`.
 FITTED_BY: ContextVar[Callable[..., Any] | None] = ContextVar("FITTED_BY", default=None)
-# Beside a kept tower: how long its training took.
-SECONDS = "seconds.json"
 
 
 def fitted(kind: type[Tower], data: FitData, settings: Any, params: dict[str, Any]) -> Any:
     """A tower of the given kind as `Tower.fit` describes it: trained, or taken over from a folder of `data.kept`."""
-    folder = None
-    if data.kept is not None:
-        folder = _folder(kind, data, settings, params)
-        if (folder / "tower.json").is_file():
-            kept_as = params.get("start", folder.name)
-            return replace(kind.load(folder), seconds=_seconds(folder), kept_as=kept_as)
+    if data.kept is None:
+        return _trained(kind, data, settings, params, None)
+    folder = _folder(kind, data, settings, params)
+    # Two runs on the same data would take each other's checkpoint away.
+    with in_turn(folder, data.told):
+        kept = kept_tower(kind, folder)
+        if kept is not None:
+            return replace(kept, kept_as=params.get("start", folder.name))
+        return _trained(kind, data, settings, params, folder)
+
+
+def _trained(kind: type[Tower], data: FitData, settings: Any, params: dict[str, Any], folder: Path | None) -> Any:
     try:
         import torch  # noqa: F401
     except ImportError as error:
@@ -70,13 +78,24 @@ def _folder(kind: type[Tower], data: FitData, settings: TowerSettings, params: d
 
 
 def _keep(tower: Tower, folder: Path) -> None:
+    (folder / SEAL).unlink(missing_ok=True)
     tower.save(folder)
-    (folder / SECONDS).write_text(json.dumps(tower.seconds))
+    seal(folder, _files(folder), seconds=tower.seconds)
 
 
-def _seconds(folder: Path) -> float:
-    """How long a kept tower's training took; 0 where that is not known."""
+def kept_files(folder: Path) -> list[str]:
+    """The names of all files that a kept tower is made of; none where it is not there as it was written."""
+    return [] if sealed(folder) is None else [*_files(folder), SEAL]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES and file.name != SEAL)
+
+
+def kept_tower(kind: type[Tower], folder: Path) -> Tower | None:
+    """The tower of a folder and how long its training took; None where it is not there as it was written."""
+    told = sealed(folder)
     try:
-        return float(json.loads((folder / SECONDS).read_text("utf-8")))
-    except UNREADABLE:
-        return 0.0
+        return None if told is None else replace(kind.load(folder), seconds=float(told["seconds"]))
+    except BundleError:
+        return None

@@ -12,12 +12,12 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from langrec.alone import alone
 from langrec.errors import LangrecError, MissingExtra, SettingsError
 from langrec.protocols import Progress
 from langrec.steps import step_hash
@@ -167,7 +167,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     say = told or (lambda *_: None)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with alone(out):  # a second run would take the first one's trial for an interrupted one
         study = optuna.create_study(
             storage=f"sqlite:///{(out / FILE).resolve()}", study_name=STUDY, direction="maximize", load_if_exists=True
         )
@@ -398,19 +398,3 @@ def _write(summary: dict[str, Any], subject: Subject, out: Path) -> None:
         half = out / f"{name}.half"
         half.write_text(text, "utf-8")
         half.replace(out / name)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keeps a second run out of the folder: it would take the first one's trial for an interrupted one."""
-    with (out / "lock").open("a") as stream:
-        try:
-            import fcntl
-        except ImportError:  # no file locks on this system: one run at a time is the user's part
-            yield
-            return
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SettingsError(f"--out {out}: another run is at work there; wait for it", field="out") from None
-        yield

@@ -1,0 +1,40 @@
+"""Files of the cache with a sum beside them: what a crash left damaged is made again, and never used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SEAL = "sealed.json"
+
+
+def seal(folder: Path, names: Sequence[str], **told: Any) -> None:
+    """Writes down, in one motion, what files a folder holds; who has the seal is whole.
+
+    Args:
+        folder: where they are.
+        names: of the files.
+        told: plain values to keep with them.
+    """
+    half = folder / f"{SEAL}.{os.getpid()}.half"
+    half.write_text(json.dumps({"sha256": {name: _sum(folder / name) for name in names}, **told}), "utf-8")
+    half.replace(folder / SEAL)
+
+
+def sealed(folder: Path) -> dict[str, Any] | None:
+    """What was kept with the files of a sealed folder; None where one of them is not what it was."""
+    try:
+        told: dict[str, Any] = json.loads((folder / SEAL).read_text("utf-8"))
+        sums = told.pop("sha256")
+        return told if sums and all(_sum(folder / name) == value for name, value in sums.items()) else None
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
