@@ -245,6 +245,17 @@ def test_the_mix_is_judged_by_what_validation_says_of_it(shop, tmp_path):
     assert subject.run({"retrieval.ease_reg": "1"}, lambda *_: None, tmp_path) != value
 
 
+def test_a_study_is_the_same_where_what_changed_cannot_change_its_values(shop):
+    data, settings, _ = shop
+
+    def identity(**sections):
+        changed = {name: dataclasses.replace(getattr(settings, name), **to) for name, to in sections.items()}
+        return RecommenderSubject(data, dataclasses.replace(settings, **changed)).identity
+
+    assert identity(store={"events_days": 90.0}, retrain={"keep": 9}) == identity()
+    assert identity(ranking={"extra_decays": (0.5,)}) != identity()
+
+
 def test_nothing_of_the_test_is_read(shop, tmp_path, monkeypatch):
     data, settings, _ = shop
     from langrec.tuning import recommender

@@ -29,6 +29,8 @@ OF_RANKING = ("extra_decays",)
 LEFT_OUT = {"encoder": ("runtime", "token_budget", "threads", "cache"), "id_tower": ("seed",), "text_tower": ("seed",)}
 # Sections that a recipe of the result does not repeat: they say where things are, and who may do what.
 OWN = ("serve", "training")
+# What validation's score may depend on; of [data] the data's own hash says all.
+JUDGED = ("split", "encoder", "compress", "retrieval", "index", "id_tower", "text_tower", "ranking")
 _EPOCH = re.compile(r"^train (\w+): .*NDCG@10 (-?[\d.]+)$")
 
 
@@ -90,7 +92,7 @@ class RecommenderSubject:
             self.note += " The mix is judged on users that its weights did not learn from, without trees over it."
         self.identity = {
             "data": dataset.hash(),
-            "settings": {name: part for name, part in to_dict(settings).items() if name not in (*OWN, "evaluate")},
+            "settings": {name: part for name, part in to_dict(settings).items() if name in JUDGED},
             "judged": of,
         }
 
