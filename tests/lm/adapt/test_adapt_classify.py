@@ -207,6 +207,17 @@ def test_what_is_held_out_of_few_rows_is_of_a_label_that_keeps_others():
         assert sorted([*kept, *held]) == list(range(6))
 
 
+def test_a_tenth_is_held_out_of_many_labels_with_few_rows_each():
+    labels = [label for label in range(50) for _ in range(4)] + ["often"] * 20 + ["once"]
+    labels = [str(label) for label in labels]
+    for seed in range(5):
+        kept, held = hold_out(labels, 0.1, seed)
+        few = [labels[i] for i in held if labels[i] != "often"]
+        assert len(few) == 20 and len(set(few)) == 20
+        assert [labels[i] for i in held].count("often") == 2
+        assert {labels[i] for i in kept} == set(labels)
+
+
 def test_a_label_that_training_did_not_have_counts_as_wrong_in_the_test(tiny, topics, tmp_path):
     test = tmp_path / "test.csv"
     test.write_text("text,label\na cat and a dog,animals\nthe piano,music\n", "utf-8")

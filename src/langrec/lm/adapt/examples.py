@@ -166,13 +166,19 @@ def draw(labels: Sequence[Any], shots: int, seed: int) -> Rows:
 def hold_out(labels: Sequence[Any], share: float, seed: int) -> tuple[Rows, Rows]:
     """Row numbers to train on and to validate on: a share of each label, but never its last row.
 
-    Where the share of each label is less than a row, one row is held out; of a label with others, if there is one.
+    Labels whose share is less than half a row give theirs together: a row each, of so many of them as that makes, drawn
+    by the seed. At least one row is held out; of a label with others, if there is one.
     """
     rng, kept = np.random.default_rng((seed, 1)), np.ones(len(labels), dtype=bool)
-    names = np.asarray(labels)
+    names, few = np.asarray(labels), list[Rows]()
     for label in sorted(set(labels)):
         rows = rng.permutation(np.flatnonzero(names == label))
-        kept[rows[: min(len(rows) - 1, round(share * len(rows)))]] = False
+        held = min(len(rows) - 1, round(share * len(rows)))
+        kept[rows[:held]] = False
+        if not held and len(rows) > 1:
+            few.append(rows)
+    if together := round(share * sum(len(rows) for rows in few)):
+        kept[[few[i][0] for i in rng.permutation(len(few))[:together]]] = False
     if kept.all() and len(labels) > 1:
         often = Counter(labels)
         among = np.flatnonzero([often[label] > 1 for label in labels])
