@@ -162,10 +162,11 @@ def table(summary: dict[str, Any]) -> Any:
     if not parts:
         return None
     drawn = any(name.endswith("_interval") for numbers in parts.values() for name in numbers)
-    by = [f" by {numbers['intervals_by']}" for numbers in parts.values() if "intervals_by" in numbers]
+    by = {name: numbers["intervals_by"] for name, numbers in parts.items() if "intervals_by" in numbers}
+    alike = list(by.values())[:1] if len(set(by.values())) == 1 else [f"{unit} ({name})" for name, unit in by.items()]
     rows = Table(
         title=f"{summary['task']}, {summary['kind']}: {summary['trainable_share']:.2%} of the parameters trained",
-        caption=f"intervals: 95 %{by[0] if by else ''}" if drawn else None,
+        caption=f"intervals: 95 %{' by ' if by else ''}{', '.join(alike)}" if drawn else None,
     )
     rows.add_column("metric")
     for name in parts:

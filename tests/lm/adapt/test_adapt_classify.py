@@ -127,6 +127,15 @@ def test_a_few_rows_per_label_are_drawn_by_the_seed(tiny, topics, tmp_path, kind
     assert first["test"]["accuracy"] > 0.7
 
 
+def test_predictions_of_no_row_have_their_columns(tiny, topics, tmp_path):
+    told = run(tiny, topics, tmp_path, kind="head", shots=4, files=Files(topics / "train.csv"))
+    assert told["valid"] == told["test"] == {}
+    frame = pl.read_parquet(tmp_path / "predictions.parquet")
+    chances = [f"probability_{label}" for label in ("animals", "films", "seasons")]
+    assert frame.columns == ["row", "label", "predicted", "probability", *chances]
+    assert frame.schema["label"] == frame.schema["predicted"] == pl.String and frame.height == 0
+
+
 def test_a_labels_name_is_one_more_text_of_it(tiny, topics, tmp_path):
     files = Files(topics / "train.csv", None, topics / "test.csv")
     named = run(tiny, topics, tmp_path / "a", kind="head", shots=1, files=files)

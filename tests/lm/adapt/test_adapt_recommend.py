@@ -192,6 +192,14 @@ def test_the_terminal_shows_intervals_and_the_report_by_class(langrec_, tiny, li
         assert [cell.strip() for cell in lines[name].split("│")[2:-1]] == [*shown, str(one["support"])]
 
 
+def test_intervals_that_were_drawn_by_two_units_are_said_apart():
+    rows, users = ({"auc": 0.7, "auc_interval": [0.6, 0.8], "intervals_by": unit} for unit in ("row", "user"))
+    told = {"task": "recommend", "kind": "head", "trainable_share": 0.01}
+    assert table({**told, "valid": rows, "test": users}).caption == "intervals: 95 % by row (valid), user (test)"
+    assert table({**told, "valid": users, "test": users}).caption == "intervals: 95 % by user"
+    assert table({**told, "valid": {"mrr": 0.5, "mrr_interval": [0.4, 0.6]}, "test": {}}).caption == "intervals: 95 %"
+
+
 def test_many_classes_are_left_to_the_report():
     one = {"precision": 0.5, "recall": 1.0, "f1": 0.6667, "support": 3}
     many = {"predictions_of": "test", "test": {"classes": {f"label {i}": one for i in range(77)}}}

@@ -213,7 +213,8 @@ def run(job: Job) -> tuple[Result, Classify]:
     head = task.head.as_head(labels)
     # A label's name is no row of the file.
     rows = {name: int((part.rows >= 0).sum()) for name, part in {"train": train, **parts}.items() if part is not None}
-    predictions = frames.get("test", frames.get("valid", pl.DataFrame()))
+    none = lines(train.take(np.arange(0)), np.zeros((0, len(labels)), np.float32), labels)
+    predictions = frames.get("test", frames.get("valid", none))
     return Result(measured.get("valid", {}), measured.get("test", {}), predictions, head, rows), task
 
 
@@ -226,13 +227,17 @@ def measure(task: Classify, part: Texts) -> tuple[dict[str, Any], pl.DataFrame]:
     told = report(right, found, known)
     told["accuracy_interval"] = list(interval((found == right).astype(float)))
     told["calibration_error"] = calibration_error(found == right, sure.astype(float))
-    frame = pl.DataFrame(
+    return told, lines(part, shares, task.labels)
+
+
+def lines(part: Texts, shares: Any, labels: Sequence[str]) -> pl.DataFrame:
+    """A line for each row: what is predicted of it, by the probability (n, labels) of each label."""
+    return pl.DataFrame(
         {
             "row": part.rows,
-            "label": part.labels,
-            "predicted": [task.labels[i] for i in found],
-            "probability": sure,
-            **{f"probability_{label}": shares[:, i] for i, label in enumerate(task.labels)},
+            "label": pl.Series(part.labels, dtype=pl.String),
+            "predicted": pl.Series([labels[i] for i in shares.argmax(axis=1)], dtype=pl.String),
+            "probability": shares.max(axis=1),
+            **{f"probability_{label}": shares[:, i] for i, label in enumerate(labels)},
         }
     )
-    return told, frame
