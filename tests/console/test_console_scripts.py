@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("br
 
 ITEM = {
     "ItemId": "岩茶/1 50%",
-    "Comment": "《红楼梦》Ｔｅａ หนังสือชา",
+    "Comment": "《红楼梦》Ｔｅａ หนังสือชา Cafe\u0301 Straße ﾃﾞｼﾞｶﾒ",
     "Categories": ["茶叶", "岩茶/乌龙 100%"],
     "Labels": {"description": "山高水远，" * 60 + "岩骨花香的武夷水仙。" + "回味悠长，" * 60},
 }
@@ -33,6 +33,10 @@ def with_the_item(browser: Any, shop: Shop) -> None:
         ("红楼梦", ["红楼梦"]),
         ("tea", ["Ｔｅａ"]),
         ("หนังสือชา", ["หนังสือชา"]),
+        ("ชา", ["ชา"]),
+        ("CAFÉ", ["Cafe\u0301"]),
+        ("strasse", ["Straße"]),
+        ("デジカメ", ["ﾃﾞｼﾞｶﾒ"]),
         ("骨花香的", ["骨花香的"]),
         ("楼", ["楼"]),
     ],

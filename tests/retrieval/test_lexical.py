@@ -213,3 +213,20 @@ def test_a_lone_character_says_no_more_than_a_word():
     texts = [f"{other}茶{other}" for other in "红绿白黑花香清浓新老"] + ["礼盒", "礼盒茶具", "壶", "盏"]
     scores = fit(BM25, texts).score_block(asked("茶 礼盒"))[0]
     assert np.argsort(-scores)[:2].tolist() in ([11, 10], [10, 11])
+
+
+THAI = ("ตู้เย็นสองประตู", "ปูนึ่งสองตัว", "ปู", "แกงปู", "ชาเขียว", "ตู้ปลา")
+
+
+@both
+def test_thai_words_are_found_within_runs_without_spaces(kind):
+    fitted = fit(kind, THAI)
+    scores = fitted.score_block(asked("เย็น", "ตู้", "ปู", "เขียว"))
+    assert [np.flatnonzero(row > 0).tolist() for row in scores] == [[0], [0, 5], [1, 2, 3], [4]]
+    assert [fitted.matched("ปู เย็น", num) for num in (0, 2, 3)] == [("เย็", "ย็น"), ("ปู",), ("ปู",)]
+
+
+def test_a_short_thai_word_counts_once_where_it_is_the_whole_run():
+    fitted = fit(BM25, THAI)
+    word, parts = fitted.vocabulary["ปู"], fitted.pairs.holding(fitted.vocabulary, "ปู", len(fitted.idf))
+    assert word not in parts.tolist() and len(parts) == 2

@@ -58,7 +58,7 @@ class Lexical:
         decay: a history item j steps back weighs exp(-decay * j).
         params: k1 and b of BM25.
         newer: items that came or changed since, in place of what `counts` says of them.
-        pairs: of the vocabulary, which a lone Chinese, Japanese or Korean character asks for.
+        pairs: of the vocabulary, which a lone Chinese, Japanese or Korean character (or two of Thai) asks for.
     """
 
     # Postings of a long history cost more than what another decay of it would find.
@@ -147,7 +147,7 @@ class Lexical:
         return scores
 
     def _read(self, texts: Sequence[str]) -> sparse.csr_array:
-        """(len(texts), v) what texts ask for; a lone character asks for all pairs that hold it."""
+        """(len(texts), v) what texts ask for; a lone character asks for all parts of runs that hold it."""
         asked = self._ask(count_terms(texts, self.vocabulary, grow=False, width=len(self.idf)))
         return with_pairs(
             asked, ((i, self._pairs_of(w)) for i, text in enumerate(texts) for w in words(text)), self.idf

@@ -88,27 +88,33 @@ def count_terms(
 
 
 class Pairs:
-    """Which words of a growing vocabulary are pairs of characters that hold a given one."""
+    """Which words of a growing vocabulary are parts of runs without spaces (see `words`) that hold a shorter run."""
 
     def __init__(self) -> None:
-        self._codes = np.zeros((2, 0), dtype=np.uint32)
+        self._codes = np.zeros((3, 0), dtype=np.uint32)
 
     def holding(self, vocabulary: dict[str, int], word: str, width: int) -> IntVector:
-        """The columns below `width` of the pairs that hold a lone character, rising; none of any other word."""
+        """The columns below `width` of the longer parts that hold a lone word, rising; none of any other word."""
         if not is_lone(word):
             return np.zeros(0, dtype=np.int32)
         codes = self._codes
         if codes.shape[1] < len(vocabulary):
             # In one step, as another thread may be adding words.
-            fresh = "".join(one if len(one) == 2 else "\0\0" for one in list(vocabulary)[codes.shape[1] :])
-            read = np.frombuffer(fresh.encode("utf-32-le", "surrogatepass"), dtype="<u4").reshape(-1, 2).T
+            words = list(vocabulary)[codes.shape[1] :]
+            fresh = "".join(one.ljust(3, "\0") if 1 < len(one) <= 3 else "\0\0\0" for one in words)
+            read = np.frombuffer(fresh.encode("utf-32-le", "surrogatepass"), dtype="<u4").reshape(-1, 3).T
             self._codes = codes = np.concatenate([codes, read], axis=1)
-        first, second = codes[:, :width] == ord(word)
-        return np.flatnonzero(first | second).astype(np.int32)
+        first, second, third = codes[:, :width]
+        if len(word) == 1:
+            found = (first == ord(word)) | (second == ord(word)) | (third == ord(word))
+        else:
+            one, two = map(ord, word)
+            found = (third != 0) & (((first == one) & (second == two)) | ((second == one) & (third == two)))
+        return np.flatnonzero(found).astype(np.int32)
 
 
 def with_pairs(asked: sparse.csr_array, pairs: Iterable[tuple[int, IntVector]], idf: FloatVector) -> sparse.csr_array:
-    """What is asked, and for each (row, columns) the pairs of one character, which says the same in each of them."""
+    """What is asked, and for each (row, columns) the parts that hold one lone word, which says the same in each."""
     found = [(row, columns) for row, columns in pairs if len(columns)]
     if not found:
         return asked
@@ -119,7 +125,7 @@ def with_pairs(asked: sparse.csr_array, pairs: Iterable[tuple[int, IntVector]], 
 
 
 def _rarity(idf: FloatVector) -> float:
-    """The idf of a character by those of its pairs; within a run it stands in two of them."""
+    """The idf of a lone word by those of the parts that hold it; within a run it stands in two of them."""
     shares = np.exp(-idf)
     return -float(np.log(min(max(shares.max(), shares.sum() / 2), 0.9)))
 
