@@ -55,6 +55,21 @@ def test_a_chip_takes_a_word_with_vowel_signs_away(browser: Any) -> None:
     assert browser.run(left) == "红楼梦"
 
 
+def test_what_is_written_from_the_right_runs_from_there(browser: Any) -> None:
+    title, text = "شاي أخضر (طبيعي)", "شاي أخضر طبيعي من أوراق مختارة بعناية."
+    body = {"ItemId": "tea-ar", "Comment": title, "Categories": ["شاي"], "Labels": {"description": text}}
+    script = """const [body, done] = arguments; fetch('/api/item', {method: 'POST', body: JSON.stringify(body),
+        headers: {'Content-Type': 'application/json'}}).then(answer => answer.json()).then(done)"""
+    assert browser.driver.execute_async_script(script, body) == {"RowAffected": 1}
+    browser.open(f"#/search?q={quote('شاى اخضر')}&meaning=0")
+    browser.wait("[data-id=tea-ar] mark")
+    ways = """return ['[data-id=tea-ar] .title span', '[data-id=tea-ar] .text', '[data-id=tea-ar] .score',
+        'input[type=search]'].map(one => getComputedStyle(document.querySelector(one)).direction)"""
+    assert browser.run(ways) == ["rtl", "rtl", "ltr", "rtl"]
+    marks = "return [...document.querySelectorAll('[data-id=tea-ar] .title mark')].map(one => one.innerText)"
+    assert browser.run(marks) == ["شاي", "أخضر"]
+
+
 def test_a_problem_is_told_in_the_chosen_language_beside_the_servers_words(browser: Any) -> None:
     browser.wait("[data-language=zh]").click()
     browser.until(lambda: browser.run("return document.documentElement.lang") == "zh-Hans", "Chinese")

@@ -47,6 +47,7 @@ export function page(root) {
 		const field = el("input", {
 			class: "field",
 			type: "search",
+			dir: "auto",
 			placeholder: t("catalogue.filter"),
 			"aria-label": t("catalogue.filter"),
 			autocomplete: "off",
@@ -199,12 +200,12 @@ function row(item) {
 		el(
 			"th",
 			{ scope: "row" },
-			el("a", { class: "title-button", href: link("catalogue", [item.id]), data: { row: "" } }, el("span", { class: "three-lines" }, item.title || item.id)),
+			el("a", { class: "title-button", href: link("catalogue", [item.id]), data: { row: "" } }, el("span", { class: "three-lines", dir: "auto" }, item.title || item.id)),
 			" ",
 			item.hidden && el("span", { class: "chip" }, t("item.hidden")),
 			el("div", { class: "muted small mono" }, item.id),
 		),
-		el("td", { class: "muted wide-only" }, el("div", { class: "two-lines" }, (item.categories || []).join(" · "))),
+		el("td", { class: "muted wide-only" }, el("div", { class: "two-lines", dir: "auto" }, (item.categories || []).join(" · "))),
 		el("td", { class: "right" }, number(item.n_events)),
 		el("td", { class: "muted wide-only", title: date(item.at) }, Number.isNaN(time(item.at)) ? "–" : since(item.at)),
 	);

@@ -70,7 +70,7 @@ function drawHead(head, item) {
 			el(
 				"div",
 				{ class: "grow" },
-				el("h1", {}, titleOf(item)),
+				el("h1", { dir: "auto" }, titleOf(item)),
 				el(
 					"div",
 					{ class: "chips" },
@@ -112,7 +112,7 @@ function neighbourList(found) {
 				"li",
 				{ data: { rowBox: "" } },
 				tile(one, "little"),
-				el("a", { class: "grow", href: link("catalogue", [one.id]), data: { row: "" } }, one.title),
+				el("a", { class: "grow", dir: "auto", href: link("catalogue", [one.id]), data: { row: "" } }, one.title),
 				el("span", { class: "muted small numbers" }, number(one.score, 3)),
 			),
 		),

@@ -21,6 +21,7 @@ export function page(root) {
 	const field = el("input", {
 		class: "field",
 		type: "search",
+		dir: "auto",
 		placeholder: t("search.placeholder"),
 		"aria-label": t("nav.search"),
 		autocomplete: "off",

@@ -23,8 +23,8 @@ export function card(item, place, { longest, step, drawn, act, open }) {
 		el(
 			"div",
 			{},
-			el("button", { class: "title", data: { row: "" }, "aria-haspopup": "dialog", onclick: () => open(item) }, el("span", { class: "three-lines" }, item.title || item.id)),
-			el("p", { class: "cats" }, (item.categories || []).join(" · ") || t("item.no_categories")),
+			el("button", { class: "title", data: { row: "" }, "aria-haspopup": "dialog", onclick: () => open(item) }, el("span", { class: "three-lines", dir: "auto" }, item.title || item.id)),
+			el("p", { class: "cats", dir: "auto" }, (item.categories || []).join(" · ") || t("item.no_categories")),
 			el("p", { class: "because" }, reason(item.reason), drawn && el("span", { class: "chip accent", title: t("explore.drawn.hint") }, t("explore.drawn"))),
 		),
 		el(

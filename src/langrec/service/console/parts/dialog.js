@@ -18,7 +18,7 @@ export function dialog(title, build, { drawer = false } = {}) {
 			el(
 				"div",
 				{ class: "dialog-head" },
-				el("h2", { id: name }, el("span", { class: "three-lines" }, title)),
+				el("h2", { id: name }, el("span", { class: "three-lines", dir: "auto" }, title)),
 				el("button", { class: "icon-button", "aria-label": t("close"), onclick: () => close() }, icon("close")),
 			),
 			el("div", { class: "dialog-body" }, build(close)),

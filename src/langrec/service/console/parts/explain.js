@@ -85,7 +85,7 @@ function source(group, most) {
 	);
 }
 
-const line = (name, value) => [el("span", { class: "two-lines" }, name), el("span", { class: "numbers" }, signed(value))];
+const line = (name, value) => [el("span", { class: "two-lines", dir: "auto" }, name), el("span", { class: "numbers" }, signed(value))];
 const formula = (part) => t("explain.product", { name: sourceName(part.scorer), weight: number(part.weight, 3), value: number(part.value, 3) });
 
 function rules(trace) {

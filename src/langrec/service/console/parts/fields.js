@@ -5,7 +5,7 @@ import { number, t } from "../core/words.js";
 
 /** The longest text among the fields, empty where there is none: several words, or ten characters of a script without spaces. */
 export function longText(fields) {
-	const prose = /\s|^(?=.*[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]).{10}/u;
+	const prose = /\s|^(?=.*[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]).{10}/u;
 	const texts = Object.values(fields || {}).filter((value) => typeof value === "string" && prose.test(value));
 	return texts.sort((a, b) => b.length - a.length)[0] || "";
 }
@@ -19,7 +19,7 @@ export function fieldList(fields) {
 	return el(
 		"dl",
 		{ class: "fields" },
-		rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, said(value))]),
+		rows.map(([name, value]) => [el("dt", {}, name), el("dd", { dir: "auto" }, said(value))]),
 	);
 }
 

@@ -18,9 +18,9 @@ export function hit(item, longest) {
 		el(
 			"div",
 			{},
-			el("a", { class: "title", href: link("catalogue", [item.id]), data: { row: "" } }, el("span", { class: "three-lines" }, marked(item.title || item.id, words))),
-			el("p", { class: "muted small two-lines" }, marked((item.categories || []).join(" · "), words)),
-			text && el("p", { class: "text" }, marked(around(text, words), words)),
+			el("a", { class: "title", href: link("catalogue", [item.id]), data: { row: "" } }, el("span", { class: "three-lines", dir: "auto" }, marked(item.title || item.id, words))),
+			el("p", { class: "muted small two-lines", dir: "auto" }, marked((item.categories || []).join(" · "), words)),
+			text && el("p", { class: "text", dir: "auto" }, marked(around(text, words), words)),
 		),
 		el(
 			"div",

@@ -87,7 +87,7 @@ function column(model, items, shared) {
 							{ class: shared.has(item.id) ? "shared" : "" },
 							el("span", { class: "rank" }, i + 1),
 							tile(item, "little"),
-							el("a", { class: "grow", href: link("catalogue", [item.id]) }, item.title || item.id),
+							el("a", { class: "grow", dir: "auto", href: link("catalogue", [item.id]) }, item.title || item.id),
 							el("span", { class: "muted small numbers" }, number(item.score, 3)),
 						),
 					),

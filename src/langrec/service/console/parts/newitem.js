@@ -13,7 +13,7 @@ export function newItem() {
 	const closed = dialog(t("new.title"), (close) => {
 		const id = input("id", `item-${Date.now().toString(36)}`, true);
 		const title = input("title", "", true);
-		const text = el("textarea", { class: "field", name: "text", rows: 4 });
+		const text = el("textarea", { class: "field", name: "text", rows: 4, dir: "auto" });
 		const categories = input("categories");
 		const trouble = el("div");
 		const submit = el("button", { type: "submit", class: "button main-action" }, t("new.add"));
@@ -87,7 +87,7 @@ function labels(title, text) {
 }
 
 function input(name, value = "", required = false) {
-	return el("input", { class: "field", name, value, required, autocomplete: "off" });
+	return el("input", { class: "field", name, value, required, autocomplete: "off", dir: "auto" });
 }
 
 function label(key, field, hint = null) {

@@ -24,6 +24,7 @@ export function picker({ label, suggest, choose, value = "", search = false, kee
 	const field = el("input", {
 		class: "field",
 		type: "text",
+		dir: "auto",
 		role: "combobox",
 		placeholder: label,
 		"aria-label": label,
@@ -60,7 +61,7 @@ export function picker({ label, suggest, choose, value = "", search = false, kee
 					take(one);
 				},
 			},
-			el("span", {}, one.text),
+			el("span", { dir: "auto" }, one.text),
 			one.note && el("span", {}, one.note),
 		);
 	const open = (yes) => {

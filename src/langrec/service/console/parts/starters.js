@@ -18,6 +18,7 @@ export function starters({ likes, wish, category, tell, keep }) {
 	const field = el("input", {
 		class: "field",
 		type: "text",
+		dir: "auto",
 		value: wish,
 		placeholder: t("starters.wish.hint"),
 		onchange: () => tell({ wish: field.value.trim() }),
@@ -48,7 +49,7 @@ export function starters({ likes, wish, category, tell, keep }) {
 	}
 
 	function choice(id) {
-		return el("button", { class: "button", "aria-pressed": String(liked.has(id)), data: { id, starter: "" }, onclick: () => turn(id) }, titles.get(id));
+		return el("button", { class: "button", "aria-pressed": String(liked.has(id)), dir: "auto", data: { id, starter: "" }, onclick: () => turn(id) }, titles.get(id));
 	}
 
 	async function turn(id) {

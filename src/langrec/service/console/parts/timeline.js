@@ -19,7 +19,7 @@ function moment(event, off, turn) {
 		"li",
 		{ class: on ? "" : "off", data: { id: event.id } },
 		el("span", { class: `dot ${event.type}`, "aria-hidden": "true" }),
-		el("div", {}, el("div", { class: "title", title }, title), el("div", { class: "when", title: date(event.at) }, `${what(event)} · ${since(event.at)}`)),
+		el("div", {}, el("div", { class: "title", title, dir: "auto" }, title), el("div", { class: "when", title: date(event.at) }, `${what(event)} · ${since(event.at)}`)),
 		el("button", {
 			class: "switch",
 			role: "switch",
