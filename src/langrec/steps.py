@@ -40,17 +40,21 @@ class Steps:
         if path is not None:
             try:
                 kept = json.loads(path.read_text("utf-8"))
-                if whole(kept):
-                    return kept
-            except (OSError, ValueError):
+                if kept["sha256"] == _sum(json.dumps(kept["value"])) and whole(kept["value"]):
+                    return kept["value"]
+            except (OSError, ValueError, TypeError, KeyError):  # none, or what a crash left
                 pass
         text = json.dumps(compute())
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             half = path.with_suffix(f".{os.getpid()}.half")  # two runs may compute the same step
-            half.write_text(text, "utf-8")
+            half.write_text(f'{{"sha256": "{_sum(text)}", "value": {text}}}', "utf-8")
             half.replace(path)
         return json.loads(text)
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def step_hash(name: str, inputs: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from langrec.encoders import load_encoder
 from langrec.lm import measure
 from langrec.lm.measure import Measured, fastest
+from langrec.lm.runtimes import RUNTIMES
 from langrec.settings import EncoderSettings
 
 
@@ -56,6 +57,22 @@ def test_the_choice_is_measured_once(measured):
     assert calls == [1]
     assert load_encoder(settings).runtime.name == encoder.runtime.name
     assert calls == [1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damaged", [b"", b"null", b"[]", b'{"runtime": "none", "rows": [], "threads": 1, "seconds": 1}']
+)
+def test_a_damaged_choice_is_measured_again(measured, damaged):
+    _, settings, calls = measured
+    before = len(calls)
+    (file,) = (Path(settings.cache) / "runtimes").iterdir()
+    right = file.read_bytes()
+    file.write_bytes(damaged)
+    assert load_encoder(settings).runtime.name in RUNTIMES
+    assert len(calls) == before + 1
+    calls.pop()
+    file.write_bytes(right)
 
 
 @pytest.mark.slow

@@ -117,6 +117,16 @@ def test_a_damaged_graph_is_traced_anew_and_replaced(first, written, kept):
     assert file.read_bytes() == right
 
 
+@pytest.mark.parametrize("old, new", [(b"MatMul", b"MatMuI"), (b'"core.', b'"bore.')])
+def test_a_kept_graph_of_other_bytes_is_traced_anew(first, written, kept, old, new):
+    file, _ = kept
+    right = file.read_bytes()
+    assert old in right
+    file.write_bytes(right.replace(old, new))
+    assert written(first[0]) == (first[1], 1)
+    assert file.read_bytes() == right
+
+
 def test_the_cache_folder_holds_few_graphs_and_may_be_missing(first, kept, tmp_path, monkeypatch):
     file, key = kept
     graph = first[2][key]

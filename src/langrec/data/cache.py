@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -20,8 +21,12 @@ def cache_folder() -> Path:
 
 
 def remove_left(folder: Path, pattern: str) -> None:
-    """Removes the folders of a name (a glob) that a killed process had half made, once they are two days old."""
+    """Removes folders and files of a name (a glob) that a killed process had half made, once they are two days old."""
     for path in folder.glob(pattern):
-        # What is younger may be the work of somebody who lives.
-        if path.is_dir() and time.time() - path.stat().st_mtime > LEFT_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process may be quicker
+            # What is younger may be the work of somebody who lives.
+            if time.time() - path.stat().st_mtime > LEFT_SECONDS:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()

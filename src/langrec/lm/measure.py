@@ -82,9 +82,9 @@ def known_choice(root: Path, found: Exported, threads: int) -> Choice | None:
     try:
         values = json.loads(_file(root, found, threads).read_text("utf-8"))
         rows = tuple(Measured(**row) for row in values.pop("rows"))
-        return Choice(rows=rows, **values)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # absent, or written by another version: it is measured again
+        return Choice(rows=rows, **values) if values["runtime"] in RUNTIMES else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # absent, damaged, or written by another version: it is measured again
 
 
 def choose_runtime(

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from langrec.data.cache import cache_folder
+from langrec.data.cache import cache_folder, remove_left
 from langrec.lm.bert_graph import write_bert
 
 log = logging.getLogger(__name__)
@@ -67,11 +67,9 @@ def write_onnx(module: Any, pooling: str, file: Path) -> None:
         return
     key = _shape(module, pooling, weights)
     known = _kept.get(key) or _read(key)
-    if known is not None:
-        _fill(known, weights, file)
-        if _agrees(module, file):
-            _keep(key, known)
-            return
+    if known is not None and _filled(known, weights, module, file):
+        _keep(key, known)
+        return
     _trace(module, file)
     graph = _without_weights(file, weights)
     if graph is not None:
@@ -117,6 +115,7 @@ def _write(key: str, graph: _Graph) -> None:
     half = folder / f"{key}.{os.getpid()}.half"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_left(folder, "*.half")
         half.write_bytes(model.SerializeToString())
         half.replace(folder / f"{key}.onnx")
         files = sorted(folder.glob("*.onnx"), key=lambda one: one.stat().st_mtime)
@@ -202,6 +201,16 @@ def _fill(graph: _Graph, weights: dict[str, Any], file: Path) -> None:
             name, is_turned = graph.places[constant.name]
             constant.raw_data = (weights[name].T if is_turned else weights[name]).tobytes()
     file.write_bytes(model.SerializeToString())
+
+
+def _filled(graph: _Graph, weights: dict[str, Any], module: Any, file: Path) -> bool:
+    """Whether a kept graph with these weights gives the module's vectors; a damaged one may fail in any way."""
+    try:
+        _fill(graph, weights, file)
+        return _agrees(module, file)
+    except Exception as error:
+        log.info("a kept graph is traced anew: %s", error)
+        return False
 
 
 def _agrees(module: Any, file: Path) -> bool:

@@ -60,7 +60,7 @@ def _trained(kind: type[Tower], data: FitData, settings: Any, params: dict[str, 
         shutil.rmtree(folder / "training", ignore_errors=True)
         # Stopped at epoch e, the training is what one of e epochs would have been: it need not run again.
         same = _folder(kind, data, settings, {**params, **tower.settled})
-        if same != folder:
+        if same != folder and sealed(same) is None:  # another process may have mapped it
             _keep(tower, same)
     return tower
 

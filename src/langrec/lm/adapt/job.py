@@ -149,6 +149,8 @@ class Job:
             for old in ("checkpoint", "tensorboard"):
                 shutil.rmtree(self.out / old, ignore_errors=True)
             (self.out / IDS).unlink(missing_ok=True)  # another run, with numbers of its own
+        for left in (self.out / "checkpoint").glob("*.half"):  # of a run that was killed
+            left.unlink(missing_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
         return {**now, **was}
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from langrec.data.cache import remove_left
 from langrec.data.mapped import new_memmap
 from langrec.lm.batches import batches, pad
 from langrec.types import IntVector
@@ -23,6 +24,8 @@ Singles = npt.NDArray[np.float32]
 Run = Callable[[Tensor, Tensor], Tensor]
 # Padded tokens in one batch of the frozen part.
 BUDGET = 2048
+# Beside each file of states: its sha256.
+SUM = ".sum"
 
 
 class TokenFeed:
@@ -141,13 +144,13 @@ def _find(place: Path, hashes: Any) -> tuple[list[Halves], Rows, Rows]:
     for file in sorted(place.glob("*.hashes.npy")):
         try:
             known = np.load(file, allow_pickle=False).view("S16")
-            states = np.load(file.with_name(file.name.replace(".hashes", "")), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # cut short, or half cleared away: its states are computed again
+        except (OSError, ValueError, EOFError):  # cut short: its states are computed again
             continue
         order = np.argsort(known, kind="stable")
-        at = np.minimum(np.searchsorted(known[order], hashes), len(known) - 1)
-        hit = (known[order][at] == hashes) & (row < 0)
-        if hit.any():
+        at = np.minimum(np.searchsorted(known[order], hashes), max(len(known) - 1, 0))
+        hit = (known[order][at] == hashes) & (row < 0) if len(known) else np.zeros(len(hashes), dtype=np.bool_)
+        states = _whole(file.with_name(file.name.replace(".hashes", ""))) if hit.any() else None
+        if states is not None and len(states) == len(known):
             row[hit], shard[hit] = order[at[hit]], len(shards)
             shards.append(states)
     return shards, row, shard
@@ -169,10 +172,27 @@ def keep_tokens(
     for one in numbers:
         digest.update(len(one).to_bytes(4, "little") + one.astype(np.int32).tobytes())
     file = folder / f"{digest.hexdigest()[:32]}.npy"
-    if not file.is_file():
+    kept = _whole(file)
+    if kept is None:
         _compute(file, numbers, run, shape, pad_id, True, device)
-    kept: Halves = np.load(file, mmap_mode="r", allow_pickle=False)
+        kept = np.load(file, mmap_mode="r", allow_pickle=False)
     return kept
+
+
+def _whole(file: Path) -> Halves | None:
+    """The states of a file, memory-mapped; None where they are not what was written, as after a crash."""
+    try:
+        if file.with_suffix(SUM).read_text("utf-8") != _sum(file):
+            return None
+        states: Halves = np.load(file, mmap_mode="r", allow_pickle=False)
+        return states
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _compute(
@@ -181,19 +201,24 @@ def _compute(
     lengths = np.array([len(one) for one in numbers], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     file.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(file.parent, "*.half")
     half = file.with_suffix(f".{os.getpid()}.half")  # two runs may compute the same states
     size = int(starts[-1]) if by_token else len(numbers)
-    out = new_memmap(half, np.float16, (size, *shape))
-    with torch.no_grad():
-        for batch in batches(lengths, BUDGET):
-            ids, mask = pad([numbers[i] for i in batch], pad_id)
-            found = run(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
-            found = found.float().clamp(-65504, 65504).cpu().numpy()
-            if by_token:
-                for i, row in zip(batch, found, strict=True):
-                    out[starts[i] : starts[i + 1]] = row[: lengths[i]]
-            else:
-                out[batch] = found
-    out.flush()
-    del out
-    half.replace(file)
+    try:
+        out = new_memmap(half, np.float16, (size, *shape))
+        with torch.no_grad():
+            for batch in batches(lengths, BUDGET):
+                ids, mask = pad([numbers[i] for i in batch], pad_id)
+                found = run(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+                found = found.float().clamp(-65504, 65504).cpu().numpy()
+                if by_token:
+                    for i, row in zip(batch, found, strict=True):
+                        out[starts[i] : starts[i + 1]] = row[: lengths[i]]
+                else:
+                    out[batch] = found
+        out.flush()
+        del out
+        file.with_suffix(SUM).write_text(_sum(half), "utf-8")
+        half.replace(file)
+    finally:
+        half.unlink(missing_ok=True)
