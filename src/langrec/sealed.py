@@ -27,11 +27,21 @@ def seal(folder: Path, names: Sequence[str], **told: Any) -> None:
 
 def sealed(folder: Path) -> dict[str, Any] | None:
     """What was kept with the files of a sealed folder; None where one of them is not what it was."""
+    told = read_seal(folder)
+    try:
+        if told is None or any(_sum(folder / name) != value for name, value in told["sha256"].items()):
+            return None
+        return told
+    except OSError:
+        return None
+
+
+def read_seal(folder: Path) -> dict[str, Any] | None:
+    """The seal of a folder, its files not looked at; None where there is none that can be read."""
     try:
         told: dict[str, Any] = json.loads((folder / SEAL).read_text("utf-8"))
-        sums = told.pop("sha256")
-        return told if sums and all(_sum(folder / name) == value for name, value in sums.items()) else None
-    except (OSError, ValueError, KeyError, AttributeError):
+        return told if told["sha256"].items() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

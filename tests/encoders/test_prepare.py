@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 
@@ -20,13 +21,32 @@ def settings(tiny, tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("file", ["encoder.json", "model.onnx", "tokenizer.json"])
-@pytest.mark.parametrize("left", [0, 0.5])
-def test_an_export_that_was_cut_short_is_made_again(settings, file, left):
+@pytest.mark.parametrize("file", ["encoder.json", "model.onnx", "tokenizer.json", "tokens.safetensors"])
+@pytest.mark.parametrize("left", [0, 0.5, "zeros"])
+def test_an_export_that_a_crash_damaged_is_made_again(settings, file, left):
     first = load_encoder(settings)
-    right, path = first.encode(["a cat"]), first.folder / file
-    path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
+    path, data = first.folder / file, (first.folder / file).read_bytes()
+    right = [reader.encode(["a cat", "漢字"]) for reader in (first, first.static())]
+    path.write_bytes(data[:-40] + bytes(40) if left == "zeros" else data[: int(left * len(data))])
+    again = load_encoder(settings)
+    for reader, vectors in zip((again, again.static()), right, strict=True):
+        np.testing.assert_array_equal(reader.encode(["a cat", "漢字"]), vectors)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "not sealed"])
+def test_an_int8_file_that_a_crash_damaged_is_made_again(settings, damage):
+    settings = dataclasses.replace(settings, runtime="onnx-int8")
+    first = load_encoder(settings)
+    right, path = first.encode(["a cat"]), first.folder / "model-int8.onnx"
+    data = path.read_bytes()
+    if damage == "not sealed":
+        path.unlink()
+        load_encoder(dataclasses.replace(settings, runtime="onnx-fp32"))
+        (first.folder / "sealed.json").unlink()
+        load_encoder(dataclasses.replace(settings, runtime="onnx-fp32"))
+    path.write_bytes(data[:1000] if damage == "cut" else data[:-40] + bytes(40))
     np.testing.assert_array_equal(load_encoder(settings).encode(["a cat"]), right)
+    assert path.read_bytes() == data
 
 
 def test_what_a_killed_export_left_goes_with_a_later_one(settings, tmp_path):

@@ -16,6 +16,7 @@ from langrec.lm.model import TextModel, find_model
 from langrec.lm.runtimes import open_runtime, reads_int8
 from langrec.lm.tokens import Tokens
 from langrec.protocols import Progress
+from langrec.sealed import read_seal, seal, sealed
 from langrec.settings import EncoderSettings
 
 
@@ -45,6 +46,7 @@ def _opened(settings: EncoderSettings, model: TextModel, progress: Progress | No
         from langrec.lm.int8 import make_int8
 
         make_int8(folder, found, Tokens.load(folder / exported.TOKENIZER, found.max_tokens))
+    _seal(folder)
     runtime = open_runtime(name, folder, settings.threads, model)
     return TransformerEncoder(folder, found, runtime, token_budget=settings.token_budget, progress=progress)
 
@@ -61,17 +63,30 @@ def model_folder(model: TextModel, root: Path) -> Path:
 
 
 def exported_model(model: TextModel, root: Path, progress: Progress | None = None) -> tuple[Path, Exported]:
-    """The model's exported folder in the cache, made now if it is not there."""
+    """The model's exported folder in the cache, made now if it is not there as it was written."""
     folder = model_folder(model, root)
-    if (folder / exported.CONFIG).exists():
+    told = sealed(folder)
+    if told is not None:
         found = Exported.load(folder)
         if found.int8_method == exported.INT8_METHOD:
+            if not told["int8"]:  # one that was not sealed may be half on the disk
+                (folder / exported.INT8).unlink(missing_ok=True)
             return folder, found
     from langrec.lm.export import export
 
     if progress:
         progress("export", 0, 1)
     found = export(model, folder)
+    _seal(folder)
     if progress:
         progress("export", 1, 1)
     return folder, found
+
+
+def _seal(folder: Path) -> None:
+    """Writes down what the files of an export are, unless that stands there."""
+    int8 = (folder / exported.INT8).exists()
+    told = read_seal(folder)
+    if told is None or told["int8"] != int8:
+        names = [exported.FP32, exported.TOKENIZER, exported.TABLE, *([exported.INT8] if int8 else [])]
+        seal(folder, names, int8=int8)
