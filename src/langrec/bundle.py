@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,11 @@ from langrec.data.dataset import Dataset
 from langrec.data.ids import Ids
 from langrec.data.items import Items
 from langrec.data.once import link_equal
-from langrec.errors import UNREADABLE, BundleError, SettingsError
+from langrec.errors import UNREADABLE, BundleError, DataError, SettingsError
 from langrec.lm.model import PACKAGED
 from langrec.manifest import FORMAT, problem_of, read_json, read_manifest, versions, write_manifest
 from langrec.model_card import model_card
-from langrec.protocols import Encoder, Part
+from langrec.protocols import Encoder, Part, Progress, untold
 from langrec.ranking.calibration import Calibration
 from langrec.ranking.cross import Cross
 from langrec.ranking.fusion import Fusion, Only, Signal
@@ -101,6 +101,36 @@ class Bundle:
     def users(self) -> Ids:
         """Users in the training data."""
         return Ids(_read_parquet(self.folder / "catalog" / "users.parquet")["user_id"].to_numpy())
+
+    def events(self) -> pl.DataFrame:
+        """What the users in the training data did, oldest first: user_id, item_id, type and at (epoch milliseconds)."""
+        columns = ["user_id", "item_id", "type", "at"]
+        return _read_parquet(self.folder / "catalog" / "events.parquet", columns)
+
+    def recommend_users(
+        self, users: Sequence[str] | None = None, k: int = 10, *, probability: bool = False, progress: Progress = untold
+    ) -> pl.DataFrame:
+        """The lists of users as `user_id, item_id, score, rank`, as `langrec recommend` writes them.
+
+        Args:
+            users: each once; one that the release does not know gets the list of a new visitor. None = all it knows.
+            k: length of each list.
+            probability: adds the chance of each item to be chosen next, null where it is not known.
+            progress: is told how many users are done.
+
+        Raises:
+            BundleError: a part cannot be read.
+            DataError: `users` is one text, or k is below 1.
+        """
+        from langrec.lists import list_frame
+
+        if isinstance(users, str):
+            raise DataError(f"users: is the text {users!r}; give a list of ids", field="users")
+        if k < 1:
+            raise DataError(f"k: is {k}; a list has at least one place", field="k")
+        recommender = self.recommender()
+        names = recommender.users.names.tolist() if users is None else list(dict.fromkeys(map(str, users)))
+        return list_frame(recommender, names, self.events(), k, probability=probability, progress=progress)
 
     def recommender(self) -> Recommender:
         """The recommender that this release serves; needs no PyTorch.
@@ -348,8 +378,8 @@ def _read_counts(path: Path) -> IntVector:
     return counts
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+def _read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, columns=columns)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BundleError(f"{path}: cannot be read ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.data.asked import now
+from langrec.protocols import Progress, untold
 from langrec.ranking.calibration import Calibration, levels
 from langrec.ranking.cross import RERANK
 from langrec.ranking.fill import Fallback, with_more
@@ -123,6 +125,12 @@ class Lists:
         """These lists one after the other."""
         return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
 
+    @classmethod
+    def none(cls) -> Lists:
+        """The lists of nobody."""
+        nothing, numbers = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
+        return cls(numbers, numbers, nothing, nothing, nothing, nothing)
+
     def ranks(self) -> IntVector:
         """(r,) from 1 in each list."""
         starts = np.cumsum(self.lengths) - self.lengths
@@ -173,6 +181,52 @@ def lists_of(
         lengths, lambda own: make(recommender, histories.take(own), k, at, rated), together, threads
     ):
         yield Lists.joined(parts).take(places)
+
+
+def list_frame(
+    recommender: Recommender,
+    names: Sequence[str],
+    events: pl.DataFrame,
+    k: int,
+    *,
+    probability: bool = False,
+    progress: Progress = untold,
+) -> pl.DataFrame:
+    """The lists of users as rows `user_id, item_id, score, rank`, in the order of the users, each best first.
+
+    Made in blocks on all cores. Where the release explores, `propensity` says with what chance an item is in its list.
+
+    Args:
+        names: users; one that has no events gets the list of a new visitor.
+        events: oldest first: user_id, item_id, at and type.
+        k: length of each list.
+        probability: adds the chance of each item to be chosen next, null where it is not known.
+        progress: is told how many users are done.
+    """
+    import polars as pl
+    from threadpoolctl import threadpool_limits
+
+    histories, parts, done = Histories.of(recommender, names, events), list[Lists](), 0
+    # Each block computes alone: its products are too small to be shared.
+    with threadpool_limits(1, user_api="blas"):
+        for part in lists_of(recommender, histories, k, rated=probability, threads=os.cpu_count() or 1):
+            parts.append(part)
+            done += len(part.lengths)
+            progress("recommend", done, len(names))
+    lists = Lists.joined(parts) if parts else Lists.none()
+    more = {"probability": lists.probabilities(recommender.calibration)} if probability else {}
+    if recommender.exploring.places:
+        more["propensity"] = lists.propensities
+    ids = pl.Series(recommender.items.ids.names, dtype=pl.String)
+    return pl.DataFrame(
+        {
+            "user_id": pl.Series(names, dtype=pl.String)[np.repeat(np.arange(len(names)), lists.lengths)],
+            "item_id": ids[lists.items],
+            "score": lists.scores,
+            "rank": lists.ranks(),
+            **{name: pl.Series(column, nan_to_null=True) for name, column in more.items()},
+        }
+    )
 
 
 def _made_together(recommender: Recommender, histories: Histories, k: int, at: int, rated: bool) -> Lists:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,16 @@ Mask = npt.NDArray[np.bool_]
 
 # A path as people give it; inside, every path is a `pathlib.Path`.
 AnyPath = str | PathLike[str]
+
+
+class ArrowStream(Protocol):
+    """What hands out its columns as Arrow does: data frames of Polars and pandas, tables of pyarrow."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+# Data as people give it: where it lies, or a data frame.
+AnyTable = AnyPath | ArrowStream
 
 Operator = Literal["eq", "in", "ge", "le", "gt", "lt"]
 

@@ -16,7 +16,7 @@ import typer
 from langrec.bundle import Bundle
 from langrec.cli import options, verbs
 from langrec.cli.shown import print_list
-from langrec.errors import MissingExtra
+from langrec.errors import DataError, MissingExtra
 from langrec.service.store.event_rows import StoredUser, get_user, put_users
 from langrec.service.store.store import Store
 from langrec.types import Item, Query
@@ -146,6 +146,25 @@ def test_recommend_adds_probabilities_where_they_are_asked_for(langrec_, release
     assert code == 0
     assert known.is_between(0, 1, closed="none").all() and known.len() == 3
     assert new.null_count() == 3
+
+
+def test_a_bundle_makes_the_same_lists_as_a_frame(langrec_, releases, tmp_path):
+    out, bundle, told = tmp_path / "all.parquet", Bundle.open(releases), []
+    assert langrec_("recommend", "--release", releases, "--k", 3, "--out", out, "--probability")[0] == 0
+    lists = bundle.recommend_users(k=3, probability=True, progress=lambda *step: told.append(step))
+    assert lists.drop("score").equals(pl.read_parquet(out).drop("score")) and told[-1] == ("recommend", 48, 48)
+    some = bundle.recommend_users(["u3", "u5", "u3"], k=3)
+    assert some["user_id"].to_list() == ["u3"] * 3 + ["u5"] * 3
+    assert some["item_id"].to_list()[:3] == lists.filter(pl.col("user_id") == "u3")["item_id"].to_list()
+    assert bundle.recommend_users([]).columns == ["user_id", "item_id", "score", "rank"]
+
+
+def test_lists_of_a_text_or_of_no_place_are_refused(releases):
+    bundle = Bundle.open(releases)
+    with pytest.raises(DataError, match="users: is the text 'u3'; give a list"):
+        bundle.recommend_users("u3")
+    with pytest.raises(DataError, match="k: is 0"):
+        bundle.recommend_users(k=0)
 
 
 def test_recommend_prints_a_list_for_likes_and_a_wish(langrec_, releases):

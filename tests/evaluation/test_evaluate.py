@@ -147,6 +147,16 @@ def test_of_a_handful_of_users_no_gain_is_named(tmp_path):
         assert "no gain" in told.lower() and "nan" not in told
 
 
+def test_a_report_is_a_frame_of_what_its_file_holds(tmp_path):
+    report = run(world())
+    report.write(tmp_path)
+    rows = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    frame = report.frame()
+    assert frame.columns == ["model", "slice", "metric", "value", "low", "high", "n"]
+    assert frame["value"].to_list() == [row["value"] for row in rows]
+    assert frame["model"].to_list() == [row["model"] for row in rows]
+
+
 def test_compare_agrees_with_the_report():
     report = run(world())
     (gap,) = compare(report.measured["mix"], report.measured["strong"], settings=SETTINGS)

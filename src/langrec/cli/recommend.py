@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from langrec.cli.options import AsJson, bar, check_out_file
@@ -48,11 +46,8 @@ def recommend(
 
     Example: `langrec recommend --release releases --likes m7,m12 --wish "a quiet film about space"`
     """
-    import polars as pl
-    from threadpoolctl import threadpool_limits
-
     from langrec.bundle import Bundle
-    from langrec.lists import Histories, Lists, lists_of
+    from langrec.lists import list_frame
 
     if likes is not None or wish is not None:
         if users is not None:
@@ -77,32 +72,13 @@ def recommend(
             f"such as {strange[0]!r}",
             file=sys.stderr,
         )
-    events = pl.read_parquet(bundle.folder / "catalog" / "events.parquet", columns=["user_id", "item_id", "type", "at"])
-    histories = Histories.of(recommender, asked, events)
-    parts: list[Lists] = []
-    # Blocks on all cores, each of which computes alone: their products are too small to be shared.
-    with bar() as told, threadpool_limits(1, user_api="blas"):
-        for part in lists_of(recommender, histories, k, rated=probability, threads=os.cpu_count() or 1):
-            parts.append(part)
-            told("recommend", sum(len(one.lengths) for one in parts), len(asked))
-    lists = Lists.joined(parts)
-    more = {"probability": lists.probabilities(recommender.calibration)} if probability else {}
-    if recommender.exploring.places:
-        more["propensity"] = lists.propensities
-    ids = pl.Series(recommender.items.ids.names, dtype=pl.String)
-    pl.DataFrame(
-        {
-            "user_id": pl.Series(asked, dtype=pl.String)[np.repeat(np.arange(len(asked)), lists.lengths)],
-            "item_id": ids[lists.items],
-            "score": lists.scores,
-            "rank": lists.ranks(),
-            **{name: pl.Series(column, nan_to_null=True) for name, column in more.items()},
-        }
-    ).write_parquet(out)
+    with bar() as told:
+        lists = list_frame(recommender, asked, bundle.events(), k, probability=probability, progress=told)
+    lists.write_parquet(out)
     seconds = time.perf_counter() - start
     print(f"{len(asked)} users in {seconds:.1f} s ({len(asked) / max(seconds, 1e-9):.0f} a second)", file=sys.stderr)
     if as_json:
-        said = {"release": bundle.stamp, "file": str(out), "users": len(asked), "rows": len(lists.items), "k": k}
+        said = {"release": bundle.stamp, "file": str(out), "users": len(asked), "rows": lists.height, "k": k}
         print(json.dumps({**said, "seconds": round(seconds, 3)}))
     else:
         print(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +21,37 @@ from langrec.data.near_duplicates import handle_near_duplicates, merge_ids
 from langrec.data.profiles import profiles_in_log, profiles_of, read_profiles
 from langrec.data.report import CleaningReport
 from langrec.data.sources.folders import find_events, find_items, find_users, passed_over
+from langrec.data.sources.frames import read_frame
 from langrec.data.sources.movielens import is_movielens, read_movielens
 from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
 from langrec.errors import DataError
 from langrec.settings import DataSettings, Settings, section_of
-from langrec.types import AnyPath
+from langrec.types import AnyPath, AnyTable
 
 Tell = Callable[[str], None]
+# Where data lies, or what was read of a data frame.
+Source = Path | Table
 
 
 def load_dataset(
-    events: AnyPath | None,
-    items: AnyPath | None = None,
+    events: AnyTable | None,
+    items: AnyTable | None = None,
     settings: DataSettings | Settings | None = None,
     *,
-    users: AnyPath | None = None,
+    users: AnyTable | None = None,
     rejected: AnyPath | None = None,
     progress: Tell | None = None,
 ) -> tuple[Dataset, CleaningReport]:
-    """Reads and cleans events and items of any format that docs/data-formats.md lists.
+    """Reads and cleans events and items of any format that docs/data-formats.md lists, or data frames.
 
     Args:
-        events: the events file, or a folder with events and, where `items` is None, items; None = items only.
-        items: the item file or its folder; None = the folder of the events, or items with only their ids.
+        events: the events file, a data frame, or a folder with events and, where `items` is None, items; None = items
+            only.
+        items: the item file, a data frame, or a folder; None = the folder of the events, or items with only their ids.
         settings: the cleaning steps and the gains: all settings, or their section `data`.
-        users: the users file or its folder; None = the folder of the events, or no fields of users but those that the
-            events file has itself.
+        users: the users file, a data frame, or a folder; None = the folder of the events, or no fields of users but
+            those that the events have themselves.
         rejected: where rows set aside are written (Parquet: file, row, reason, detail); None = not written.
         progress: is told the name of each step as it begins.
 
@@ -59,33 +64,40 @@ def load_dataset(
     """
     own = section_of(settings, DataSettings)
     ledger = Ledger(own.strict)
-    given = (None if path is None else Path(path) for path in (events, items, users, rejected))
-    events_path, items_path, users_path, rejected_path = given
+    rejected_path = None if rejected is None else Path(rejected)
     try:
-        return load_into(ledger, events_path, items_path, own, progress or (lambda _: None), users_path)
+        sources = (_source(events, "events", event_columns), _source(items, "items"), _source(users, "users"))
+        return load_into(ledger, *sources[:2], own, progress or (lambda _: None), sources[2])
     finally:
         if rejected_path is not None:
             rejected_path.parent.mkdir(parents=True, exist_ok=True)
             ledger.refused().write_parquet(rejected_path)
 
 
+def _source(given: AnyTable | None, name: str, keep: Callable[[list[str]], list[str]] | None = None) -> Source | None:
+    """Where data lies, or the table of a data frame."""
+    if given is None:
+        return None
+    return Path(given) if isinstance(given, (str, PathLike)) else read_frame(given, name, keep)
+
+
 def load_into(
     ledger: Ledger,
-    events: Path | None,
-    items: Path | None,
+    events: Source | None,
+    items: Source | None,
     settings: DataSettings,
     tell: Tell,
-    users: Path | None = None,
+    users: Source | None = None,
 ) -> tuple[Dataset, CleaningReport]:
     """`load_dataset` with the caller's ledger, which holds the findings also where loading fails."""
-    users_path = find_users_file(events, users)
-    events_path, items_path = find_files(events, items)
-    for given, path in ((events, events_path), (items or events, items_path), (users or events, users_path)):
-        if given is not None and given.is_dir() and path is not None:
-            _note_passed_over(ledger, path)
+    found = _found(events, items, users)
+    for given, source in zip((events, items or events, users or events), found, strict=True):
+        if isinstance(given, Path) and given.is_dir() and isinstance(source, Path):
+            _note_passed_over(ledger, source)
+    events, items, users_source = found
     tell("read items")
     merged: pl.DataFrame | None = None
-    item_table = _read_item_table(items_path) if items_path is not None else None
+    item_table = _read_item_table(items) if items is not None else None
     if item_table is not None:
         note_reading(ledger, item_table)
         tell("clean items")
@@ -96,12 +108,12 @@ def load_into(
             frame, merged = handle_near_duplicates(frame, texts, merge, item_table, ledger)
     else:
         frame, texts = pl.DataFrame(schema={"item_id": pl.String, "title": pl.String}), ()
-    if events_path is None:
+    if events is None:
         dataset = Dataset(Ids([]), Catalogue(frame, texts), empty_events((settings.default_type,)))
         rows_in = users_in = 0
     else:
         tell("read events")
-        table = read_table(events_path, event_columns)
+        table = read_table(events, event_columns) if isinstance(events, Path) else events
         note_reading(ledger, table)
         rows_in = table.frame.height + len(table.refused)
         tell("number")
@@ -116,12 +128,12 @@ def load_into(
         tell("sort and build")
         dataset = _build(log, good, frame, texts, settings)
         users_in = 0
-        if users_path is not None:
+        if users_source is not None:
             tell("read users")
-            rows, users_in = read_profiles(users_path, ledger, named=users is not None)
+            rows, users_in = read_profiles(users_source, ledger, named=users is not None)
             if rows is not None:
                 names = pl.Series("user_id", dataset.users.names, dtype=pl.String)
-                dataset = replace(dataset, profiles=profiles_of(names, rows, users_path.name, ledger))
+                dataset = replace(dataset, profiles=profiles_of(names, rows, _path_of(users_source).name, ledger))
     report = CleaningReport(
         rows_in=rows_in,
         events=len(dataset.events),
@@ -131,8 +143,12 @@ def load_into(
         users_in=users_in,
         steps=tuple(ledger.steps),
     )
-    _check_left(report, events_path, items_path)
+    _check_left(report, *(None if source is None else _path_of(source) for source in (events, items)))
     return dataset, report
+
+
+def _path_of(source: Source) -> Path:
+    return source if isinstance(source, Path) else source.path
 
 
 def dataset_of(
@@ -152,6 +168,19 @@ def dataset_of(
     log = read_log(events, settings.default_type)
     known = log.items.is_in(items["item_id"].implode())
     return _build(log, clean_events(log, settings, ledger, known), items, texts, settings)
+
+
+def _found(
+    events: Source | None, items: Source | None, users: Source | None
+) -> tuple[Source | None, Source | None, Source | None]:
+    """Events, items and users, folders looked into; a data frame is what it is."""
+    folder = events if isinstance(events, Path) else None
+    people = users if isinstance(users, Table) else find_users_file(folder, users)
+    if not isinstance(events, Table) and not isinstance(items, Table):
+        return *find_files(events, items), people
+    log = find_files(events, None)[0] if isinstance(events, Path) else events
+    catalogue = find_files(None, items)[1] if isinstance(items, Path) else items
+    return log, catalogue, people
 
 
 def find_files(events: Path | None, items: Path | None) -> tuple[Path | None, Path | None]:
@@ -199,8 +228,10 @@ def _note_passed_over(ledger: Ledger, chosen: Path) -> None:
     ledger.note("passed_over", len(others), "kept", what, places=places, fix="name the file that you mean")
 
 
-def _read_item_table(path: Path) -> Table:
-    return read_movielens(path) if is_movielens(path) else read_table(path)
+def _read_item_table(source: Source) -> Table:
+    if isinstance(source, Table):
+        return source
+    return read_movielens(source) if is_movielens(source) else read_table(source)
 
 
 def _build(

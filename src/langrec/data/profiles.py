@@ -17,11 +17,11 @@ from langrec.errors import DataError
 USER_ROLE = {"user": (*EVENT_ROLES["user"], "id")}
 
 
-def read_profiles(path: Path, ledger: Ledger, *, named: bool) -> tuple[pl.DataFrame | None, int]:
+def read_profiles(source: Path | Table, ledger: Ledger, *, named: bool) -> tuple[pl.DataFrame | None, int]:
     """The rows of a users file that have an id, each id once, and the number of its data rows.
 
     Args:
-        path: the file.
+        source: the file, or a table that was read already.
         ledger: receives the findings.
         named: somebody named the file. One that merely lies in the folder and cannot be used is passed over with a
             finding, so that it does not keep events and items from being used.
@@ -34,13 +34,13 @@ def read_profiles(path: Path, ledger: Ledger, *, named: bool) -> tuple[pl.DataFr
         DataError: the named file cannot be read or has no user column.
     """
     try:
-        table = read_table(path)
+        table = source if isinstance(source, Table) else read_table(source)
         return _identified(table, ledger), table.frame.height + len(table.refused)
     except DataError as error:
-        if named:
+        if named or isinstance(source, Table):
             raise
         what = f"the users file cannot be used and is left out ({error.message})"
-        ledger.note("reading", 1, "kept", what, places=[path.name], fix="repair it, or name another with --users")
+        ledger.note("reading", 1, "kept", what, places=[source.name], fix="repair it, or name another with --users")
         return None, 0
 
 

@@ -126,6 +126,10 @@ class Report:
         gaps = (*self.differences, *self.beside.differences)
         return next((d for d in gaps if (d.model, d.slice, d.metric) == wanted), None)
 
+    def frame(self) -> pl.DataFrame:
+        """Every number as rows `model, slice, metric, value, low, high, n`, as in metrics.json."""
+        return pl.DataFrame([asdict(row) for row in self.rows])
+
     def stamp(self) -> str:
         """The protocol in one line, to copy beside a number."""
         p = self.protocol
