@@ -63,6 +63,7 @@ def main() -> None:
         print(pl.DataFrame(found).select(pl.exclude("rows")), name, flush=True)
     if not asked.quick:
         about = {"set": "banking77", "encoder": asked.encoder, "seeds": asked.seeds, "pool": len(train)}
+        about |= {"tuned_by": asked.tune} if asked.tune else {}
         common.write("labels", {**about, "test": len(test), **rows})
 
 

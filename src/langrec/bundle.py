@@ -56,6 +56,9 @@ class Bundle:
         self.manifest = manifest
         self.verified = verified
 
+    def __repr__(self) -> str:
+        return f"<Bundle {self.stamp} in {self.folder}>"
+
     @property
     def stamp(self) -> str:
         """The release's name: the second it was made in (UTC), and the start of its data's hash."""

@@ -46,6 +46,10 @@ BLOCK_BYTES = 128_000_000
 class Recommender(State):
     """Answers queries from one immutable state; `with_changes` gives the next state."""
 
+    def __repr__(self) -> str:
+        scorers = ", ".join(self.fusion.scorers)
+        return f"<Recommender: {self.n_items:,} items, {len(self.users):,} users; {scorers}>"
+
     @classmethod
     def load(cls, folder: Path) -> Recommender:
         """The recommender of a release folder.

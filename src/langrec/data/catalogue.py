@@ -39,6 +39,9 @@ class Catalogue:
     def __len__(self) -> int:
         return self.frame.height
 
+    def __repr__(self) -> str:
+        return f"<Catalogue: {len(self):,} items with {', '.join(self.frame.columns)}>"
+
     @cached_property
     def ids(self) -> Ids:
         """Item ids and numbers."""

@@ -30,6 +30,9 @@ class Dataset:
     events: Events
     profiles: pl.DataFrame | None = None
 
+    def __repr__(self) -> str:
+        return f"<Dataset: {len(self.users):,} users, {len(self.catalogue):,} items, {self.events.told()}>"
+
     def hash(self) -> str:
         """sha256 of ids, texts, events and user fields: equal data, equal hash, whatever the files' format."""
         digest = hashlib.sha256()

@@ -42,6 +42,17 @@ class Events:
     def __len__(self) -> int:
         return len(self.users)
 
+    def __repr__(self) -> str:
+        return f"<Events: {self.told()}>"
+
+    def told(self) -> str:
+        """How many there are, of what types, and from when to when."""
+        said = f"{len(self):,} events ({', '.join(self.type_names)})"
+        if not len(self) or not self.has_time:
+            return said
+        first, last = (str(np.datetime64(int(at), "ms").astype("datetime64[D]")) for at in (self.at[0], self.at[-1]))
+        return f"{said} from {first} to {last}"
+
     def take(self, rows: npt.NDArray[Any] | slice) -> Events:
         """The events picked by index, mask or slice."""
         columns = {

@@ -37,6 +37,10 @@ class Ids:
     def __len__(self) -> int:
         return len(self._names) + (len(self._base) if self._base is not None else 0)
 
+    def __repr__(self) -> str:
+        shown = [repr(self[num]) for num in range(min(len(self), 3))]
+        return f"<Ids: {len(self):,}{': ' if shown else ''}{', '.join(shown)}{', ...' if len(self) > 3 else ''}>"
+
     def __getitem__(self, num: int) -> str:
         if self._base is None:
             return str(self._names[num])

@@ -256,6 +256,15 @@ class Report:
             table.add_row(*(Text(cell) for cell in line), style="dim")
         return table
 
+    def __repr__(self) -> str:
+        best = self.row(self.chosen if self.chosen in self.models else self.models[0], self.primary)
+        shown = f"{self.primary} of {best.model} {number(best.value)} [{number(best.low)}, {number(best.high)}]"
+        return f"<Report of {', '.join(self.models)}: {shown}, of {best.n:,} questions>"
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return self.markdown()
+
     def markdown(self) -> str:
         """The short table, the primary metric by slice, and the protocol, as Markdown."""
         metrics = self.head()
