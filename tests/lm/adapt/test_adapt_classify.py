@@ -277,6 +277,12 @@ def test_whole_numbers_are_the_same_labels_however_a_file_keeps_them(tmp_path, k
     assert read_texts(tmp_path / "rows.parquet").labels == ("1", "20", "-3")
 
 
+def test_a_text_file_writes_the_labels_of_numbers_as_other_files_do(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\none,4.0\ntwo,4.5\nthree,-1.0\nfour,4\nfive,v4.0\n", "utf-8")
+    assert read_texts(path).labels == ("4", "4.5", "-1", "4", "v4.0")
+
+
 def test_a_slip_leaves_the_model_of_the_run_before(tiny, topics, tmp_path):
     files = Files(topics / "train.csv")
     run(tiny, topics, tmp_path, kind="head", files=files)

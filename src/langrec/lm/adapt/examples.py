@@ -26,6 +26,7 @@ from langrec.errors import DataError
 Rows = npt.NDArray[np.int64]
 MARKS = (",", "\t", ";", "|")
 _WORD = re.compile(r"[^\W\d_]+")
+_POINTED = re.compile(r"^(-?\d+)\.0+$")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,9 +80,16 @@ def read_texts(path: Path, text: str = "text", label: str | None = "label") -> T
     frame = read_columns(path, [text, *([label] if label else [])])
     rows = frame["row"].to_numpy()
     texts = strings(frame, text, path)
-    # `a, x` of a CSV is the label of `b,x`.
-    labels = tuple(name.strip() for name in strings(frame, label, path)) if label else ("",) * len(texts)
+    labels = tuple(map(as_label, strings(frame, label, path))) if label else ("",) * len(texts)
     return Texts(texts, labels, rows)
+
+
+def as_label(text: str) -> str:
+    """A label without the blanks around it (`a, x` of a CSV is the label of `b,x`); a whole number without its point.
+
+    Each value by itself: 4 of training, 4.0 beside a 4.5 of the test, and 4.0 of Parquet are one label.
+    """
+    return _POINTED.sub(r"\1", text.strip())
 
 
 def check_labels(labels: Sequence[str], path: Path) -> None:

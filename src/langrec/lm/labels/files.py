@@ -13,7 +13,7 @@ import polars as pl
 
 from langrec.data.log import as_ids
 from langrec.errors import DataError
-from langrec.lm.adapt.examples import Rows, Texts, open_table, read_columns, read_texts, strings
+from langrec.lm.adapt.examples import Rows, Texts, as_label, open_table, read_columns, read_texts, strings
 from langrec.lm.labels.noise import Flag
 from langrec.lm.labels.pick import Picks
 from langrec.lm.labels.spread import Spread
@@ -246,7 +246,7 @@ def _answers(path: Path, text: str, label: str, with_rows: bool) -> list[tuple[s
     """(text, label or blank, where, row of the pool) of each line."""
     frame = read_columns(path, [text, label])
     texts = strings(frame, text, path)
-    labels = as_ids(frame[label]).fill_null("").str.strip_chars().to_list()
+    labels = map(as_label, as_ids(frame[label]).fill_null("").to_list())
     lines: Rows = frame["row"].to_numpy()
     rows = [-1] * len(texts)
     if with_rows:
