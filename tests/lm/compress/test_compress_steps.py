@@ -20,6 +20,11 @@ def test_a_chain_is_read_in_order_with_values_and_options():
     ("text", "said"),
     [
         ("shrink", "shrink is not one of"),
+        ("quantize", "did you mean quantise"),
+        ("prune:0.5/0.25", "says its value twice"),
+        ("prune:units=0.5/units=0.25", "says units twice"),
+        ("drop:best3:4", "'3:4' is not a number"),
+        ("drop:last3", "'last3' is not a number"),
         ("", "names no step"),
         ("drop:2/speed=3", "has no option speed"),
         ("quantise,drop:2", "put quantise last"),
@@ -34,6 +39,16 @@ def test_a_chain_is_read_in_order_with_values_and_options():
 def test_a_chain_that_cannot_work_is_refused_with_a_way_out(text, said):
     with pytest.raises(SettingsError, match=said):
         parse_steps(text)
+
+
+def test_layers_are_dropped_by_number_or_by_word():
+    assert [step.value for step in parse_steps("drop:2,drop:first3,drop:best3,drop:best,drop")] == [
+        "2",
+        "first3",
+        "best3",
+        "best",
+        "",
+    ]
 
 
 def test_half_a_dimension_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,7 +26,8 @@ class Kind:
         gives: WEIGHTS or SAVED.
         module: where its `run` is.
         options: names that may stand as `name=value`, with the words or the range of numbers that the value may be.
-        value: the same of what stands after the colon alone; empty = what the model itself must say.
+        value: the same of what stands after the colon alone.
+        before: words that may stand before that number, or in its place.
         hurts: whether it leaves damage that healing repairs.
     """
 
@@ -34,6 +36,7 @@ class Kind:
     module: str
     options: Mapping[str, Allowed] = field(default_factory=dict)
     value: Allowed = ()
+    before: tuple[str, ...] = ()
     hurts: bool = False
 
 
@@ -42,6 +45,9 @@ KINDS: Mapping[str, Kind] = {
         "keeps every so-many-th layer; first3 = the first three, best3 = those three that are missed most, best = half",
         WEIGHTS,
         "drop",
+        {},
+        (1, 1_000),
+        ("first", "best"),
         hurts=True,
     ),
     "prune": Kind(
@@ -163,10 +169,13 @@ def whole(step: Step, text: str, low: int, high: int) -> int:
 def _step(text: str) -> Step:
     kind, _, rest = text.partition(":")
     if kind not in KINDS:
-        raise SettingsError(f"--steps {text}: {kind} is not one of {', '.join(KINDS)}", field="steps")
+        near = "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(kind, KINDS, n=1))
+        raise SettingsError(f"--steps {text}: {kind} is not one of {', '.join(KINDS)}{near}", field="steps")
     value, options = "", {}
     for part in filter(None, rest.split("/")):
         name, equals, given = part.partition("=")
+        if name in options or (value and not equals):
+            raise SettingsError(f"--steps {text}: says {name if equals else 'its value'} twice", field="steps")
         if not equals:
             value = part
         elif name in KINDS[kind].options:
@@ -175,8 +184,9 @@ def _step(text: str) -> Step:
             known = ", ".join(KINDS[kind].options) or "none"
             raise SettingsError(f"--steps {text}: {kind} has no option {name}; it has {known}", field="steps")
     step = Step(kind, value, options)
+    word = next((word for word in KINDS[kind].before if value.startswith(word)), "")
     for given, allowed in (
-        (value, KINDS[kind].value),
+        (value.removeprefix(word), KINDS[kind].value),
         *((options[name], KINDS[kind].options[name]) for name in options),
     ):
         _check(step, given, allowed)
