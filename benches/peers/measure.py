@@ -12,6 +12,7 @@ from benches.peers.prepare import Asked
 
 from langrec.errors import DataError
 from langrec.evaluation import lists as answers
+from langrec.evaluation.outside import OutsideLists
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import measure_lists
 from langrec.settings import EvaluateSettings
@@ -57,23 +58,15 @@ def own_lists(asked: Asked, folder: Path) -> dict[str, pl.DataFrame]:
 
 def top_lists(asked: Asked, name: str, frame: pl.DataFrame) -> answers.TopLists:
     """One peer's lists in numbers. What stands on no list shares the mean of the ranks behind it."""
-    q, k, n = len(asked.test), EvaluateSettings().ranks, len(asked.dataset.catalogue)
+    k, n = EvaluateSettings().ranks, len(asked.dataset.catalogue)
     frame = frame.filter(pl.col("rank") <= k)
     question, place = frame["question"].to_numpy().astype(np.int64), frame["rank"].to_numpy().astype(np.int64) - 1
     items = asked.dataset.catalogue.ids.numbers(frame["item_id"])
     _check(asked, name, question, place, items)
-    nums = np.full((q, k), -1, dtype=np.int32)
-    nums[question, place] = items
-    scores = np.full((q, k), np.nan, dtype=np.float32)
-    scores[question, place] = frame["score"].to_numpy()
-    block = asked.test.block
-    pairs = np.unique(block.rows().astype(np.int64) * n + block.items)
-    candidates = n - np.bincount(pairs // n, minlength=q)
-    listed = (nums >= 0).sum(axis=1)
-    hit = nums == asked.test.items[:, None]
-    places = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, (listed + 1 + candidates) / 2.0)
-    ranks = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, candidates)
-    return answers.TopLists(nums, scores, ranks.astype(np.int64), places, candidates.astype(np.int64))
+    order = np.lexsort((place, asked.test.events[question]))
+    scores = frame["score"].to_numpy().astype(np.float32)
+    found = OutsideLists("event", asked.test.events[question][order], items[order], scores[order])
+    return found.lists(asked.test, k, n)
 
 
 def rows_of(report: Report, model: str) -> list[dict[str, Any]]:

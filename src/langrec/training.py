@@ -30,6 +30,7 @@ from langrec.entering import enters_mix
 from langrec.errors import DataError
 from langrec.evaluation.beside import Bound, Control
 from langrec.evaluation.found import sample_of
+from langrec.evaluation.outside import OutsideLists
 from langrec.evaluation.protocol import Question, Targets, next_item, per_user
 from langrec.evaluation.report import Report
 from langrec.evaluation.run import evaluate as measure
@@ -185,6 +186,7 @@ def evaluate_models(
     models: Iterable[str] = (),
     *,
     split: Split | None = None,
+    lists: Mapping[str, OutsideLists] | None = None,
     progress: Progress | None = None,
     steps: Path | None = None,
 ) -> tuple[Report, Report | None]:
@@ -195,9 +197,10 @@ def evaluate_models(
             depend on what else is named; one that the settings do not hold joins the mix. With the text tower come
             its controls (`evaluate.controls`), and with both towers their headroom.
         split: parts that the data names itself, of the kind `given`; None divides the log as the settings say.
+        lists: answers that were made elsewhere, by name; each is in the report whose questions it answers.
 
     Raises:
-        DataError: the events cannot be split, or the test holds no question.
+        DataError: the events cannot be split, the test holds no question, or lists answer none.
         SettingsError: a scorer or encoder that does not exist.
     """
     told = progress or untold
@@ -215,17 +218,42 @@ def evaluate_models(
     settings = dataclasses.replace(settings, retrieval=retrieval)
     check(settings)
     split = split or split_events(dataset.events, len(dataset.users), settings.split)
+    asked = _answering(dataset, split, settings, lists or {})
     reading = read_texts(dataset, settings, told, split.train, steps)
     chosen = choose(dataset, split, reading, settings, told, steps, mix=MIX in names)
     told("fit for the test", 0, 0)
     timed: dict[str, float] = {}
     fusion = fit(dataset, _before_test(split), reading, chosen, settings, steps, told, timed)
     fitted_in: dict[str, Any] = {"fusion": fusion, "fit_seconds": timed, "progress": told}
-    first = measure_split(dataset, split, reading, chosen, settings, names, **fitted_in)
-    second = None
-    if split.kind == "time":
-        second = measure_split(dataset, split, reading, chosen, settings, names, question="per user", **fitted_in)
-    return first, second
+    reports = []
+    for question, rivals in asked.items():
+        more = {**fitted_in, "question": question, "rivals": rivals}
+        reports.append(measure_split(dataset, split, reading, chosen, settings, (*names, *rivals), **more))
+    return reports[0], reports[1] if len(reports) > 1 else None
+
+
+def _answering(
+    dataset: Dataset, split: Split, settings: Settings, lists: Mapping[str, OutsideLists]
+) -> dict[Question, dict[str, OutsideLists]]:
+    """The questions that are asked, and the lists made elsewhere that answer them.
+
+    Raises:
+        DataError: lists answer none of them.
+    """
+    questions: tuple[Question, ...] = ("next item", "per user") if split.kind == "time" else ("next item",)
+    asked: dict[Question, dict[str, OutsideLists]] = {}
+    for question in questions:
+        targets = _at_most(_questions(dataset, split, question), settings, len(dataset.catalogue))
+        asked[question] = {name: one for name, one in lists.items() if one.answers(targets)}
+    for name, one in lists.items():
+        if not any(name in rivals for rivals in asked.values()):
+            way_out = "they have none of these rows" if one.by == "event" else "each user asks many"
+            raise DataError(
+                f"lists {name}: answer no question of this test: {way_out}; give a column `event` as questions.parquet "
+                "of an evaluation has it",
+                field="lists",
+            )
+    return asked
 
 
 def with_fallback(settings: Settings) -> Settings:
@@ -353,6 +381,8 @@ def measure_split(
         "versions": versions(),
         **ranked,
     }
+    outside = {name: one.told(targets) for name, one in models.items() if isinstance(one, OutsideLists)}
+    stamp |= {"lists": outside} if outside else {}
     return measure(
         {name: models[name] for name in wanted},
         targets,

@@ -145,7 +145,8 @@ class Report:
         )
 
     def write(self, folder: AnyPath, page: bool = True) -> None:
-        """Writes metrics.json, differences.json, protocol.json, report.md, report.html and lists/<model>.parquet.
+        """Writes metrics.json, differences.json, protocol.json, questions.parquet, report.md, report.html and
+        lists/<model>.parquet.
 
         Controls and bounds stand in controls.json, and reliability.json says whether stated probabilities came true;
         each is there only where there is something to say. What an earlier report wrote of other models is taken away;
@@ -169,6 +170,7 @@ class Report:
                 (folder / name).unlink(missing_ok=True)
             else:
                 _write_json(folder / name, value)
+        self.questions().write_parquet(folder / "questions.parquet")
         (folder / "report.md").write_text(self.markdown(), "utf-8")
         if page:
             from langrec.evaluation.page import page as html_page
@@ -190,6 +192,18 @@ class Report:
             "metrics": [asdict(row) for row in self.beside.rows],
             "differences": [asdict(row) for row in self.beside.differences],
         }
+
+    def questions(self) -> pl.DataFrame:
+        """What was asked, as rows `user_id, at, event`; `event` is null for one list per user."""
+        measured = self.measured[self.models[0]]
+        block, events = measured.targets.block, measured.targets.events
+        return pl.DataFrame(
+            {
+                "user_id": pl.Series(measured.user_ids, dtype=pl.String),
+                "at": block.at,
+                "event": pl.Series(events, dtype=pl.Int64).set(pl.Series(events < 0), None),
+            }
+        )
 
     def list_frame(self, model: str) -> pl.DataFrame:
         """A model's lists as rows `user_id, at, event, item_id, rank, score`, best first.
@@ -378,7 +392,7 @@ def take_away(folder: Path) -> None:
     files = ("metrics", "differences", "protocol", "controls", "reliability")
     for path in (*lists_in(folder), *(folder / f"{name}.json" for name in files)):
         path.unlink(missing_ok=True)
-    for name in ("report.md", "report.html"):
+    for name in ("questions.parquet", "report.md", "report.html"):
         (folder / name).unlink(missing_ok=True)
     for empty in (folder / "lists", folder):
         with contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ from langrec.evaluation.found import MANY, MANY_ROWS, asked_about, few, found_li
 from langrec.evaluation.intervals import Resamples, mean, percentiles
 from langrec.evaluation.lists import TopLists, join_lists, top_lists
 from langrec.evaluation.metrics import Values, judge
+from langrec.evaluation.outside import OutsideLists
 from langrec.evaluation.protocol import Targets
 from langrec.evaluation.reliability import reliability
 from langrec.evaluation.report import MIX, Report, Row
@@ -51,7 +52,7 @@ class ScorerLike(Protocol):
 
 
 def evaluate(
-    models: Mapping[str, ScorerLike | Answering],
+    models: Mapping[str, ScorerLike | Answering | OutsideLists],
     targets: Targets,
     *,
     users: Ids,
@@ -71,7 +72,8 @@ def evaluate(
     """Measures models on the same questions, over the full catalogue without each question's history.
 
     Args:
-        models: scorers by name, in the order of the report; the fused one is called `mix`.
+        models: scorers by name, in the order of the report; the fused one is called `mix`. Lists that were made
+            elsewhere stand among them as `OutsideLists`.
         targets: the questions.
         users: user ids; numbers of `targets.block.users` are places in it.
         items: item ids of the whole catalogue, n of them.
@@ -188,6 +190,7 @@ def _answer(
         for name, model in models.items():
             begin = time.perf_counter()
             answer = _from_candidates if hasattr(model, "answer") else _from_scores
+            answer = _from_elsewhere if isinstance(model, OutsideLists) else answer
             try:
                 lists, spent = answer(model, asked, k, n_items)
             except DataError as error:
@@ -197,6 +200,11 @@ def _answer(
             if progress is not None:
                 progress(name, start + len(asked), len(targets))
     return {name: join_lists(blocks) for name, blocks in parts.items()}, seconds, peak_memory()
+
+
+def _from_elsewhere(model: OutsideLists, asked: Targets, k: int, n_items: int) -> tuple[TopLists, float]:
+    """Lists that are there already; nobody knows what they took."""
+    return model.lists(asked, k, n_items), time.perf_counter()
 
 
 def _from_scores(model: Any, asked: Targets, k: int, n_items: int) -> tuple[TopLists, float]:
