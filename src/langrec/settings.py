@@ -33,6 +33,8 @@ class DataSettings:
     """Reading and cleaning of events and items; every step is counted in the report.
 
     Attributes:
+        encoding: what text files are in that are not UTF-8: auto tells it by their letters; else any name that Python
+            knows, such as shift_jis, euc_kr, big5, windows-1251 or tis-620.
         strict: stop at the first kind of problem instead of setting the bad rows aside.
         drop_duplicates: drop rows equal in user, item, type, time and value to an earlier one.
         repeats: what to do with several events of one user, item and type: keep all, the first or the last. The last
@@ -51,6 +53,7 @@ class DataSettings:
         rating_gain: gain of a rating: one (every rating counts alike) or scaled (rating / highest rating seen).
     """
 
+    encoding: str = "auto"
     strict: bool = False
     drop_duplicates: bool = True
     repeats: Literal["all", "first", "last"] = "all"
@@ -68,6 +71,15 @@ class DataSettings:
     rating_gain: Literal["one", "scaled"] = "one"
 
     def __post_init__(self) -> None:
+        try:
+            if self.encoding != "auto":
+                b"a\xff".decode(self.encoding, "replace")
+        except (LookupError, ValueError) as error:  # no such name, or none of texts
+            raise SettingsError(
+                f"data.encoding: {self.encoding!r} is no encoding; write auto, or a name that Python knows, such as "
+                "utf-8, shift_jis, euc_kr, big5, gb18030, windows-1251 or tis-620",
+                field="data.encoding",
+            ) from error
         # Types are read in lower case. A table that names others alone makes no like of what the console's hide writes.
         given = {name.lower(): gain for name, gain in self.type_weights.items()}
         object.__setattr__(self, "type_weights", given if "hide" in given else {**given, "hide": 0.0})

@@ -47,6 +47,13 @@ def test_chinese_users_come_from_lines_or_a_table_in_any_encoding(tmp_path, enco
     assert _read_users(path) == ["李/四4", "赵 深圳", "周%书店"]
 
 
+@pytest.mark.parametrize("header", ["user_id,city\n", ""])
+def test_users_are_read_in_the_encoding_of_the_releases_settings(tmp_path, header):
+    path = tmp_path / "users.csv"
+    path.write_text(header + "".join(f"{name},x\n" if header else f"{name}\n" for name in ("佐藤", "鈴木")), "euc_jp")
+    assert _read_users(path, "euc_jp") == ["佐藤", "鈴木"]
+
+
 def test_who_stands_there_often_gets_one_list(tmp_path):
     """A log is a table with user_id too: a list for each of its rows would count users by their events."""
     (tmp_path / "log.csv").write_text("user_id,item_id\nu2,a\nu1,a\nu2,b\n")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from langrec.cli.options import AsJson, bar, check_out_file
+from langrec.data.sources.encodings import AUTO
 from langrec.errors import DataError
 from langrec.types import Query
 
@@ -64,7 +65,7 @@ def recommend(
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
     start = time.perf_counter()
-    asked = _read_users(users) if users is not None else recommender.users.names.tolist()
+    asked = _read_users(users, bundle.settings.data.encoding) if users is not None else recommender.users.names.tolist()
     strange = [name for name in asked if name not in recommender.users]
     if strange:
         print(
@@ -97,7 +98,7 @@ def _print_one(release: Path, likes: tuple[str, ...], wish: str | None, k: int, 
     print_list(recommender, answer, f"by {answer.trace.reason.replace('_', ' ')}", as_json)
 
 
-def _read_users(path: Path) -> list[str]:
+def _read_users(path: Path, encoding: str = AUTO) -> list[str]:
     """User ids of a table with a user column, or of a text file with one id a line; each once, as they come first.
 
     Raises:
@@ -107,22 +108,21 @@ def _read_users(path: Path) -> list[str]:
     from langrec.data.log import MISSING_IDS, as_ids
     from langrec.data.profiles import USER_ROLE
     from langrec.data.sources.delimited import DELIMITERS
-    from langrec.data.sources.lines import is_gb18030
+    from langrec.data.sources.lines import to_utf8
     from langrec.data.sources.opening import read_bytes, suffixes
     from langrec.data.sources.tables import read_table
 
     data = read_bytes(path)
     typed = suffixes(path) in (".parquet", ".jsonl", ".ndjson", ".json", ".user")
     if not typed and data[:4] != b"PAR1" and data.lstrip()[:1] != b"{":
-        if is_gb18030(data):
-            data = data.decode("gb18030", "replace").encode()
-        first = next(iter(data.decode("utf-8-sig", "replace").splitlines()), "")
+        data = to_utf8(data, [], encoding)
+        first = next(iter(data.decode("utf-8", "replace").splitlines()), "")
         fields = [[name.strip(' "') for name in first.split(mark)] for mark in DELIMITERS]
         if not any(find_roles(names, USER_ROLE) for names in fields):
             if any(mark in first for mark in ",;\t"):
                 raise DataError(f"{path}: no user column (line 1 is {first[:80]!r}); call it user_id", field="users")
             return _one_a_line(data, path)
-    table = read_table(path)
+    table = read_table(path, encoding=encoding)
     if table.refused:
         bad = table.refused[0]
         raise DataError(f"{path} row {bad.row}: {bad.reason} ({bad.detail}); repair or delete the row", field="users")
@@ -135,11 +135,10 @@ def _read_users(path: Path) -> list[str]:
 
 
 def _one_a_line(data: bytes, path: Path) -> list[str]:
-    try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot be read as a list of users ({error})", field="users") from error
-    return _some([line.strip() for line in lines if line.strip()], path)
+    text = data.decode("utf-8", "replace")
+    if "\ufffd" in text:
+        raise DataError(f"{path}: cannot be read as a list of users (it holds bytes that are no text)", field="users")
+    return _some([line.strip() for line in text.splitlines() if line.strip()], path)
 
 
 def _some(ids: list[str], path: Path) -> list[str]:

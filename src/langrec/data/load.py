@@ -97,7 +97,7 @@ def load_into(
     events, items, users_source = found
     tell("read items")
     merged: pl.DataFrame | None = None
-    item_table = _read_item_table(items) if items is not None else None
+    item_table = _read_item_table(items, settings.encoding) if items is not None else None
     if item_table is not None:
         note_reading(ledger, item_table)
         tell("clean items")
@@ -113,7 +113,7 @@ def load_into(
         rows_in = users_in = 0
     else:
         tell("read events")
-        table = read_table(events, event_columns) if isinstance(events, Path) else events
+        table = read_table(events, event_columns, settings.encoding) if isinstance(events, Path) else events
         note_reading(ledger, table)
         rows_in = table.frame.height + len(table.refused)
         tell("number")
@@ -130,7 +130,7 @@ def load_into(
         users_in = 0
         if users_source is not None:
             tell("read users")
-            rows, users_in = read_profiles(users_source, ledger, named=users is not None)
+            rows, users_in = read_profiles(users_source, ledger, named=users is not None, encoding=settings.encoding)
             if rows is not None:
                 names = pl.Series("user_id", dataset.users.names, dtype=pl.String)
                 dataset = replace(dataset, profiles=profiles_of(names, rows, _path_of(users_source).name, ledger))
@@ -228,10 +228,10 @@ def _note_passed_over(ledger: Ledger, chosen: Path) -> None:
     ledger.note("passed_over", len(others), "kept", what, places=places, fix="name the file that you mean")
 
 
-def _read_item_table(source: Source) -> Table:
+def _read_item_table(source: Source, encoding: str) -> Table:
     if isinstance(source, Table):
         return source
-    return read_movielens(source) if is_movielens(source) else read_table(source)
+    return read_movielens(source, encoding) if is_movielens(source) else read_table(source, encoding=encoding)
 
 
 def _build(

@@ -10,6 +10,7 @@ from langrec.data.aliases import EVENT_ROLES, find_roles
 from langrec.data.cleaning import EXAMPLES, Ledger, note_reading
 from langrec.data.item_table import typed
 from langrec.data.log import MISSING_IDS, Log, as_ids, is_user_field
+from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
 from langrec.errors import DataError
@@ -17,7 +18,9 @@ from langrec.errors import DataError
 USER_ROLE = {"user": (*EVENT_ROLES["user"], "id")}
 
 
-def read_profiles(source: Path | Table, ledger: Ledger, *, named: bool) -> tuple[pl.DataFrame | None, int]:
+def read_profiles(
+    source: Path | Table, ledger: Ledger, *, named: bool, encoding: str = AUTO
+) -> tuple[pl.DataFrame | None, int]:
     """The rows of a users file that have an id, each id once, and the number of its data rows.
 
     Args:
@@ -25,6 +28,7 @@ def read_profiles(source: Path | Table, ledger: Ledger, *, named: bool) -> tuple
         ledger: receives the findings.
         named: somebody named the file. One that merely lies in the folder and cannot be used is passed over with a
             finding, so that it does not keep events and items from being used.
+        encoding: what a text is in that is not UTF-8; auto finds out.
 
     Returns:
         `user_id` (str) and the other columns as they are, numbers and truth values where all values are such; None
@@ -34,7 +38,7 @@ def read_profiles(source: Path | Table, ledger: Ledger, *, named: bool) -> tuple
         DataError: the named file cannot be read or has no user column.
     """
     try:
-        table = source if isinstance(source, Table) else read_table(source)
+        table = source if isinstance(source, Table) else read_table(source, encoding=encoding)
         return _identified(table, ledger), table.frame.height + len(table.refused)
     except DataError as error:
         if named or isinstance(source, Table):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.jsonl import read_jsonl
 from langrec.data.sources.table import Table
 
@@ -14,13 +15,13 @@ _IMAGES = ("imUrl", "imageURLHighRes", "imageURL", "images")
 _SIZES = ("hi_res", "large", "thumb")
 
 
-def read_amazon(path: Path) -> Table:
+def read_amazon(path: Path, encoding: str = AUTO) -> Table:
     """Reads reviews or metadata, JSON lines, plain or .gz.
 
     Column names go through the usual aliases (reviewerID, asin, overall, unixReviewTime; user_id, parent_asin, rating,
     timestamp in milliseconds). Of a product's images the first address is kept.
     """
-    return adapt_amazon(read_jsonl(path))
+    return adapt_amazon(read_jsonl(path, encoding))
 
 
 def adapt_amazon(table: Table) -> Table:

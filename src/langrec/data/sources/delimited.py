@@ -11,6 +11,7 @@ from typing import Literal
 import polars as pl
 
 from langrec.data.aliases import EVENT_ROLES, ITEM_ROLES, key
+from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.lines import LONGEST_LINE, has_long_line, to_utf8
 from langrec.data.sources.opening import read_bytes
 from langrec.data.sources.table import Refused, Table
@@ -21,12 +22,12 @@ _NULL = r"\N"  # how PostgreSQL and MySQL write what is missing
 _KNOWN = {key(name) for roles in (EVENT_ROLES, ITEM_ROLES) for names in roles.values() for name in names}
 
 
-def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = None) -> Table:
+def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = None, encoding: str = AUTO) -> Table:
     """Reads a text table as strings; an empty field is null, and so is the \\N of databases.
 
-    A row with more fields than the header is refused; missing fields at its end are null. What is not UTF-8
-    is read as GB18030 where it is Chinese, else line by line as Windows-1252, and the table's notes say so. Of columns
-    with one name the first is kept.
+    A row with more fields than the header is refused; missing fields at its end are null. What is not UTF-8 is read in
+    `encoding`, or as what `to_utf8` takes it for, and the table's notes say so. Of columns with one name the first is
+    kept.
 
     Raises:
         DataError: empty, no line end within a megabyte, or no known column under any delimiter.
@@ -35,7 +36,7 @@ def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = N
     if not data.strip():
         raise DataError(f"{path}: the file is empty; a table starts with a header such as user_id,item_id,timestamp")
     notes: list[str] = []
-    data = to_utf8(data, notes)
+    data = to_utf8(data, notes, encoding)
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")  # line ends of old Macs
     data = data.lstrip(b"\r\n")

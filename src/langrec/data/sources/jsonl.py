@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.lines import LONGEST_LINE, has_long_line, to_utf8
 from langrec.data.sources.opening import read_bytes
 from langrec.data.sources.table import Refused, Table
@@ -22,19 +23,19 @@ _DEEP = 32
 _EXACT = 2**53  # floats hold whole numbers up to here
 
 
-def read_jsonl(path: Path) -> Table:
+def read_jsonl(path: Path, encoding: str = AUTO) -> Table:
     """Reads JSON lines (or one JSON array of objects).
 
     Of a key that an object has twice the first counts. Scalars keep their type where all rows agree, else they become
     strings. A list, nested or not, becomes one flat list of strings; an inner object becomes its JSON text. The quote
-    style of old Amazon files (Python literals instead of JSON) is understood. What is not UTF-8 is read as
-    GB18030 where it is Chinese, else as Windows-1252, and the table's notes say so; a line over a megabyte is refused.
+    style of old Amazon files (Python literals instead of JSON) is understood. What is not UTF-8 is read in `encoding`,
+    or as what `to_utf8` takes it for, and the table's notes say so; a line over a megabyte is refused.
 
     Raises:
         DataError: the file is empty or holds no object at all.
     """
     notes: list[str] = []
-    data = to_utf8(read_bytes(path), notes)
+    data = to_utf8(read_bytes(path), notes, encoding)
     if not data.strip():
         raise DataError(f"{path}: the file is empty; JSON lines hold one object a line")
     if data.lstrip()[:1] != b"[":

@@ -7,13 +7,14 @@ from pathlib import Path
 import polars as pl
 
 from langrec.data.aliases import ITEM_ROLES, find_roles, key
+from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.folders import find_beside
 from langrec.data.sources.table import Table
 
 EXTRA_TEXTS = "tmdb_text"
 
 
-def read_movielens(path: Path) -> Table:
+def read_movielens(path: Path, encoding: str = AUTO) -> Table:
     """The movies with what the other files of their folder say of them.
 
     `tags` is a list of the distinct tags that users gave, most frequent first. They are kept for filters and are not
@@ -22,7 +23,7 @@ def read_movielens(path: Path) -> Table:
     """
     from langrec.data.sources.tables import read_table
 
-    movies = read_table(path)
+    movies = read_table(path, encoding=encoding)
     folder = path.parent
     frame = movies.frame
     item = find_roles(frame.columns, ITEM_ROLES).get("item")
@@ -30,7 +31,7 @@ def read_movielens(path: Path) -> Table:
         return movies
     tags_path = find_beside(folder, "tags")
     if tags_path is not None:
-        tags = read_table(tags_path).frame
+        tags = read_table(tags_path, encoding=encoding).frame
         tagged = find_roles(tags.columns, ITEM_ROLES).get("item")
         if tagged is not None and "tag" in tags.columns:
             counted = (
@@ -44,7 +45,7 @@ def read_movielens(path: Path) -> Table:
             frame = frame.join(counted, left_on=item, right_on=tagged, how="left", maintain_order="left")
     extra_path = find_beside(folder, EXTRA_TEXTS)
     if extra_path is not None:
-        extra = read_table(extra_path).frame
+        extra = read_table(extra_path, encoding=encoding).frame
         by = find_roles(extra.columns, ITEM_ROLES).get("item")
         if by is not None:
             known = {key(name) for name in frame.columns}

@@ -7,13 +7,14 @@ from pathlib import Path
 import polars as pl
 
 from langrec.data.sources.delimited import read_delimited
+from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.table import Table
 from langrec.errors import DataError
 
 SUFFIXES = (".inter", ".item", ".user")
 
 
-def read_atomic(path: Path) -> Table:
+def read_atomic(path: Path, encoding: str = AUTO) -> Table:
     """Reads one .inter, .item or .user file. Columns of the type token_seq become lists; all else stays a string.
 
     Titles and other free texts are token_seq too; they are put together again where they are read as texts.
@@ -21,7 +22,7 @@ def read_atomic(path: Path) -> Table:
     Raises:
         DataError: the header is not of the form `name:type`.
     """
-    table = read_delimited(path, quotes=False, delimiter="\t")
+    table = read_delimited(path, quotes=False, delimiter="\t", encoding=encoding)
     parts = (column.rpartition(":") for column in table.frame.columns)
     kinds = {name or kind: kind if name else "" for name, _, kind in parts}
     if not any(kinds.values()):

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from langrec.data.sources.delimited import read_delimited
+from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.opening import check_readable, read_bytes, suffixes
 from langrec.data.sources.plain import plain_columns
 from langrec.data.sources.recbole import SUFFIXES, read_atomic
@@ -17,13 +18,14 @@ from langrec.errors import DataError
 Keep = Callable[[list[str]], list[str]]
 
 
-def read_table(path: Path, keep: Keep | None = None) -> Table:
+def read_table(path: Path, keep: Keep | None = None, encoding: str = AUTO) -> Table:
     """Reads a file.
 
     Args:
         path: the file; .gz is unpacked.
         keep: picks the columns that are worth reading from the names of all (Parquet only: other formats are read
             whole); None reads all.
+        encoding: what a text is in that is not UTF-8; auto finds out.
 
     Raises:
         DataError: the file cannot be read or is not a table; the message names it and a way out.
@@ -34,12 +36,12 @@ def read_table(path: Path, keep: Keep | None = None) -> Table:
     if head[:4] == b"PAR1" or suffix == ".parquet":
         return _read_parquet(path, keep)
     if suffix in SUFFIXES:
-        return read_atomic(path)
+        return read_atomic(path, encoding)
     if suffix in (".jsonl", ".ndjson", ".json") or head.lstrip()[:1] == b"{":
         from langrec.data.sources.amazon import read_amazon
 
-        return read_amazon(path)
-    return read_delimited(path)
+        return read_amazon(path, encoding)
+    return read_delimited(path, encoding=encoding)
 
 
 def _read_parquet(path: Path, keep: Keep | None) -> Table:

@@ -18,6 +18,7 @@ import polars as pl
 
 from langrec.data.log import as_ids
 from langrec.data.sources.delimited import read_delimited
+from langrec.data.sources.lines import to_utf8
 from langrec.data.sources.opening import check_readable, read_bytes, suffixes
 from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
@@ -133,7 +134,7 @@ def open_table(path: Path, wanted: Sequence[str]) -> Table:
     head = read_bytes(path, 65_536)
     if head[:4] == b"PAR1" or head.lstrip()[:1] in (b"{", b"[") or suffixes(path) in (".jsonl", ".ndjson", ".json"):
         return read_table(path)
-    header = head.decode("utf-8-sig", "replace").splitlines()[:1] or [""]
+    header = to_utf8(head, []).decode("utf-8", "replace").splitlines()[:1] or [""]
     found = [{name.strip().strip('"') for name in header[0].split(mark)} for mark in MARKS]
     mark = max(range(len(MARKS)), key=lambda i: len(found[i] & set(wanted)))
     return read_delimited(path, delimiter=MARKS[mark])
