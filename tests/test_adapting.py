@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -117,6 +118,19 @@ def test_a_second_run_adapts_and_compresses_nothing_again(made, monkeypatch):
 
 
 @pytest.mark.slow
+def test_models_of_a_step_that_a_crash_damaged_are_made_again(made, tmp_path):
+    _, chosen, folder = made
+    shutil.copytree(folder / "steps", tmp_path / "steps")
+    right = {file.name: file.read_bytes() for file in (tmp_path / "steps").glob("compress-*/encoder/*")}
+    weights = (tmp_path / "steps").glob("adapt-*/*/*.safetensors")
+    for file in (*weights, *(tmp_path / "steps").glob("compress-*/encoder/model-int8.onnx")):
+        file.write_bytes(file.read_bytes()[:-40] + bytes(40))
+    read(dataset(), chosen, tmp_path / "steps")
+    found = {file.name: file.read_bytes() for file in (tmp_path / "steps").glob("compress-*/encoder/*")}
+    assert found["model-int8.onnx"] == right["model-int8.onnx"]
+
+
+@pytest.mark.slow
 def test_evaluating_reads_with_the_adapted_encoder_too(made):
     _, chosen, folder = made
     first, _ = evaluate_models(dataset(), chosen, ("vectors",), steps=folder / "steps")
@@ -182,7 +196,7 @@ def test_items_without_text_and_pairs_of_equal_texts_are_left_out():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("damaged", [None, "checkpoint.safetensors", "run.json"])
 def test_an_interrupted_adaptation_goes_on_to_the_same_model(tiny, tmp_path, damaged):
     data, chosen = dataset(), wanted(tiny, tiny.parent, {"epochs": 3}, steps=())
     through = read(data, chosen, tmp_path / "through")
@@ -194,9 +208,9 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_model(tiny, tmp_path, dam
 
     with pytest.raises(KeyboardInterrupt):
         reader(data, split.train, chosen, stop, tmp_path / "cut")
-    [checkpoint] = (tmp_path / "cut").rglob("checkpoint.safetensors")
-    if damaged:
-        checkpoint.write_bytes(b"cut short")
+    if damaged is not None:
+        [file] = (tmp_path / "cut").rglob(damaged)
+        file.write_bytes(b"cut short")
     assert read(data, chosen, tmp_path / "cut").encoder.identity == through.encoder.identity
 
 

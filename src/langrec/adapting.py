@@ -32,6 +32,7 @@ from langrec.lm.compress.steps import Step, parse_steps
 from langrec.lm.model import find_model
 from langrec.protocols import Progress
 from langrec.recipe import to_dict
+from langrec.sealed import seal, sealed
 from langrec.settings import EncoderAdaptSettings, EncoderSettings, Settings
 from langrec.steps import Steps, step_hash
 
@@ -149,7 +150,7 @@ def _adapted(
     folder = place / re.sub(r"[^\w.-]+", "_", f"{Path(name).name}-{own.task}-{own.kind}")
     run = partial(_adapt, dataset, events, settings, place, folder, told)
     with in_turn(place, told):
-        found = kept.run("adapt", key, run, whole=lambda found: not found["rows"] or (folder / "config.json").is_file())
+        found = kept.run("adapt", key, run, whole=lambda found: not found["rows"] or sealed(folder) is not None)
     return (folder if found["rows"] else None), found
 
 
@@ -178,10 +179,11 @@ def _adapt(
 
     try:
         summary = run((place / "run.json").is_file())
-    except DataError:  # what an interruption left cannot be read: from the beginning
+    except (DataError, SettingsError):  # what an interruption left cannot be read: from the beginning
         summary = run(False)
     shutil.rmtree(folder, ignore_errors=True)
     (place / "model").replace(folder)
+    _seal(folder)
     before, after = summary["epochs"][0], max(summary["epochs"], key=lambda row: row["score"])
     notes = [] if after["epoch"] else ["adapting brought nothing on the pairs held out of it: the model is as it was"]
     return {
@@ -272,10 +274,9 @@ def _compressed(
     dataset: Dataset, encoder: EncoderSettings, settings: Settings, kept: Steps, told: Progress
 ) -> tuple[Path, dict[str, Any]]:
     """The folder of the saved encoder, and what its steps cost and kept."""
-    from langrec.lm.compress.chain import ENCODER, compress
+    from langrec.lm.compress.chain import ENCODER, KEPT, compress
     from langrec.lm.compress.corpus import Corpus
     from langrec.lm.compress.work import Healing
-    from langrec.lm.exported import CONFIG
 
     own = settings.compress
     try:
@@ -305,12 +306,23 @@ def _compressed(
         )
         shown = ("name", "runtime", "megabytes", "texts_per_second", "ms", "ndcg", "kept", "kept_held_out", "note")
         rows = [{name: getattr(row, name) for name in shown} for row in found.rows]
+        _seal(out / ENCODER)
         seconds = time.perf_counter() - start
         return {"steps": list(found.steps), "seconds": seconds, "question": found.corpus["question"], "rows": rows}
 
+    def whole(_: Any) -> bool:
+        if sealed(out / ENCODER) is not None:
+            return True
+        shutil.rmtree(out / KEPT, ignore_errors=True)  # files that are linked with the damaged ones
+        return False
+
     with in_turn(out, told):
-        found = kept.run("compress", key, run, whole=lambda _: (out / ENCODER / CONFIG).is_file())
+        found = kept.run("compress", key, run, whole=whole)
     return out / ENCODER, found
+
+
+def _seal(folder: Path) -> None:
+    seal(folder, [str(file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file()])
 
 
 def _place(kept: Steps, name: str, key: Mapping[str, Any]) -> Path:

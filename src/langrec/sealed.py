@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SEAL = "sealed.json"
+SEAL, SUM = "sealed.json", ".sha256"
 
 
 def seal(folder: Path, names: Sequence[str], **told: Any) -> None:
@@ -43,6 +43,24 @@ def read_seal(folder: Path) -> dict[str, Any] | None:
         return told if told["sha256"].items() else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def seal_file(file: Path, half: Path | None = None) -> None:
+    """Writes the sum of a file beside it.
+
+    Args:
+        file: whose place it is.
+        half: where its bytes are until they are put there; None = there.
+    """
+    file.with_name(f"{file.name}{SUM}").write_text(_sum(half or file), "utf-8")
+
+
+def file_is_sealed(file: Path) -> bool:
+    """Whether a file is what `seal_file` saw."""
+    try:
+        return file.with_name(f"{file.name}{SUM}").read_text("utf-8") == _sum(file)
+    except (OSError, ValueError):
+        return False
 
 
 def _sum(file: Path) -> str:

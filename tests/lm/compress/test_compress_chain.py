@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import polars as pl
@@ -66,6 +67,32 @@ def test_a_second_run_does_no_finished_step_again(four_layers, corpus, exports, 
     second = run(four_layers, "drop:2,project:8", tmp_path / "out", corpus, exports=exports)
     # Each run reads with the runtime that it finds fastest: their vectors differ in the last digits.
     assert second.rows[1].ndcg == pytest.approx(first.rows[1].ndcg, abs=0.01) and second.rows[-1].dim == 8
+
+
+@pytest.fixture(scope="module")
+def made(four_layers, corpus, tmp_path_factory):
+    """A chain's folder with exports of its own, and what its encoder gives."""
+    folder = tmp_path_factory.mktemp("made") / "out"
+    run(four_layers, "drop:2,quantise", folder, corpus)
+    return folder, load_saved(folder / "encoder").encode(["a cat sits"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damaged",
+    ["1-*/sealed.json", "1-*/model/model.safetensors", "2-*/model/config.json", "*/encoder/*", "exports/*/*", "*.npy"],
+)
+@pytest.mark.parametrize("how", ["cut", "zeros"])
+def test_what_a_crash_damaged_is_done_again(made, four_layers, corpus, tmp_path, damaged, how):
+    folder, right = made
+    shutil.copytree(folder, tmp_path / "out")
+    files = list((tmp_path / "out" / "steps").glob(damaged))
+    assert files
+    for file in files:
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2] if how == "cut" else data[:-40] + bytes(40))
+    run(four_layers, "drop:2,quantise", tmp_path / "out", corpus)
+    assert np.allclose(load_saved(tmp_path / "out" / "encoder").encode(["a cat sits"]), right, atol=1e-2)
 
 
 @pytest.mark.slow

@@ -147,7 +147,8 @@ def test_training_brings_a_cut_model_nearer_to_its_teacher(work, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_to_the_same_model(work, tmp_path, monkeypatch):
+@pytest.mark.parametrize("damaged", [None, "state/sealed.json", "state/state.safetensors", "best.safetensors"])
+def test_a_killed_training_goes_on_to_the_same_model(work, tmp_path, monkeypatch, damaged):
     cut, _ = drop.run(work.teacher, Step("drop", "2"), tmp_path / "cut", work)
     whole, _ = distil.run(cut, Step("distil"), tmp_path / "whole", work)
     wanted = vectors(whole, work.corpus.asked)
@@ -159,7 +160,7 @@ def test_a_killed_training_goes_on_to_the_same_model(work, tmp_path, monkeypatch
     def killed(place, trained, optimiser, state):
         keep(place, trained, optimiser, state)
         seen.append(1)
-        if len(seen) == 2:
+        if len(seen) == (2 if damaged is None else 4):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(distil, "CHECKPOINT", 5)  # so that the kill falls into an epoch
@@ -167,6 +168,9 @@ def test_a_killed_training_goes_on_to_the_same_model(work, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         distil.run(cut, Step("distil"), tmp_path / "never", again)
     monkeypatch.setattr(distil, "_keep", keep)
+    if damaged is not None:
+        (file,) = again.kept.glob(f"training-*/{damaged}")
+        file.write_bytes(file.read_bytes()[:-40] + bytes(40))
     resumed, note = distil.run(cut, Step("distil"), tmp_path / "resumed", again)
     assert "3 epochs" in note
     assert np.allclose(vectors(resumed, work.corpus.asked), wanted, atol=1e-6)

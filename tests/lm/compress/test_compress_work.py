@@ -39,4 +39,24 @@ def test_a_disk_that_was_full_while_the_teacher_read_stops_no_later_run(work, mo
         work.vectors(texts)
     assert work.vectors(texts)[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert read.count("a") == 1
-    assert [path.suffix for path in work.kept.glob("teacher-*") if path.suffix != ".half"] == [".npy"]
+    left = sorted(path.suffix for path in work.kept.glob("teacher-*") if path.suffix != ".half")
+    assert left == [".npy", ".sha256"]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x93NUMPY", bytes(200)])
+@pytest.mark.parametrize("name", [".npy", ".part", ".count"])
+def test_what_a_crash_damaged_is_read_again(work, monkeypatch, name, damaged):
+    def encode(texts):
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(module, "PIECE", 2)
+    monkeypatch.setattr(module.Work, "saved_teacher", lambda _: None)
+    work = dataclasses.replace(work, open=lambda *_: SimpleNamespace(dim=2, encode=encode))
+    texts = ["a", "aa", "aaa"]
+    right = work.vectors(texts)
+    (file,) = work.kept.glob("teacher-*.npy")
+    if name != ".npy":
+        file.rename(file.with_suffix(".part"))
+        file.with_suffix(".count").write_text("2")
+    file.with_suffix(name).write_bytes(damaged)
+    np.testing.assert_array_equal(work.vectors(texts), right)

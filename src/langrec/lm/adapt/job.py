@@ -138,7 +138,10 @@ class Job:
             "files": {name: hash_of(path) for name, path in self.files.named().items()},
             "columns": {"text": self.files.text, "label": self.files.label},
         }
-        was = read_json(self.out / RUN) if resume else {}
+        try:
+            was = read_json(self.out / RUN) if resume else {}
+        except SettingsError as error:
+            raise SettingsError(f"--resume: {error.message}; start again without it", field="resume") from error
         changed = [name for name, value in now.items() if was and was.get(name) != value]
         if changed:
             raise SettingsError(

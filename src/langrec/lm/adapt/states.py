@@ -16,6 +16,7 @@ from torch import Tensor
 from langrec.data.cache import remove_left
 from langrec.data.mapped import new_memmap
 from langrec.lm.batches import batches, pad
+from langrec.sealed import file_is_sealed, seal_file
 from langrec.types import IntVector
 
 Rows = npt.NDArray[np.int64]
@@ -24,8 +25,6 @@ Singles = npt.NDArray[np.float32]
 Run = Callable[[Tensor, Tensor], Tensor]
 # Padded tokens in one batch of the frozen part.
 BUDGET = 2048
-# Beside each file of states: its sha256.
-SUM = ".sum"
 
 
 class TokenFeed:
@@ -182,17 +181,10 @@ def keep_tokens(
 def _whole(file: Path) -> Halves | None:
     """The states of a file, memory-mapped; None where they are not what was written, as after a crash."""
     try:
-        if file.with_suffix(SUM).read_text("utf-8") != _sum(file):
-            return None
-        states: Halves = np.load(file, mmap_mode="r", allow_pickle=False)
+        states: Halves | None = np.load(file, mmap_mode="r", allow_pickle=False) if file_is_sealed(file) else None
         return states
     except (OSError, ValueError, EOFError):
         return None
-
-
-def _sum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _compute(
@@ -218,7 +210,7 @@ def _compute(
                     out[batch] = found
         out.flush()
         del out
-        file.with_suffix(SUM).write_text(_sum(half), "utf-8")
+        seal_file(file, half)
         half.replace(file)
     finally:
         half.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from langrec.lm.compress.work import Healing, OpenEncoder, Work
 from langrec.lm.exported import read_config
 from langrec.lm.model import TextModel, find_model
 from langrec.protocols import Progress, untold
+from langrec.sealed import seal, sealed
 
 # The layout of an output folder.
 MODEL, ENCODER, KEPT, REPORT, PAGE = "model", "encoder", "steps", "report.json", "report.html"
@@ -172,20 +173,13 @@ class _Done:
     def folder(self) -> Path:
         return self.kept / self.name
 
-    @property
-    def file(self) -> Path:
-        return self.folder / "step.json"
-
     def read(self) -> dict[str, Any] | None:
-        if not self.file.exists():
-            return None
-        found: dict[str, Any] = json.loads(self.file.read_text("utf-8"))
-        return found
+        """None where the step is to be done, also where a crash damaged what it wrote."""
+        return sealed(self.folder)
 
     def write(self, values: dict[str, Any]) -> None:
-        part = self.file.with_suffix(".part")
-        part.write_text(json.dumps(values), "utf-8")
-        part.replace(self.file)
+        files = [str(file.relative_to(self.folder)) for file in sorted(self.folder.rglob("*")) if file.is_file()]
+        seal(self.folder, files, **values)
 
 
 def _run(

@@ -32,6 +32,7 @@ from langrec.lm.device import device_of
 from langrec.lm.machine import cores
 from langrec.lm.model import TextModel
 from langrec.lm.tokens import Tokens
+from langrec.sealed import file_is_sealed, seal, seal_file, sealed
 from langrec.types import FloatMatrix, IntVector
 
 # Sharpness of the similarities that are compared.
@@ -271,23 +272,23 @@ def _keep(place: Path, trained: dict[str, Any], optimiser: Any, state: dict[str,
     for name, one in trained.items():
         tensors |= {f"{key}/{name}": value for key, value in optimiser.state[one].items() if key != "step"}
     _save(new / "state.safetensors", tensors)
-    (new / "state.json").write_text(json.dumps(state), "utf-8")
+    seal(new, ["state.safetensors"], state=state)
     shutil.rmtree(old, ignore_errors=True)
     new.replace(old)
 
 
 def _resume(place: Path, trained: dict[str, Any], optimiser: Any) -> dict[str, Any]:
-    """Puts weights and optimiser back to where the last checkpoint left them; empty where there was none."""
+    """Puts weights and optimiser back to where the last checkpoint left them; empty where none is as it was written."""
     import torch
     from safetensors.torch import load_file
 
-    folder = place / "state"
-    if not (folder / "state.json").exists():
-        # A kill between removing the old state and renaming the new one leaves a whole new one.
-        folder = place / "state.part"
-        if not (folder / "state.json").exists():
-            return {}
-    state: dict[str, Any] = json.loads((folder / "state.json").read_text("utf-8"))
+    # A kill between removing the old state and renaming the new one leaves a whole new one.
+    folder, told = next(
+        ((folder, told) for folder in (place / "state", place / "state.part") if (told := sealed(folder))), (place, {})
+    )
+    state: dict[str, Any] = told.get("state", {})
+    if not state or (state["epochs"] and not file_is_sealed(place / "best.safetensors")):
+        return {}
     tensors = load_file(folder / "state.safetensors")
     with torch.no_grad():
         for name, one in trained.items():
@@ -303,6 +304,7 @@ def _save(file: Path, tensors: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     save_file({name: one.contiguous().clone() for name, one in tensors.items()}, part)
+    seal_file(file, part)
     part.replace(file)
 
 

@@ -9,12 +9,15 @@ import shutil
 from pathlib import Path
 
 from langrec.lm.export import export
-from langrec.lm.exported import CONFIG, Exported
+from langrec.lm.exported import CONFIG, FP32, TABLE, TOKENIZER, Exported
 from langrec.lm.model import TextModel
 from langrec.lm.runtimes import installed
+from langrec.sealed import SEAL, seal, sealed
 
 # Files of fewer bytes are copied: they are the ones that may be written again.
 LINKED = 1_000_000
+# What an export is.
+FILES = (FP32, TOKENIZER, TABLE, CONFIG)
 
 
 def name_of(model: TextModel) -> str:
@@ -25,8 +28,9 @@ def name_of(model: TextModel) -> str:
 def exported_once(model: TextModel, folder: Path, exports: Path) -> Exported:
     """The model's fp32 export in `folder`; `exports` keeps it, so that the same model is never traced a second time."""
     kept = exports / name_of(model)
-    if not (kept / CONFIG).exists():
+    if sealed(kept) is None:
         export(model, kept)
+        seal(kept, FILES)
     found = Exported.load(kept)
     put(kept, folder)
     return found
@@ -34,21 +38,20 @@ def exported_once(model: TextModel, folder: Path, exports: Path) -> Exported:
 
 def saved(model: TextModel, folder: Path, exports: Path) -> Path:
     """The model exported to a folder that `load_saved` reads, in the fastest fp32 runtime that is installed."""
-    if not (folder / CONFIG).exists():
+    if sealed(folder) is None:  # a crash may have damaged it
         found = exported_once(model, folder, exports)
         runtime = "openvino" if installed("openvino") else "onnx-fp32"
         dataclasses.replace(found, runtime=runtime).save(folder)
-    else:
-        Exported.load(folder)  # a damaged one is refused here, with its name
+        seal(folder, FILES)
     return folder
 
 
 def put(source: Path, target: Path) -> None:
-    """Copies a folder into its place, whole or not at all; what was there before goes."""
+    """Copies a folder into its place, whole or not at all, without its seal; what was there before goes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part, copy_function=_link)
+    shutil.copytree(source, part, copy_function=_link, ignore=shutil.ignore_patterns(SEAL))
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -15,6 +16,7 @@ from langrec.lm.compress.corpus import Corpus
 from langrec.lm.compress.exports import name_of, saved
 from langrec.lm.model import TextModel
 from langrec.protocols import Encoder, Progress
+from langrec.sealed import file_is_sealed, seal_file
 from langrec.types import FloatMatrix
 
 # Texts that a killed reading with the teacher loses at most.
@@ -87,7 +89,7 @@ class Work:
         for text in texts:
             digest.update(text.encode("utf-8", "replace") + b"\0")
         file = self.kept / f"teacher-{digest.hexdigest()[:16]}.npy"
-        if file.exists():
+        if file_is_sealed(file):
             return np.asarray(np.load(file, allow_pickle=False), dtype=np.float32)
         # In pieces, so that progress is seen and a killed run goes on; sorted by length, so that batches hold like
         # with like.
@@ -95,9 +97,8 @@ class Work:
         self.kept.mkdir(parents=True, exist_ok=True)
         part, count = file.with_suffix(".part"), file.with_suffix(".count")
         shape = (len(texts), encoder.dim)
-        begun = part.exists() and count.exists()
-        out = open_memmap(part, mode="r+") if begun else new_memmap(part, np.float32, shape)
-        for start in range(int(count.read_text()) if begun else 0, len(texts), PIECE):
+        out, done = _begun(part, count, shape)
+        for start in range(done, len(texts), PIECE):
             rows = order[start : start + PIECE]
             self.told("read with the teacher", start, len(texts))
             out[rows] = encoder.encode([texts[i] for i in rows])
@@ -106,6 +107,7 @@ class Work:
             half.write_text(str(start + PIECE))
             half.replace(count)
         found = np.array(out)
+        seal_file(file, part)
         part.replace(file)
         count.unlink(missing_ok=True)
         return found
@@ -113,3 +115,14 @@ class Work:
     def saved_teacher(self) -> Path:
         """The teacher as a saved encoder, in the fastest runtime whose vectors are its fp32 ones."""
         return saved(self.teacher, self.kept / f"teacher-{name_of(self.teacher)}", self.exported)
+
+
+def _begun(part: Path, count: Path, shape: tuple[int, int]) -> tuple[Any, int]:
+    """The array that a killed run had begun and its rows that are done, or a new one."""
+    try:
+        done, out = int(count.read_text()), open_memmap(part, mode="r+")
+        if out.shape == shape and out.dtype == np.float32:
+            return out, done
+    except (OSError, ValueError):
+        pass
+    return new_memmap(part, np.float32, shape), 0
