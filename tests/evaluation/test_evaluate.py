@@ -270,6 +270,7 @@ def test_the_files_are_written_as_promised(tmp_path):
         "lists/weak.parquet",
         "metrics.json",
         "protocol.json",
+        "questions.parquet",
         "report.html",
         "report.md",
     ]
