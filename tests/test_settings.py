@@ -15,6 +15,26 @@ from langrec.settings import EvaluateSettings, Settings, section_of
 
 
 @pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ('retrieval.scorers=["popular", "ease"]', "retrieval.scorers=popular,ease"),
+        ("split.cut=[0.7, 0.8]", "split.cut=0.7,0.8"),
+        ("data.type_weights={view = 0.5, click = 1}", "data.type_weights=view=0.5,click=1"),
+    ],
+)
+def test_a_value_may_be_written_as_in_a_recipe(written, plain):
+    assert load_settings(overrides=[written], environ={}) == load_settings(overrides=[plain], environ={})
+    name, _, value = written.partition("=")
+    variable = f"LANGREC_{name.upper().replace('.', '_')}"
+    assert load_settings(environ={variable: value}) == load_settings(overrides=[plain], environ={})
+
+
+def test_brackets_that_do_not_close_are_named():
+    with pytest.raises(SettingsError, match=r"retrieval.scorers: unknown scorer \["):
+        load_settings(overrides=['retrieval.scorers=["popular"'], environ={})
+
+
+@pytest.mark.parametrize(
     "override",
     [
         "serve.workers=0",

@@ -6,6 +6,7 @@ A recipe is a TOML file with a table per section; the command line's `--set sect
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -388,13 +389,15 @@ def _convert(value: Any, hint: Any) -> Any:
         return value
     if origin is tuple:
         inner = typing.get_args(hint)
-        items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        items = _as_in_a_recipe(value)
+        items = [part.strip() for part in items.split(",") if part.strip()] if isinstance(items, str) else items
         if not isinstance(items, (list, tuple)):
             items = [items]
         if inner[-1] is not Ellipsis and len(items) != len(inner):
             raise ValueError(f"needs {len(inner)} values")
         return tuple(_convert(item, inner[0]) for item in items)
     if isinstance(origin, type) and issubclass(origin, Mapping):
+        value = _as_in_a_recipe(value)
         if isinstance(value, str) and not all("=" in part for part in value.split(",")):
             raise ValueError("needs names with values, such as view=0.3,click=1")
         pairs = dict(part.split("=", 1) for part in value.split(",")) if isinstance(value, str) else value
@@ -415,6 +418,14 @@ def _convert(value: Any, hint: Any) -> Any:
         return _number(value, hint)
     if not isinstance(value, str):
         raise TypeError("must be text")
+    return value
+
+
+def _as_in_a_recipe(value: Any) -> Any:
+    """What a text in brackets says in TOML, as people carry it over from a recipe; anything else as it is."""
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(f"value = {value.strip()}")["value"]
     return value
 
 
