@@ -123,6 +123,13 @@ def test_teaching_without_a_cross_encoder_is_refused_before_any_work(four_layers
 
 
 @pytest.mark.slow
+def test_a_cross_encoder_that_cannot_be_read_is_refused_before_any_work(four_layers, corpus, tmp_path):
+    for folder, said in ((tmp_path / "none", "is no folder"), (four_layers, "holds no sequence classifier")):
+        with pytest.raises(SettingsError, match=said):
+            run(four_layers, "drop:2,teach", tmp_path / "out", corpus, cross=folder)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_writes_the_report_and_prints_it(four_layers, corpus, tmp_path):
     from langrec.cli.compress import compress
 

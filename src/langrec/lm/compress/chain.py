@@ -14,6 +14,7 @@ from typing import Any
 
 from langrec.errors import DataError, SettingsError
 from langrec.lm.compress.corpus import Corpus
+from langrec.lm.compress.cross import load_cross
 from langrec.lm.compress.exports import put, saved
 from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import HEAL, KINDS, SAVED, Step, with_healing
@@ -91,7 +92,7 @@ def compress(
         progress: is told each step.
 
     Raises:
-        SettingsError: the model or a step cannot be used.
+        SettingsError: the model, a step or the cross-encoder cannot be used.
         DataError: a step needs texts and there are none.
     """
     told = progress or untold
@@ -100,8 +101,10 @@ def compress(
     needs = [str(step) for step in steps if step.kind in LEARN]
     if corpus is None and needs:
         raise DataError(f"--steps {needs[0]}: needs texts to train on; give --texts or --items", field="texts")
-    if cross is None and any(step.kind == "teach" for step in steps):
-        raise SettingsError("--steps teach: needs a cross-encoder; give its folder with --cross", field="cross")
+    if any(step.kind == "teach" for step in steps):
+        if cross is None:
+            raise SettingsError("--steps teach: needs a cross-encoder; give its folder with --cross", field="cross")
+        load_cross(cross, max_tokens)  # one that cannot be read is refused now, not after the steps before
     run = with_healing(steps) if heal and corpus is not None else tuple(steps)
     kept = out / KEPT
     work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told, cross, exports)
