@@ -28,9 +28,11 @@ _PUBLIC = {
     "SettingsError": "langrec.errors",
     "compare": "langrec.evaluation.compare",
     "evaluate": "langrec.evaluation",
+    "evaluate_models": "langrec.training",
     "load_dataset": "langrec.data.load",
     "load_encoder": "langrec.encoders",
     "load_settings": "langrec.recipe",
+    "read_lists": "langrec.evaluation.outside",
     "train": "langrec.training",
 }
 
