@@ -69,3 +69,30 @@ def test_the_next_in_turn_waits_and_is_told_so(tmp_path):
         done.append("first")
     other.join()
     assert done == ["first", "second"] and told == ["wait for another run that does the same"]
+
+
+def test_a_run_that_failed_before_it_wrote_anything_leaves_no_lock(tmp_path):
+    with pytest.raises(KeyboardInterrupt), alone(tmp_path / "out"):
+        raise KeyboardInterrupt
+    assert not list((tmp_path / "out").iterdir())
+    with alone(tmp_path / "out"), pytest.raises(SettingsError, match="another run"), alone(tmp_path / "out"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["encode", "--items", "absent.csv"],
+        ["train", "--events", "absent.csv"],
+        ["adapt", "--task", "classify", "--train", "absent.csv"],
+        ["compress", "minilm", "--steps", "quantise", "--texts", "absent.csv"],
+        ["frontier", "--events", "absent.csv"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_command_whose_file_is_absent_leaves_no_empty_folder(langrec_, tmp_path, words):
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "out", tmp_path / "there"):
+        status, _, error = langrec_(*words, "--out", out)
+        assert status == 2 and "absent.csv" in error
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]

@@ -20,6 +20,15 @@ def test_an_array_that_does_not_fit_on_the_disk_says_so():
     assert error.value.errno is None and is_disk_full(error.value)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_so_do_tensors():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as error:
+        torch.save(torch.zeros(100_000), "/dev/full")
+    assert is_disk_full(error.value)
+    assert not is_disk_full(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
 @pytest.mark.parametrize(
     ("number", "full", "forbidden"),
     [(errno.ENOSPC, True, False), (errno.EACCES, False, True), (errno.EROFS, False, True), (errno.EIO, False, False)],

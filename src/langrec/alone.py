@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,12 @@ def alone(folder: Path, option: str = "--out") -> Iterator[None]:
                 f"{option} {folder}: another run is at work there; wait for its end, or name another folder",
                 field=option.lstrip("-"),
             )
-        yield
+        try:
+            yield
+        except BaseException:
+            if [file.name for file in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()  # nothing came of the run: the folder may go
+            raise
 
 
 @contextlib.contextmanager
@@ -51,10 +57,7 @@ def in_turn(folder: Path, told: Progress | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(file: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether the lock could be had; it is held while the block runs.
-
-    The file stays: whoever opened it a moment before it went would hold a lock that nobody sees.
-    """
+    """Whether the lock could be had; it is held while the block runs."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as stream:
         try:
@@ -64,7 +67,8 @@ def _locked(file: Path, wait: bool = False) -> Iterator[bool]:
             return
         try:
             fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = True
+            # Its holder may have taken the file away meanwhile: then this is a lock that nobody sees.
+            mine = file.exists() and file.stat().st_ino == os.fstat(stream.fileno()).st_ino
         except BlockingIOError:
             mine = False
         except OSError:  # nor on this file system

@@ -75,9 +75,10 @@ class MissingExtra(LangrecError, ImportError):  # noqa: N818
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that a disk is full, or somebody's share of it, as Python or a library says so."""
-    # NumPy gives no number: it counts what it could not write.
+    # NumPy gives no number: it counts what it could not write. PyTorch names the place in its file, and no reason.
     short = isinstance(error, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(error))
-    return bool(short) or _says(error, errno.ENOSPC, errno.EDQUOT)
+    tensors = isinstance(error, RuntimeError) and re.search(r"iostream error|unexpected pos|write failed", str(error))
+    return bool(short or tensors) or _says(error, errno.ENOSPC, errno.EDQUOT)
 
 
 def is_forbidden(error: BaseException) -> bool:

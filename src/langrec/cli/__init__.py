@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from langrec.cli.made import remove_empty
 from langrec.cli.signals import TERMINATED, ending_well
 from langrec.errors import LangrecError, SettingsError, is_disk_full, is_forbidden
 
@@ -69,6 +70,8 @@ def main() -> None:
             sys.exit(2)
         print(f"langrec failed: {type(error).__name__}: {error} (LANGREC_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(1)
+    finally:
+        remove_empty()
 
 
 def _check_locale(words: Sequence[str], encoding: str) -> None:

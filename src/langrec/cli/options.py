@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from langrec.cli.made import make
 from langrec.errors import DataError, SettingsError
 from langrec.recipe import load_settings
 from langrec.settings import Settings
@@ -192,7 +193,7 @@ def check_out(folder: Path, option: str = "--out") -> Path:
         DataError: it cannot be made or written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

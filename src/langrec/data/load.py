@@ -65,13 +65,16 @@ def load_dataset(
     own = section_of(settings, DataSettings)
     ledger = Ledger(own.strict)
     rejected_path = None if rejected is None else Path(rejected)
+    found = None
     try:
         sources = (_source(events, "events", event_columns), _source(items, "items"), _source(users, "users"))
-        return load_into(ledger, *sources[:2], own, progress or (lambda _: None), sources[2])
+        found = load_into(ledger, *sources[:2], own, progress or (lambda _: None), sources[2])
+        return found
     finally:
-        if rejected_path is not None:
+        refused = ledger.refused()
+        if rejected_path is not None and (found is not None or len(refused)):
             rejected_path.parent.mkdir(parents=True, exist_ok=True)
-            ledger.refused().write_parquet(rejected_path)
+            refused.write_parquet(rejected_path)
 
 
 def _source(given: AnyTable | None, name: str, keep: Callable[[list[str]], list[str]] | None = None) -> Source | None:
