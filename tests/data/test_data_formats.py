@@ -166,6 +166,32 @@ def test_times_in_words_are_read(text):
     assert to_millis(pl.Series([text])).to_list() == [1_600_000_000_000]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2020年9月13日 12:26:40", "2020年09月13日12時26分40秒", "2020年9月13日 下午12:26:40"),
+        *("2020년 9월 13일 12시 26분 40초", "2020. 9. 13. 12:26:40", "2020. 9. 13. 오후 12:26:40"),
+        *("13.09.2020, 12:26:40", "13/09/2020, 12:26:40", "9/13/2020, 12:26:40 PM", "13-09-2020 12:26:40 p.m."),
+        *("13.09.2020 14:26:40 +02:00", "2020/09/13 21:26:40+0900", "2020-09-13 12:26:40 pm"),
+        *("٢٠٢٠-٠٩-١٣ ١٢:٢٦:٤٠", "２０２０/０９/１３ １２:２６:４０", "13/09/2563 12:26:40", "2563-09-13T12:26:40Z"),
+    ],
+)
+def test_times_are_read_as_they_are_written_elsewhere(text):
+    assert to_millis(pl.Series([text])).to_list() == [1_600_000_000_000]
+
+
+def test_compact_dates_are_no_seconds_of_1970():
+    for days in (pl.Series([20200913, 20200914]), pl.Series(["20200913", "20200914"]), pl.Series([25630913, 25630914])):
+        assert to_millis(days).to_list() == [1_599_955_200_000, 1_600_041_600_000]
+    assert to_millis(pl.Series([20200913, 20209999])).to_list() == [20_200_913_000, 20_209_999_000]
+
+
+def test_years_of_the_buddhist_calendar_have_their_own_leap_days():
+    assert to_millis(pl.Series(["29/02/2563", "13/09/2563"])).to_list() == [1_582_934_400_000, 1_599_955_200_000]
+    ours = to_millis(pl.Series(["13/09/2563", "13/09/2020"]))
+    assert ours[1] == 1_599_955_200_000 and ours[0] > 1.8e13, "where some are ours, all are"
+
+
 @pytest.mark.parametrize("text", ["2020-09-13T14:26+02:00", "2020-09-13 12:26", "13.09.2020 12:26", "9/13/2020 12:26"])
 def test_times_without_seconds_are_read(text):
     assert to_millis(pl.Series([text])).to_list() == [1_599_999_960_000]

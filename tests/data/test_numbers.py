@@ -21,6 +21,10 @@ from langrec.settings import DataSettings
         (["1.299 €"], [1299]),
         (["1,299"], [1299]),
         (["1.234.567", "1,234,567"], [1234567, 1234567]),
+        (["₹1,50,000", "Rs. 500.50"], [150000, 500.5]),
+        (["١٬٢٩٩٫٥٠ ر.س", "١٢٫٥"], [1299.5, 12.5]),
+        (["۱۲۳۴", "१२५", "๑๒๐ บาท", "１，２８０円"], [1234, 125, 120, 1280]),
+        (["3万円", "1億2000万円", "1만 2천원", "1.5万", "约3万5000元", "980円"], [3e4, 1.2e8, 12e3, 15e3, 35e3, 980]),
         (["CHF 1'299.-", "EUR 12.-", "1\u202f299 kr", None, "ask us"], [1299, 12, 1299, None, None]),
     ],
 )
@@ -31,6 +35,9 @@ def test_the_decimal_mark_is_found_by_value_and_by_column(texts, numbers):
 def test_whole_numbers_read_nothing_else():
     texts = ["4,5", " -2,25", "1.000", "4 stars", "", None, "1e3"]
     assert whole_numbers(pl.Series(texts)).to_list() == [4.5, -2.25, 1000, None, None, None, 1000]
+    assert whole_numbers(pl.Series(["٤٫٥", "－２", "\u22123"])).to_list() == [4.5, -2, -3], (
+        "in the digits of any script"
+    )
     assert whole_numbers(pl.Series(["1.000", "-4", "1e3"])).to_list() == [1, -4, 1000], "plain numbers stay as they are"
 
 
