@@ -56,6 +56,23 @@ def in_turn(folder: Path, told: Progress | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def one_by_one(folder: Path) -> Iterator[None]:
+    """Lets one process at a time change files of a folder; the next waits. Nothing is left in the folder."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # nor on this file system
+            fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
+
+
+@contextlib.contextmanager
 def _locked(file: Path, wait: bool = False) -> Iterator[bool]:
     """Whether the lock could be had; it is held while the block runs."""
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from langrec.alone import one_by_one
 from langrec.cli.options import AsJson, Overrides, Recipe, bar, check_out_file, settings_of
 
 app = typer.Typer(
@@ -64,7 +65,9 @@ def next_(
         read = _reader(recipe, overrides, told)
         labels = list(known.labels) if known else []
         picks = pick(by, read(offered.texts.texts), read(known.texts if known else ()), labels, count, seed)
-    write_next(out, offered, picks, text, label)
+    with one_by_one(out.parent):  # a person, or another run, may have filled it in meanwhile
+        check_kept(out, known.texts if known else (), text, label, "merge them first, and give --labelled")
+        write_next(out, offered, picks, text, label)
     summary = {"out": str(out), "by": picks.by, "texts": len(picks), "open": len(offered.texts) - len(picks)}
     if as_json:
         print(json.dumps({**summary, "rows": offered.texts.rows[picks.rows].tolist()}))
@@ -103,14 +106,15 @@ def merge(
 
     check_names(text, label)
     _check_out(out, pool, *answers)
-    found = merged(labelled, answers, pool, text, label)
-    check_kept(out, found.frame[text], text, label, f"give --labelled {out} to add to them")
     aside = out.with_name(f"{out.name}.conflicts.csv")
-    write(found.frame, out)
-    if found.conflicts:
-        write_conflicts(aside, found.conflicts)
-    else:
-        aside.unlink(missing_ok=True)
+    with one_by_one(out.parent):  # another merge may add to the same file
+        found = merged(labelled, answers, pool, text, label)
+        check_kept(out, found.frame[text], text, label, f"give --labelled {out} to add to them")
+        write(found.frame, out)
+        if found.conflicts:
+            write_conflicts(aside, found.conflicts)
+        else:
+            aside.unlink(missing_ok=True)
     numbers = {"rows": found.frame.height, "added": found.added, "known": found.known, "open": found.open}
     if as_json:
         conflicts = [{name: getattr(one, name) for name in one.__slots__} for one in found.conflicts]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from functools import partial
 
 import polars as pl
 import pytest
 
+from langrec.data.cache import LEFT_SECONDS
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import read_texts
 from langrec.lm.labels.files import merge, read_pool, write
@@ -140,6 +143,29 @@ def test_conflicts_are_said_and_kept(langrec_, tmp_path):
     assert status == 0 and "0 labels added" in said and "conflict: " in error and "says b" in error
     assert pl.read_csv(tmp_path / "old.csv.conflicts.csv")["label"].to_list() == ["b"]
     assert pl.read_csv(old).rows() == [("one", "a")]
+
+
+def test_what_another_merge_adds_at_the_same_moment_is_kept(langrec_, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    old, filled = tmp_path / "labelled.csv", tmp_path / "next.csv"
+    rows_file(old, "text,label", "one,a")
+    rows_file(filled, "text,label", "two,b")
+
+    def after_another(*_):
+        rows_file(old, "text,label", "one,a", "three,a")
+
+    monkeypatch.setattr(fcntl, "flock", after_another)
+    assert langrec_("merge", "--labelled", old, "--answers", filled, "--out", old)[0] == 0
+    assert pl.read_csv(old).rows() == [("one", "a"), ("three", "a"), ("two", "b")]
+
+
+def test_what_a_killed_merge_had_half_written_goes_with_a_later_one(langrec_, tmp_path):
+    rows_file(tmp_path / "next.csv", "text,label", "two,b")
+    for name, age in ((".labelled.csv.1.half", 0), (".labelled.csv.2.half", LEFT_SECONDS + 60), (".other.3.half", 1e6)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    assert langrec_("merge", "--answers", tmp_path / "next.csv", "--out", tmp_path / "labelled.csv")[0] == 0
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".labelled.csv.1.half", ".other.3.half"]
 
 
 def test_labels_are_not_written_over_by_a_command_that_was_not_told_of_them(langrec_, tmp_path, texts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from langrec.data.cache import remove_left
 from langrec.data.log import as_ids
 from langrec.errors import DataError
 from langrec.lm.adapt.examples import Rows, Texts, as_label, open_table, read_columns, read_texts, strings
@@ -197,6 +199,7 @@ def write(frame: pl.DataFrame, path: Path) -> None:
     Raises:
         DataError: the name's end is none of these, or CSV cannot hold what is written.
     """
+    remove_left(path.parent, f".{glob.escape(path.name)}.*.half")
     half = path.with_name(f".{path.name}.{os.getpid()}.half")
     end = path.suffix.lower()
     try:
