@@ -23,6 +23,7 @@ FLOORS = {
     "steps": 1,
     "bounded": 1,
     "budget": 1,
+    "ending": 1,
     "loops": 1,
     "data": 2,
     "evaluation.metrics": 2,

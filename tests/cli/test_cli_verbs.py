@@ -16,7 +16,7 @@ import typer
 from langrec.bundle import Bundle
 from langrec.cli import options, verbs
 from langrec.cli.shown import print_list
-from langrec.errors import DataError, MissingExtra
+from langrec.errors import DataError, LangrecError, MissingExtra
 from langrec.service.store.event_rows import StoredUser, get_user, put_users
 from langrec.service.store.store import Store
 from langrec.types import Item, Query
@@ -287,6 +287,15 @@ def test_demo_says_its_release_as_json_and_trains_once(langrec_, shop, tmp_path,
     [(folder, settings, more)] = served
     assert (folder, settings.serve.port) == (tmp_path / "demo" / "releases", 8099)
     assert more == {"say": sys.stderr}, "standard output holds the JSON alone"
+
+    def trained(*_, **__):
+        raise LangrecError("trained again")
+
+    monkeypatch.setattr("langrec.training.train", trained)
+    for left in (b"", b'{"hash": "', b"[]", bytes(40)):  # what a crash may have left of the mark
+        (tmp_path / "demo" / "made-from.json").write_bytes(left)
+        code, _, error = langrec_(*words, "--no-serve")
+        assert (code, error.splitlines()[-1]) == (2, "LangrecError: trained again")
 
 
 def test_the_table_of_the_demo_is_of_a_length_that_was_measured():

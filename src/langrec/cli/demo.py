@@ -46,7 +46,7 @@ def demo(
     console.print(cleaned.table())
     wanted = step_hash("demo", {"data": dataset.hash(), "settings": to_dict(settings)})
     mark = folder / "made-from.json"
-    made = json.loads(mark.read_text("utf-8")) if mark.is_file() else {}
+    made = _read(mark)
     sound = {one.stamp for one in releases(folder / "releases") if one.problem is None}
     if made.get("hash") == wanted and made.get("release") in sound:
         release = folder / "releases" / made["release"]
@@ -70,6 +70,15 @@ def demo(
         print(f"report  {report}")
     if serve:
         run(folder / "releases", dataclasses.replace(settings, serve=chosen), say=sys.stderr if as_json else None)
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    """What a release was made from; empty where that is not known, as where a killed run was just writing it."""
+    try:
+        made = json.loads(mark.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return made if isinstance(made, dict) else {}
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

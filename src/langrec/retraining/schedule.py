@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from langrec.ending import with_us
 from langrec.errors import LangrecError, SettingsError
 from langrec.releases import current
 from langrec.retraining.cron import Cron
@@ -149,7 +150,7 @@ def start(releases: Path, store: str, arguments: Sequence[str] = (), threads: in
     command = [sys.executable, "-m", "langrec", "retrain", "--releases", str(releases), *arguments]
     with (releases / LOG).open("ab") as log:
         return subprocess.Popen(
-            command,
+            with_us(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

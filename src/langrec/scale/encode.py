@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from langrec import errors
+from langrec.data.cache import remove_left
 from langrec.encoders import load_saved
 from langrec.encoders.cache import READ_BY
 from langrec.errors import UNREADABLE, BundleError, LangrecError, SettingsError
@@ -380,3 +381,5 @@ def _finish(out: Path, encoder: Encoder, role: Role, ids: Sequence[str], blocks:
     half.replace(manifest)
     for left in (out / "blocks").glob("*.half"):
         left.unlink(missing_ok=True)
+    for name in ("items", "encoded"):
+        remove_left(out, f"{name}.*.half")

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from langrec.ending import with_us
 from langrec.errors import LangrecError
 
 # What an empty route costs: the framework, the server and nothing else.
@@ -47,7 +48,7 @@ class Server:
         started = time.perf_counter()
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                list(command), stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ.copy()
+                with_us(command), stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ.copy()
             )
         try:
             while not self._answers(ready):
@@ -161,7 +162,7 @@ def load(server: Server, requests: Sequence[bytes], seconds: float, folder: Path
     watcher.start()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "langrec.benching.serving.generator", stream.name],
+            with_us([sys.executable, "-m", "langrec.benching.serving.generator", stream.name]),
             stdout=subprocess.PIPE,
             timeout=seconds + 180,
             check=True,

@@ -67,17 +67,19 @@ def world(
 
     folder = cache_folder() / "bench-serve" / f"{items}-{users}-{events}-{seed}-f{FORMAT}.{RELEASES}"
     done = folder / "done.json"
-    if not done.exists():
+    try:
+        fill_s = float(json.loads(done.read_text("utf-8"))["fill_s"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or a killed run was just writing it
         started = time.perf_counter()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _make(folder, items, users, events, seed, told)
-        done.write_text(json.dumps({"fill_s": round(time.perf_counter() - started, 1)}), "utf-8")
+        fill_s = round(time.perf_counter() - started, 1)
+        done.write_text(json.dumps({"fill_s": fill_s}), "utf-8")
     else:
         from langrec.service.store.migrating import migrate
 
         migrate(f"sqlite:///{folder / 'store.db'}")
-    fill_s = float(json.loads(done.read_text("utf-8"))["fill_s"])
     return World(folder, folder / "releases", folder / "store.db", items, users, events, fill_s)
 
 
