@@ -74,6 +74,24 @@ def test_recommend_is_walked_by_keyboard_alone(browser: Any, shop: Shop) -> None
     clean(browser)
 
 
+def test_back_closes_an_explanation_and_leaves_the_page_as_it_is(browser: Any, shop: Shop) -> None:
+    browser.open(f"#/recommend?user={shop.user}")
+    browser.wait("ol.list .card")
+    browser.quiet()
+    before, place = browser.order(), browser.address
+    for away in (browser.driver.back, lambda: browser.press(ESCAPE)):
+        browser.press("j", ENTER)
+        browser.wait("dialog .explain .sum")
+        assert "why=" in browser.address
+        away()
+        browser.until(lambda: not browser.all("dialog"), "the drawer to close")
+        browser.until(lambda: browser.address == place, "the address without the explanation")
+        assert browser.order() == before
+    browser.driver.back()  # no step of the drawer is left behind
+    browser.until(lambda: "recommend" not in browser.address, "the page before")
+    clean(browser)
+
+
 def told_contributions(browser: Any) -> list[str]:
     return [one.text for one in browser.all("dialog .part > .numbers")]
 

@@ -23,10 +23,14 @@ export function dialog(title, build, { drawer = false } = {}) {
 			),
 			el("div", { class: "dialog-body" }, build(close)),
 		);
-		box.addEventListener("close", () => {
+		const done = () => {
+			window.removeEventListener("popstate", left);
 			box.remove();
 			resolve(result);
-		});
+		};
+		// A drawer is a place of its own, so that Back closes it and not the page.
+		const left = () => history.state?.drawer !== name && (box.open ? close() : done());
+		box.addEventListener("close", () => (history.state?.drawer === name ? history.back() : done()));
 		// A press inside that ends outside, as where text is marked, is no click beside the window.
 		let pressed = null;
 		box.addEventListener("pointerdown", (event) => (pressed = event.target));
@@ -34,6 +38,10 @@ export function dialog(title, build, { drawer = false } = {}) {
 		window.addEventListener("hashchange", () => box.isConnected && close(), { once: true });
 		document.body.append(box);
 		box.showModal();
+		if (drawer) {
+			history.pushState({ drawer: name }, "", location.href);
+			window.addEventListener("popstate", left);
+		}
 	});
 }
 
