@@ -35,6 +35,7 @@ class DataSettings:
     Attributes:
         encoding: what text files are in that are not UTF-8: auto tells it by their letters; else any name that Python
             knows, such as shift_jis, euc_kr, big5, windows-1251 or tis-620.
+        columns: columns whose names langrec does not know, each after the name that it does, such as user_id=Kunde.
         strict: stop at the first kind of problem instead of setting the bad rows aside.
         drop_duplicates: drop rows equal in user, item, type, time and value to an earlier one.
         repeats: what to do with several events of one user, item and type: keep all, the first or the last. The last
@@ -54,6 +55,7 @@ class DataSettings:
     """
 
     encoding: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
     strict: bool = False
     drop_duplicates: bool = True
     repeats: Literal["all", "first", "last"] = "all"

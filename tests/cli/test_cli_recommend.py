@@ -9,6 +9,7 @@ import pytest
 
 from langrec.cli.recommend import _read_users
 from langrec.errors import DataError
+from langrec.settings import DataSettings
 
 
 def test_users_come_from_lines_or_a_table(tmp_path):
@@ -51,7 +52,14 @@ def test_chinese_users_come_from_lines_or_a_table_in_any_encoding(tmp_path, enco
 def test_users_are_read_in_the_encoding_of_the_releases_settings(tmp_path, header):
     path = tmp_path / "users.csv"
     path.write_text(header + "".join(f"{name},x\n" if header else f"{name}\n" for name in ("佐藤", "鈴木")), "euc_jp")
-    assert _read_users(path, "euc_jp") == ["佐藤", "鈴木"]
+    assert _read_users(path, DataSettings(encoding="euc_jp")) == ["佐藤", "鈴木"]
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+def test_users_stand_in_the_column_that_the_releases_settings_name(tmp_path, mark):
+    path = tmp_path / "users.csv"
+    path.write_text(mark.join(("Ort", "Kundin")) + "\n" + mark.join(("Wien", "ann")) + "\n")
+    assert _read_users(path, DataSettings(columns={"user_id": "Kundin"})) == ["ann"]
 
 
 def test_who_stands_there_often_gets_one_list(tmp_path):

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from langrec.cli.options import AsJson, bar, check_out_file
-from langrec.data.sources.encodings import AUTO
 from langrec.errors import DataError
+from langrec.settings import DataSettings
 from langrec.types import Query
 
 # Who names a file so would not expect Parquet in it.
@@ -65,7 +65,7 @@ def recommend(
     bundle = Bundle.open(release)
     recommender = bundle.recommender()
     start = time.perf_counter()
-    asked = _read_users(users, bundle.settings.data.encoding) if users is not None else recommender.users.names.tolist()
+    asked = _read_users(users, bundle.settings.data) if users is not None else recommender.users.names.tolist()
     strange = [name for name in asked if name not in recommender.users]
     if strange:
         print(
@@ -98,31 +98,36 @@ def _print_one(release: Path, likes: tuple[str, ...], wish: str | None, k: int, 
     print_list(recommender, answer, f"by {answer.trace.reason.replace('_', ' ')}", as_json)
 
 
-def _read_users(path: Path, encoding: str = AUTO) -> list[str]:
+def _read_users(path: Path, settings: DataSettings | None = None) -> list[str]:
     """User ids of a table with a user column, or of a text file with one id a line; each once, as they come first.
 
     Raises:
         DataError: the file cannot be read, has rows that cannot, or holds no ids; or the table has no user column.
     """
-    from langrec.data.aliases import find_roles
+    from langrec.data.aliases import find_roles, key
     from langrec.data.log import MISSING_IDS, as_ids
     from langrec.data.profiles import USER_ROLE
+    from langrec.data.renaming import Renaming
     from langrec.data.sources.delimited import DELIMITERS
     from langrec.data.sources.lines import to_utf8
     from langrec.data.sources.opening import read_bytes, suffixes
     from langrec.data.sources.tables import read_table
 
+    settings = settings or DataSettings()
+    naming = Renaming(settings.columns)
     data = read_bytes(path)
     typed = suffixes(path) in (".parquet", ".jsonl", ".ndjson", ".json", ".user")
     if not typed and data[:4] != b"PAR1" and data.lstrip()[:1] != b"{":
-        data = to_utf8(data, [], encoding)
+        data = to_utf8(data, [], settings.encoding)
         first = next(iter(data.decode("utf-8", "replace").splitlines()), "")
         fields = [[name.strip(' "') for name in first.split(mark)] for mark in DELIMITERS]
-        if not any(find_roles(names, USER_ROLE) for names in fields):
+        users = set(map(key, USER_ROLE["user"]))
+        named = {key(column) for name, column in settings.columns.items() if key(name) in users}
+        if not any(find_roles(names, USER_ROLE) or named & set(map(key, names)) for names in fields):
             if any(mark in first for mark in ",;\t"):
                 raise DataError(f"{path}: no user column (line 1 is {first[:80]!r}); call it user_id", field="users")
             return _one_a_line(data, path)
-    table = read_table(path, encoding=encoding)
+    table = naming.of(read_table(path, encoding=settings.encoding, known=settings.columns.values()))
     if table.refused:
         bad = table.refused[0]
         raise DataError(f"{path} row {bad.row}: {bad.reason} ({bad.detail}); repair or delete the row", field="users")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+
+from langrec.data import aliases_abroad as abroad
 
 # Role -> names, in order of preference; compared without case, spaces, dashes and underscores.
 EVENT_ROLES: dict[str, tuple[str, ...]] = {
     "user": (
         *("user_id", "user", "uid", "reviewer_id", "household_id", "customer_id", "visitor_id", "member_id"),
         *("account_id", "profile_id", "session_id", "client_id", "用户id", "用户编号", "用户", "会员id", "会员编号"),
+        *abroad.USER,
     ),
     "item": (
         *(
@@ -26,12 +30,17 @@ EVENT_ROLES: dict[str, tuple[str, ...]] = {
         ),
         *("video_id", "track_id", "song_id", "listing_id", "sku", "isbn", "content_id", "recipe_id", "business_id"),
         *("商品id", "商品编号", "商品", "物品id", "物品编号", "物品", "货号"),
+        *abroad.ITEM,
     ),
     "at": (
         *("timestamp", "datetime", "time", "unix_review_time", "event_time", "created_at", "occurred_at", "at", "date"),
         *("ts", "review_time", "时间戳", "时间", "日期"),
+        *abroad.TIME,
     ),
-    "value": ("rating", "overall", "stars", "value", "weight", "score", "quantity", "count", "评分", "数值", "数量"),
+    "value": (
+        *("rating", "overall", "stars", "value", "weight", "score", "quantity", "count"),
+        *(*abroad.RATING, "数值", "数量", *abroad.AMOUNT),
+    ),
     "type": (
         "type",
         "event_type",
@@ -44,11 +53,13 @@ EVENT_ROLES: dict[str, tuple[str, ...]] = {
         "行为类型",
         "行为",
         "类型",
+        *abroad.TYPE,
     ),
     "position": ("position", "seq", "sequence", "order", "step", "rank_in_session"),
 }
 ITEM_ROLES: dict[str, tuple[str, ...]] = {
-    "item": (*EVENT_ROLES["item"], "id", "编号"),
+    # What an English table calls id is not what it calls by a word of another language.
+    "item": (*EVENT_ROLES["item"][: -len(abroad.ITEM)], "id", "编号", *abroad.ITEM),
     "title": (
         "title",
         "movie_title",
@@ -62,13 +73,26 @@ ITEM_ROLES: dict[str, tuple[str, ...]] = {
         "商品名",
         "名称",
         "书名",
+        *abroad.TITLE,
     ),
     "categories": (
         *("categories", "genres", "category", "genre", "class", "labels", "product_category", "category_name"),
         *("main_category", "department", "topic_tag", "first_level_category_name", "分类", "类别", "类目"),
+        *abroad.CATEGORIES,
     ),
-    "image": ("image", "image_url", "image_path", "img", "im_url", "photo", "poster", "thumbnail", "图片"),
-    "price": ("price", "list_price", "cost", "价格", "售价"),
+    "image": (
+        "image",
+        "image_url",
+        "image_path",
+        "img",
+        "im_url",
+        "photo",
+        "poster",
+        "thumbnail",
+        "图片",
+        *abroad.IMAGE,
+    ),
+    "price": ("price", "list_price", "cost", "价格", "售价", *abroad.PRICE),
     "at": (
         "timestamp",
         "created_at",
@@ -81,9 +105,10 @@ ITEM_ROLES: dict[str, tuple[str, ...]] = {
         "at",
         "上架时间",
         "发布时间",
+        *abroad.PUBLISHED,
     ),
-    "release_year": ("release_year", "year", "年份"),
-    "hidden": ("hidden", "is_hidden", "隐藏"),
+    "release_year": ("release_year", "year", "年份", *abroad.YEAR),
+    "hidden": ("hidden", "is_hidden", "隐藏", *abroad.HIDDEN),
 }
 # Text columns known by name, in reading order.
 TEXT_NAMES = (
@@ -102,13 +127,15 @@ TEXT_NAMES = (
     ),
     *("manufacturer", "author", "authors", "artist", "director", "directors", "top_cast", "cast", "actors"),
     *("副标题", "简介", "摘要", "描述", "商品描述", "内容", "关键词", "品牌", "作者"),
+    *abroad.TEXTS,
 )
 LONG_TEXT = 40  # mean characters from which a column of unknown name counts as a text
 
 
 def key(name: str) -> str:
-    """A column name as it is compared: userId, USER_ID and "user id" are one."""
-    return re.sub(r"[\s_\-]+", "", name).lower()
+    """A column name as it is compared: userId, USER_ID and "user id" are one, as are full and half width, é and e."""
+    bare = re.sub(r"[\s_\-\u0300-\u036f]+", "", unicodedata.normalize("NFKD", name))
+    return unicodedata.normalize("NFC", bare).lower().replace("\u0307", "").replace("ı", "i")
 
 
 def find_roles(columns: Sequence[str], roles: dict[str, tuple[str, ...]]) -> dict[str, str]:

@@ -43,7 +43,8 @@ def read_items(table: Table, settings: DataSettings, ledger: Ledger) -> tuple[pl
     if "item" not in roles:
         found = ", ".join(table.frame.columns[:8])
         raise DataError(
-            f"{table.path}: no item column among: {found}; call it item_id (docs/data-formats.md lists the names)",
+            f"{table.path}: no item column among: {found}; call it item_id, or name it in data.columns "
+            "(docs/data-formats.md lists the names)",
             field="item",
         )
     table = table.with_single(

@@ -19,6 +19,7 @@ from langrec.data.item_table import read_items
 from langrec.data.log import Log, event_columns, read_log
 from langrec.data.near_duplicates import handle_near_duplicates, merge_ids
 from langrec.data.profiles import profiles_in_log, profiles_of, read_profiles
+from langrec.data.renaming import Renaming
 from langrec.data.report import CleaningReport
 from langrec.data.sources.folders import find_events, find_items, find_users, passed_over
 from langrec.data.sources.frames import read_frame
@@ -67,7 +68,11 @@ def load_dataset(
     rejected_path = None if rejected is None else Path(rejected)
     found = None
     try:
-        sources = (_source(events, "events", event_columns), _source(items, "items"), _source(users, "users"))
+        sources = (
+            _source(events, "events", Renaming(own.columns).keep(event_columns)),
+            _source(items, "items"),
+            _source(users, "users"),
+        )
         found = load_into(ledger, *sources[:2], own, progress or (lambda _: None), sources[2])
         return found
     finally:
@@ -98,9 +103,10 @@ def load_into(
         if isinstance(given, Path) and given.is_dir() and isinstance(source, Path):
             _note_passed_over(ledger, source)
     events, items, users_source = found
+    naming = Renaming(settings.columns)
     tell("read items")
     merged: pl.DataFrame | None = None
-    item_table = _read_item_table(items, settings.encoding) if items is not None else None
+    item_table = None if items is None else naming.of(_read_item_table(items, settings.encoding, naming))
     if item_table is not None:
         note_reading(ledger, item_table)
         tell("clean items")
@@ -116,7 +122,9 @@ def load_into(
         rows_in = users_in = 0
     else:
         tell("read events")
-        table = read_table(events, event_columns, settings.encoding) if isinstance(events, Path) else events
+        if isinstance(events, Path):
+            events = read_table(events, naming.keep(event_columns), settings.encoding, naming.columns.values())
+        table = naming.of(events)
         note_reading(ledger, table)
         rows_in = table.frame.height + len(table.refused)
         tell("number")
@@ -133,10 +141,13 @@ def load_into(
         users_in = 0
         if users_source is not None:
             tell("read users")
-            rows, users_in = read_profiles(users_source, ledger, named=users is not None, encoding=settings.encoding)
+            rows, users_in = read_profiles(
+                users_source, ledger, naming, named=users is not None, encoding=settings.encoding
+            )
             if rows is not None:
                 names = pl.Series("user_id", dataset.users.names, dtype=pl.String)
                 dataset = replace(dataset, profiles=profiles_of(names, rows, _path_of(users_source).name, ledger))
+    naming.check()
     report = CleaningReport(
         rows_in=rows_in,
         events=len(dataset.events),
@@ -231,10 +242,12 @@ def _note_passed_over(ledger: Ledger, chosen: Path) -> None:
     ledger.note("passed_over", len(others), "kept", what, places=places, fix="name the file that you mean")
 
 
-def _read_item_table(source: Source, encoding: str) -> Table:
+def _read_item_table(source: Source, encoding: str, naming: Renaming) -> Table:
     if isinstance(source, Table):
         return source
-    return read_movielens(source, encoding) if is_movielens(source) else read_table(source, encoding=encoding)
+    if is_movielens(source):
+        return read_movielens(source, encoding)
+    return read_table(source, encoding=encoding, known=naming.columns.values())
 
 
 def _build(

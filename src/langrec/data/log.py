@@ -8,12 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from langrec.data.aliases import EVENT_ROLES, find_roles, key
+from langrec.data.aliases_abroad import RATING
 from langrec.data.numbers import whole_numbers
 from langrec.data.sources.table import Table
 from langrec.data.times import to_millis
 from langrec.errors import DataError
 
-RATING_NAMES = frozenset(map(key, ("rating", "overall", "stars", "score")))
+RATING_NAMES = frozenset(map(key, ("rating", "overall", "stars", "score", *RATING)))
 MISSING_IDS = ("", "nan", "null", "none", "<na>")
 NO_ID = -1
 _USER_KEYS = frozenset(map(key, EVENT_ROLES["user"]))
@@ -75,7 +76,8 @@ def read_log(table: Table, default_type: str) -> Log:
         if role not in roles:
             found = ", ".join(table.frame.columns[:8])
             raise DataError(
-                f"{table.path}: no {role} column among: {found}; call it {example} (see docs/data-formats.md)",
+                f"{table.path}: no {role} column among: {found}; call it {example}, or name it in data.columns "
+                "(see docs/data-formats.md)",
                 field=role,
             )
     table = table.with_single(set(roles.values()))

@@ -10,6 +10,7 @@ from langrec.data.aliases import EVENT_ROLES, find_roles
 from langrec.data.cleaning import EXAMPLES, Ledger, note_reading
 from langrec.data.item_table import typed
 from langrec.data.log import MISSING_IDS, Log, as_ids, is_user_field
+from langrec.data.renaming import Renaming
 from langrec.data.sources.encodings import AUTO
 from langrec.data.sources.table import Table
 from langrec.data.sources.tables import read_table
@@ -19,13 +20,14 @@ USER_ROLE = {"user": (*EVENT_ROLES["user"], "id")}
 
 
 def read_profiles(
-    source: Path | Table, ledger: Ledger, *, named: bool, encoding: str = AUTO
+    source: Path | Table, ledger: Ledger, naming: Renaming, *, named: bool, encoding: str = AUTO
 ) -> tuple[pl.DataFrame | None, int]:
     """The rows of a users file that have an id, each id once, and the number of its data rows.
 
     Args:
         source: the file, or a table that was read already.
         ledger: receives the findings.
+        naming: what `data.columns` says of the names of columns.
         named: somebody named the file. One that merely lies in the folder and cannot be used is passed over with a
             finding, so that it does not keep events and items from being used.
         encoding: what a text is in that is not UTF-8; auto finds out.
@@ -38,7 +40,10 @@ def read_profiles(
         DataError: the named file cannot be read or has no user column.
     """
     try:
-        table = source if isinstance(source, Table) else read_table(source, encoding=encoding)
+        if isinstance(source, Path):
+            table = naming.of(read_table(source, encoding=encoding, known=naming.columns.values()))
+        else:
+            table = naming.of(source)
         return _identified(table, ledger), table.frame.height + len(table.refused)
     except DataError as error:
         if named or isinstance(source, Table):
@@ -103,7 +108,8 @@ def _identified(table: Table, ledger: Ledger) -> pl.DataFrame:
     if column is None:
         found = ", ".join(table.frame.columns[:8])
         raise DataError(
-            f"{table.path}: no user column among: {found}; call it user_id (docs/data-formats.md lists the names)",
+            f"{table.path}: no user column among: {found}; call it user_id, or name it in data.columns "
+            "(docs/data-formats.md lists the names)",
             field="user",
         )
     note_reading(ledger, table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,14 @@ _NULL = r"\N"  # how PostgreSQL and MySQL write what is missing
 _KNOWN = {key(name) for roles in (EVENT_ROLES, ITEM_ROLES) for names in roles.values() for name in names}
 
 
-def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = None, encoding: str = AUTO) -> Table:
+def read_delimited(
+    path: Path,
+    *,
+    quotes: bool = True,
+    delimiter: str | None = None,
+    encoding: str = AUTO,
+    known: Collection[str] = (),
+) -> Table:
     """Reads a text table as strings; an empty field is null, and so is the \\N of databases.
 
     A row with more fields than the header is refused; missing fields at its end are null. What is not UTF-8 is read in
@@ -46,7 +53,7 @@ def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = N
             f"{path}: line 1 is longer than {LONGEST_LINE:,} bytes; a table has a header and a row per line"
         )
     header = data[: end if end >= 0 else len(data)].decode("utf-8", "replace").rstrip("\r")
-    mark = delimiter or find_delimiter(header, path)
+    mark = delimiter or find_delimiter(header, path, known)
     if mark == "::":
         if b"\t" in data:
             raise DataError(f"{path}: holds both '::' and tabs; write the table with commas")
@@ -63,23 +70,24 @@ def read_delimited(path: Path, *, quotes: bool = True, delimiter: str | None = N
     return Table(path, frame, "table", rows, refused, tuple(notes))
 
 
-def find_delimiter(header: str, path: Path) -> str:
+def find_delimiter(header: str, path: Path, known: Collection[str] = ()) -> str:
     """The delimiter under which the header holds most known columns.
 
     Raises:
         DataError: none holds any; the message shows the header.
     """
     best, found = ",", 0
+    names = {*_KNOWN, *map(key, known)}
     for mark in DELIMITERS:
         fields = _fields(header, mark, quotes=mark != "::")
-        known = sum(key(name.split(":")[0].strip('"')) in _KNOWN for name in fields)
-        if known > found:
-            best, found = mark, known
+        n_known = sum(key(name.split(":")[0].strip('"')) in names for name in fields)
+        if n_known > found:
+            best, found = mark, n_known
     if not found:
         shown = header if len(header) <= 80 else header[:77] + "..."
         raise DataError(
             f"{path}: line 1 holds no column that langrec knows, with any of , ; tab | :: between them: {shown!r}; "
-            "name the columns user_id, item_id, timestamp (items: item_id, title)"
+            "name the columns user_id, item_id, timestamp (items: item_id, title), or name them in data.columns"
         )
     return best
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +18,7 @@ from langrec.errors import DataError
 Keep = Callable[[list[str]], list[str]]
 
 
-def read_table(path: Path, keep: Keep | None = None, encoding: str = AUTO) -> Table:
+def read_table(path: Path, keep: Keep | None = None, encoding: str = AUTO, known: Collection[str] = ()) -> Table:
     """Reads a file.
 
     Args:
@@ -26,6 +26,7 @@ def read_table(path: Path, keep: Keep | None = None, encoding: str = AUTO) -> Ta
         keep: picks the columns that are worth reading from the names of all (Parquet only: other formats are read
             whole); None reads all.
         encoding: what a text is in that is not UTF-8; auto finds out.
+        known: columns beside those that langrec knows, by which the delimiter of a text table is told.
 
     Raises:
         DataError: the file cannot be read or is not a table; the message names it and a way out.
@@ -41,7 +42,7 @@ def read_table(path: Path, keep: Keep | None = None, encoding: str = AUTO) -> Ta
         from langrec.data.sources.amazon import read_amazon
 
         return read_amazon(path, encoding)
-    return read_delimited(path, encoding=encoding)
+    return read_delimited(path, encoding=encoding, known=known)
 
 
 def _read_parquet(path: Path, keep: Keep | None) -> Table:
