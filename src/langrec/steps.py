@@ -48,8 +48,11 @@ class Steps:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             half = path.with_suffix(f".{os.getpid()}.half")  # two runs may compute the same step
-            half.write_text(f'{{"sha256": "{_sum(text)}", "value": {text}}}', "utf-8")
-            half.replace(path)
+            try:
+                half.write_text(f'{{"sha256": "{_sum(text)}", "value": {text}}}', "utf-8")
+                half.replace(path)
+            finally:
+                half.unlink(missing_ok=True)
         return json.loads(text)
 
 

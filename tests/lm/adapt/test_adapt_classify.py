@@ -292,6 +292,22 @@ def test_a_slip_leaves_the_model_of_the_run_before(tiny, topics, tmp_path):
     assert (Head.load(tmp_path / "model").weight == before.weight).all()
 
 
+@pytest.mark.parametrize("stopped", ["fit", "share", "page"])
+def test_no_number_of_an_earlier_run_stands_beside_a_run_that_was_stopped(tiny, topics, tmp_path, monkeypatch, stopped):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    run(tiny, topics, tmp_path, kind="full")
+    place = {"fit": "job.fit", "share": "job.Job.share", "page": "page.page"}[stopped]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"langrec.lm.adapt.{place}", stop)
+        run(tiny, topics, tmp_path, kind="full", seed=1)
+    assert not (tmp_path / "metrics.json").exists()
+    assert (tmp_path / "model").exists() == (stopped == "page")
+    assert run(tiny, topics, tmp_path, kind="full", seed=1, resume=True)["seed"] == 1
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["seed"] == 1
+
+
 def test_a_run_goes_on_only_with_the_same_columns(tiny, topics, tmp_path):
     files = Files(topics / "train.csv")
     run(tiny, topics, tmp_path, kind="head", files=files)

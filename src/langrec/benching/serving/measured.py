@@ -26,6 +26,7 @@ from langrec.benching.serving.processes import (
     post,
 )
 from langrec.benching.serving.world import World
+from langrec.data.cache import remove_left
 
 # Questions that are sent in turn: more than the caches' time would let repeat at a moderate rate.
 _QUESTIONS = 20_000
@@ -61,6 +62,7 @@ def measure_server(
         settings: further ones, as `section.key=value`.
         say: is told what is being done.
     """
+    remove_left(made.folder, "run-*")
     with tempfile.TemporaryDirectory(prefix="run-", dir=made.folder) as name:
         folder = Path(name)
         store = folder / "store.db"

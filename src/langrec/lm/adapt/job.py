@@ -23,7 +23,7 @@ from langrec.lm.model import TextModel, find_model, read_json
 from langrec.lm.tracking import IDS, Tracker, check
 from langrec.protocols import Progress
 
-RUN = "run.json"
+RUN, METRICS = "run.json", "metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,13 @@ class Files:
         if self.events is not None:
             parts["events"], parts["items"] = find_files(self.events, self.items)
         return {name: path for name, path in parts.items() if path is not None}
+
+
+def remove_results(out: Path) -> None:
+    """Takes away what an earlier run came to: no number of it may stand beside another model, or none."""
+    for name in (METRICS, "report.html", "predictions.parquet"):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "model", ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +172,7 @@ class Job:
             known, seconds = choose_precision(self.adapted, task, self.settings.precision)
             self._run |= {"precision": known, "precision_seconds": seconds}
             # Not before: what is wrong with the rows has been said by now, and leaves the model of the run before.
-            shutil.rmtree(self.out / "model", ignore_errors=True)
+            remove_results(self.out)
             half = self.out / f"{RUN}.half"
             half.write_text(json.dumps(self._run, indent=1), "utf-8")
             half.replace(self.out / RUN)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from langrec.lm.adapt import page
-from langrec.lm.adapt.job import Files, Job
+from langrec.lm.adapt.job import METRICS, Files, Job, remove_results
 from langrec.lm.adapt.settings import AdaptSettings
 from langrec.protocols import Progress
 
@@ -66,12 +66,14 @@ def adapt(
         result.head.save(half)
     elif hasattr(task, "save"):
         task.save(half)
-    shutil.rmtree(out / "model", ignore_errors=True)
+    remove_results(out)
     half.replace(out / "model")
     result.predictions.write_parquet(out / "predictions.parquet")
     summary: dict[str, Any] = plain(job.summary(result, share))
     (out / "report.html").write_text(page.page(summary), "utf-8")
-    (out / "metrics.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False), "utf-8")
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    (out / f"{METRICS}.half").write_text(text, "utf-8")
+    (out / f"{METRICS}.half").replace(out / METRICS)  # last: who has it has all of a run
     return summary
 
 
