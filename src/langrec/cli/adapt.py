@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 # More classes than this are read in the report.
 FEW_CLASSES = 12
+# Options that say nothing to other tasks than these.
+OF_TASKS = {
+    "hard_negatives": ("pairs", "recommend"),
+    "pairs": ("pairs",),
+    "meta": ("recommend",),
+    "objective": ("pretrain",),
+}
 SettingValues = Annotated[
     list[str] | None, typer.Option("--set", help="name=value, see docs/adapt.md; may be given often.")
 ]
@@ -41,8 +48,8 @@ def adapt(
         int, typer.Option("--shots", min=0, help="Rows drawn per label (recommend: in all); 0 = all.")
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of drawing, order, weights and dropout.")] = 0,
-    text: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "text",
-    label: Annotated[str, typer.Option("--label", help="Column of the labels.")] = "label",
+    text: Annotated[str, typer.Option("--text", help="classify, pretrain, joint: column of the texts.")] = "text",
+    label: Annotated[str, typer.Option("--label", help="classify, joint: column of the labels.")] = "label",
     more: Annotated[
         list[str] | None, typer.Option("--also", help="joint: task=file of a further task; may be given often.")
     ] = None,
@@ -111,6 +118,12 @@ def adapt(
         task=task, kind=kind, seed=seed, shots=shots, hard_negatives=hard, objective=objective, meta=meta, pairs=of
     )
     settings = with_overrides(named, overrides or [])
+    for name, tasks in OF_TASKS.items():
+        if task not in tasks and (value := getattr(settings, name)) != getattr(AdaptSettings(), name):
+            option = name.replace("_", "-")
+            raise SettingsError(f"--{option} {value}: is of --task {' and '.join(tasks)}, not of {task}", field=name)
+    if events is not None and task not in ("recommend", "pairs"):
+        raise SettingsError(f"--events: is of --task recommend and pairs, not of {task}; give --train", field="events")
     further = {}
     for one in more or []:
         name, sign, path = one.partition("=")

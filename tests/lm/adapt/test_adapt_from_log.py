@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from langrec.errors import DataError
+from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt import from_log
 from langrec.lm.adapt.from_log import FromLog
 from langrec.lm.adapt.job import Files
@@ -47,6 +47,24 @@ def test_rows_that_were_not_taken_are_said(rated, monkeypatch):
     assert "Rows of large parts were drawn by seed 3: 20 of 42 train." in log.notes
     n = len(log.pairs("train"))
     assert n < 20 and f"{n} of the 20 train rows are likes after another one: these are the pairs." in log.notes
+
+
+def test_hard_negatives_that_would_not_be_used_are_refused(rated, tiny, tmp_path):
+    with pytest.raises(SettingsError, match="add --set asks=choices"):
+        FromLog(*rated, seed=0).choices("train", "bm25")
+    assert len(FromLog(*rated, seed=0, asks="choices").choices("train", "bm25"))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"history": ["a cat"], "candidate": "a dog", "label": 1}\n', "utf-8")
+    settings = AdaptSettings(task="recommend", kind="head", hard_negatives="bm25")
+    with pytest.raises(SettingsError, match=r"finds them for the rows of a log \(--events\)"):
+        adapt(str(tiny), settings, Files(rows), tmp_path / "out")
+
+
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_a_log_and_a_file_of_rows_are_refused(rated, part):
+    files = {"train": None, part: rated[0]}
+    with pytest.raises(SettingsError, match=f"--{part} and --events"):
+        Files(**files, events=rated[0])
 
 
 def test_where_nothing_is_rated_each_event_has_a_sampled_negative(shop):

@@ -192,6 +192,28 @@ def test_the_terminal_shows_intervals_and_the_report_by_class(langrec_, tiny, li
         assert [cell.strip() for cell in lines[name].split("│")[2:-1]] == [*shown, str(one["support"])]
 
 
+@pytest.mark.parametrize(
+    ("task", "words", "said"),
+    [
+        ("classify", ("--hard-negatives", "bm25"), "--hard-negatives bm25: is of --task pairs and recommend"),
+        ("recommend", ("--pairs", "items"), "--pairs items: is of --task pairs"),
+        ("pairs", ("--meta", "reptile"), "--meta reptile: is of --task recommend"),
+        ("classify", ("--objective", "gpl"), "--objective gpl: is of --task pretrain"),
+        ("classify", ("--events", "rows.csv"), "--events: is of --task recommend and pairs"),
+    ],
+)
+def test_an_option_that_the_task_does_not_know_is_refused(langrec_, tmp_path, task, words, said):
+    status, _, error = langrec_("adapt", "--task", task, "--train", "rows.csv", "--out", tmp_path / "out", *words)
+    assert status == 2 and said in error
+
+
+def test_rows_of_one_label_alone_teach_nothing_and_are_refused(tiny, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("history,candidate,label\n" + "a cat,a dog,1\n" * 20, "utf-8")
+    with pytest.raises(DataError, match="every row has the label 1, and no history says what was disliked"):
+        adapt(str(tiny), AdaptSettings(task="recommend", kind="head"), Files(path), tmp_path / "out")
+
+
 def test_intervals_that_were_drawn_by_two_units_are_said_apart():
     rows, users = ({"auc": 0.7, "auc_interval": [0.6, 0.8], "intervals_by": unit} for unit in ("row", "user"))
     told = {"task": "recommend", "kind": "head", "trainable_share": 0.01}

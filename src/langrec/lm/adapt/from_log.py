@@ -13,7 +13,7 @@ from langrec.data.dataset import Dataset
 from langrec.data.events import Events, joined
 from langrec.data.load import load_dataset
 from langrec.data.splits import split_events
-from langrec.errors import DataError
+from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.examples import Choices
 from langrec.lm.adapt.pairs import Pairs
 from langrec.lm.adapt.question import LATEST, LIKED
@@ -120,9 +120,17 @@ class FromLog:
 
         Args:
             hard: the scorer that finds a hard negative for each row too (`negatives.mined`); none does not.
+
+        Raises:
+            SettingsError: hard negatives beside ratings, which say themselves what was not liked.
         """
         asked = self.asked[name]
         rows = list(asked)
+        if self.rated and hard != "none":
+            raise SettingsError(
+                f"--hard-negatives {hard}: the log's ratings say what was not liked; add --set asks=choices",
+                field="adapt.hard_negatives",
+            )
         if not self.rated:
             rows += self._negatives(asked, name)
             if hard != "none":

@@ -39,6 +39,9 @@ class Files:
         more: joint: files of the further tasks, by name.
         events: recommend and pairs: a log to make the rows from, instead of training rows.
         items: the items of that log.
+
+    Raises:
+        SettingsError: a log and a file of rows.
     """
 
     train: Path | None
@@ -49,6 +52,15 @@ class Files:
     more: Mapping[str, Path] = field(default_factory=dict)
     events: Path | None = None
     items: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.events is not None:
+            for name in ("train", "valid", "test"):
+                if getattr(self, name) is not None:
+                    raise SettingsError(
+                        f"--{name} and --events: rows are read from files or made from a log; leave one away",
+                        field=name,
+                    )
 
     def source(self) -> Path:
         """The training rows.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from langrec.errors import DataError, SettingsError
 from langrec.lm.adapt.examples import Choices, hold_out_choices, read_choices
 from langrec.lm.adapt.head import CONFIG, FILE
 from langrec.lm.adapt.heads import LinearHead
@@ -206,7 +207,19 @@ def run(job: Job) -> tuple[Result, Any]:
 
         return new_users.run(job)
     hard = job.settings.hard_negatives
+    if hard != "none" and job.files.events is None:
+        raise SettingsError(
+            f"--hard-negatives {hard}: recommend finds them for the rows of a log (--events); "
+            "a file says itself what was not liked",
+            field="adapt.hard_negatives",
+        )
     train, valid, test = read_rows(job, read_choices, lambda log, name: log.choices(name, hard), hold_out_choices)
+    if not judged(train) and len(set(train.labels.tolist())) == 1:
+        raise DataError(
+            f"{job.files.events or job.files.source()}: every row has the label {train.labels[0]:g}, and no history "
+            "says what was disliked; needs two or more to tell apart",
+            field="label",
+        )
     job.told("read the texts", 0, 0)
     task = Recommend(job.adapted, train, valid, test, job.settings.floor)
     if task.judged:
