@@ -207,6 +207,12 @@ def test_an_option_that_the_task_does_not_know_is_refused(langrec_, tmp_path, ta
     assert status == 2 and said in error
 
 
+def test_booleans_of_a_text_file_are_labels(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("history,candidate,label\na cat,a dog,True\na cat,a film,False\na cat,a war,0.5\n", "utf-8")
+    assert read_choices(path).labels.tolist() == [1, 0, 0.5]
+
+
 def test_rows_of_one_label_alone_teach_nothing_and_are_refused(tiny, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("history,candidate,label\n" + "a cat,a dog,1\n" * 20, "utf-8")

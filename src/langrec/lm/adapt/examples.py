@@ -26,6 +26,8 @@ from langrec.errors import DataError
 
 Rows = npt.NDArray[np.int64]
 MARKS = (",", "\t", ";", "|")
+# What a label of recommend may say in place of a number; the second two are how CSV holds booleans.
+WORDS = {"recommend": 1.0, "not_recommend": 0.0, "true": 1.0, "false": 0.0}
 _WORD = re.compile(r"[^\W\d_]+")
 _POINTED = re.compile(r"^(-?\d+)\.0+$")
 
@@ -317,7 +319,7 @@ def _label(value: Any, path: Path, row: int) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        number = {"recommend": 1.0, "not_recommend": 0.0}.get(str(value).strip().lower(), float("nan"))
+        number = WORDS.get(str(value).strip().lower(), float("nan"))
     if not 0 <= number <= 1:
         raise DataError(
             f"{path}: row {row + 1}: column label is {value}: needs a number in [0, 1], recommend or not_recommend",
