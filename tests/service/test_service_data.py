@@ -262,6 +262,24 @@ def test_type_ahead_finds_users_and_items(live):
     assert live.get("/api/items/suggest", q="100%_") == []
 
 
+def test_titles_of_any_script_are_found_in_either_case(live):
+    titles = {"ru": "Зелёный Чай", "tr": "İSTANBUL Işıkları", "fr": "Cafe\u0301 Crème", "el": "ΟΔΟΣ"}
+    for item, title in titles.items():
+        live.send("POST", "/api/item", {"ItemId": item, "Comment": title, "Categories": ["x"]})
+    for q, item in (
+        ("зеленый ч", "ru"),
+        ("ЧАЙ", "ru"),
+        ("ışık", "tr"),
+        ("CAFÉ", "fr"),
+        ("οδός", "el"),
+        ("100%_é", None),
+    ):
+        for path in ("/api/catalogue", "/api/items/suggest"):
+            found = live.get(path, q=q)
+            found = found["items"] if path == "/api/catalogue" else found
+            assert [one["id"] for one in found] == ([item] if item else []), (path, q)
+
+
 def test_what_lies_before_the_history_is_still_seen(serve):
     live = serve(history=3)
     seen = {one["id"] for one in live.get("/api/user/sea-u0/history")}

@@ -50,10 +50,17 @@ def words(text: str) -> list[str]:
     """
     if text.isascii():
         return _ASCII_PIECE.findall(text.lower())
-    text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    text = _VARYING.sub(lambda found: _PLAIN[found.group()], text)
+    text = plain(text)
     pieces = _PIECE.findall(text)
     return _cut(pieces) if _WITHOUT_SPACES.search(text) else pieces
+
+
+def plain(text: str) -> str:
+    """A text in which letters that people write in several ways are one: of one case and width, without accents."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    return _VARYING.sub(lambda found: _PLAIN[found.group()], text)
 
 
 def is_lone(word: str) -> bool:

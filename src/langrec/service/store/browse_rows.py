@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from langrec.retrieval.words import plain
 from langrec.service.store.item_rows import COLUMNS, StoredItem, stored_item
 from langrec.service.store.schema import TITLE_START, events, item_categories, items, users
 
@@ -22,7 +23,7 @@ def catalogue_page(
     """
     where = [items.c.deleted == sa.false()]
     if q:
-        where.append(sa.or_(items.c.title.icontains(q, autoescape=True), items.c.item_id.icontains(q, autoescape=True)))
+        where.append(sa.or_(*(_written(connection, one, q)[0] for one in (items.c.title, items.c.item_id))))
     if category:
         inside = sa.select(item_categories.c.item_id).where(item_categories.c.category == category)
         where.append(items.c.item_id.in_(inside))
@@ -67,14 +68,26 @@ def suggest_users(connection: sa.Connection, q: str, n: int) -> list[tuple[str, 
 
 def suggest_items(connection: sa.Connection, q: str, n: int) -> list[tuple[str, str]]:
     """Items whose title or id holds `q`: those that begin with it first, then by their events."""
-    holds = sa.or_(items.c.title.icontains(q, autoescape=True), items.c.item_id.startswith(q, autoescape=True))
-    first = sa.case((items.c.title.istartswith(q, autoescape=True), 0), else_=1)
+    holds, begins = _written(connection, items.c.title, q)
+    holds = sa.or_(holds, items.c.item_id.startswith(q, autoescape=True))
+    first = sa.case((begins, 0), else_=1)
     query = sa.select(items.c.item_id, items.c.title).where(items.c.deleted == sa.false())
     if q:
         query = query.where(holds).order_by(first, items.c.n_events.desc(), items.c.item_id)
     else:
         query = query.order_by(items.c.n_events.desc(), items.c.item_id)
     return [(row[0], row[1] or row[0]) for row in connection.execute(query.limit(n))]
+
+
+def _written(
+    connection: sa.Connection, column: sa.Column[Any], q: str
+) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    """Whether a column holds a text, and whether it begins with it, in either case."""
+    if q.isascii() or connection.dialect.name != "sqlite":
+        return column.icontains(q, autoescape=True), column.istartswith(q, autoescape=True)
+    # A call of Python for every row: only who types more than English waits for it.
+    said, asked = sa.func.plain(column, type_=sa.String), plain(q)
+    return said.contains(asked, autoescape=True), said.startswith(asked, autoescape=True)
 
 
 def counts(connection: sa.Connection) -> dict[str, int]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from langrec.errors import DataError, LangrecError, MissingExtra, StoreError
+from langrec.retrieval.words import plain
 from langrec.service.store import schema
 
 _POSTGRES_LOCK = 0x6C616E67726563  # "langrec"
@@ -296,6 +297,8 @@ def _tune_sqlite(engine: sa.Engine, begin: str) -> None:
         for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", *LIMITS):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+        # Its own lower() knows ASCII alone.
+        connection.create_function("plain", 1, lambda text: text and plain(text), deterministic=True)
 
     @sa.event.listens_for(engine, "begin")
     def start(connection: sa.Connection) -> None:
