@@ -52,6 +52,7 @@ def test_our_own_lists_read_back_have_our_own_numbers(shop):
             for metric in ("ndcg@10", "recall@5", "mrr@20", "ndcg_debiased@10"):
                 assert report.value(name, metric, part) == pytest.approx(before.value("mix", metric, part), nan_ok=True)
         assert report.protocol["lists"][name]["unanswered"] == 0
+    assert "ours" not in again.seconds and again.protocol["models"] == list(again.models)
     assert again.reference in ("ours", "bm25") and again.difference("mix") is not None
 
 

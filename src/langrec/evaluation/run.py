@@ -102,6 +102,7 @@ def evaluate(
     _check({name: model for name, model in models.items() if name not in what}, targets, chosen)
     _check_columns(items, counts, has_text, vectors, titles)
     lists, seconds, memory = _answer(models, targets, len(items), chosen_settings, progress)
+    seconds = {name: spent for name, spent in seconds.items() if not isinstance(models[name], OutsideLists)}
     facts = ItemFacts(counts, has_text, vectors)
     fitted = {name: round(spent, 3) for name, spent in (fit_seconds or {}).items() if name in models}
     met = {name: round(float(one.found.mean()), 4) for name, one in lists.items() if one.found is not None}
@@ -137,7 +138,6 @@ def measure_lists(
     _check(lists, targets, None)
     _check_columns(items, counts, has_text, vectors, None)
     facts = ItemFacts(counts, has_text, vectors)
-    seconds = dict.fromkeys(lists, 0.0)
     return _measure(
         lists,
         {},
@@ -148,7 +148,7 @@ def measure_lists(
         settings or EvaluateSettings(),
         protocol or {},
         None,
-        seconds,
+        {},
         peak_memory(),
     )
 
@@ -281,7 +281,7 @@ def _measure(
         ranks=settings.ranks,
         users=users,
         items=items,
-        protocol=_stamp(protocol, targets, len(items), settings, primary, best, in_use, what, seconds, memory),
+        protocol=_stamp(protocol, targets, len(items), settings, primary, best, in_use, models, what, seconds, memory),
         seconds=dict(seconds),
         peak_memory=memory,
         primary=primary,
@@ -360,6 +360,7 @@ def _stamp(
     primary: str,
     reference: str,
     chosen: str,
+    models: Sequence[str],
     what: Mapping[str, Control | Bound],
     seconds: Mapping[str, float],
     memory: int,
@@ -380,7 +381,7 @@ def _stamp(
         "primary": primary,
         "reference": reference,
         "chosen": chosen,
-        "models": [name for name in seconds if name not in what],
+        "models": list(models),
         "controls": {name: one.of for name, one in what.items() if isinstance(one, Control)},
         "bounds": {name: list(one.of) for name, one in what.items() if isinstance(one, Bound)},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
