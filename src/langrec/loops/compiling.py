@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -11,6 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+_log = logging.getLogger("langrec.loops")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -24,6 +27,8 @@ f1, d1, f2 = _array(types.float32, 1, True), _array(types.float64, 1, True), _ar
 wi1, wf1, wf2 = _array(types.int32, 1, False), _array(types.float32, 1, False), _array(types.float32, 2, False)
 i, f = types.int64, types.float64
 
+# What numba lets through of a file of its cache that a crash cut short or left empty.
+DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError)
 # Bytes of a cache line.
 LINE = 64
 
@@ -35,7 +40,13 @@ def compiled(signature: tuple[Any, ...]) -> Callable[[F], F]:
     """
 
     def made(function: F) -> F:
-        return cast(F, numba.njit([signature], nogil=True, cache=True, error_model="numpy")(function))
+        how: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+        try:
+            return cast(F, numba.njit([signature], **how)(function))
+        except DAMAGED as error:
+            _log.warning("the kept code of %s is damaged (%r); it is compiled again", function.__name__, error)
+            numba.njit(**how)(function)._cache.flush()
+            return cast(F, numba.njit([signature], **how)(function))
 
     return made
 
