@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from langrec.errors import UNREADABLE
+from langrec.lm import summed
 from langrec.lm.precision import autocast
 from langrec.lm.ring import Ring
 from langrec.lm.schedule import Schedule
@@ -253,7 +254,7 @@ class _Checkpoint:
         rows = json.dumps([[row.epoch, row.loss, row.ndcg, row.seconds, row.rate] for row in history])
         half = self.folder / f"checkpoint.{os.getpid()}.half"
         # One file holds all of it, so that no crash can leave tensors of one epoch beside the history of another.
-        save_file(tensors, half, metadata={"history": rows})
+        save_file(tensors, half, metadata={"history": rows, "sum": summed.sum_of(tensors)})
         half.replace(self.file)
 
     def resume(self, network: Network, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], dict[str, Tensor]]:
@@ -266,9 +267,12 @@ class _Checkpoint:
 
         try:
             device = next(network.parameters()).device
-            tensors = {name: value.to(device) for name, value in load_file(path).items()}
+            loaded = load_file(path)
             with safe_open(path, "pt") as file:
-                history = [Epoch(*row) for row in json.loads(file.metadata()["history"])]
+                told = file.metadata()
+            summed.check(loaded, told)
+            history = [Epoch(*row) for row in json.loads(told["history"])]
+            tensors = {name: value.to(device) for name, value in loaded.items()}
             network.load_state_dict(_under(tensors, "network."))
             best = _under(tensors, "best.")
             state: dict[int, dict[str, Tensor]] = {}

@@ -75,9 +75,11 @@ def test_activations_computed_again_give_the_same_training(tiny, topics, tmp_pat
 
 def test_a_damaged_checkpoint_is_named(tiny, topics, tmp_path):
     run(tiny, topics, tmp_path)
-    (tmp_path / "checkpoint" / "checkpoint.safetensors").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="start again without --resume"):
-        run(tiny, topics, tmp_path, resume=True)
+    file = tmp_path / "checkpoint" / "checkpoint.safetensors"
+    for damaged in (file.read_bytes()[:-400] + bytes(400), b"nothing"):
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match="start again without --resume"):
+            run(tiny, topics, tmp_path, resume=True)
 
 
 def test_a_finished_run_that_is_resumed_gives_the_same(tiny, topics, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from langrec.errors import UNREADABLE, DataError
+from langrec.lm import summed
 
 FILE = "checkpoint.safetensors"
 
@@ -40,7 +41,7 @@ def save(folder: Path, saved: Saved) -> None:
     tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     half = folder / f"checkpoint.{os.getpid()}.half"
-    told = {"history": json.dumps(saved.history), "scale": json.dumps(saved.scale)}
+    told = {"history": json.dumps(saved.history), "scale": json.dumps(saved.scale), "sum": summed.sum_of(tensors)}
     save_file(tensors, half, metadata=told)
     half.replace(folder / FILE)
 
@@ -61,6 +62,7 @@ def load(folder: Path | None) -> Saved | None:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
             told = file.metadata()
+        summed.check(tensors, told)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under(tensors, "optimiser.").items():
             i, _, key = name.partition(".")

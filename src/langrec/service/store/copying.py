@@ -91,7 +91,9 @@ def pour(source: Source, target: Store, progress: Progress) -> dict[str, int]:
 
 def _check_empty(connection: sa.Connection, target: Store) -> None:
     if number(connection, "revision") or connection.execute(sa.select(schema.audit.c.seq).limit(1)).first():
-        raise StoreError(f"{target.shown}: holds a store already; name an empty database", field="store")
+        raise StoreError(
+            f"{target.shown}: holds a store already, and no unfinished copy; name an empty database", field="store"
+        )
 
 
 def _compare(source: Source, target: Store, progress: Progress) -> dict[str, int]:
