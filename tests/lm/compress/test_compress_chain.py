@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from langrec.lm.compress.page import Point, scatter
 from langrec.lm.compress.quality import Measured, pair_gains
 from langrec.lm.compress.steps import parse_steps
 from langrec.lm.compress.work import Healing
+from langrec.lm.model import find_model
 from langrec.settings import EncoderSettings
 from tiny_lm import tiny_lm
 
@@ -123,6 +125,14 @@ def test_teaching_without_a_cross_encoder_is_refused_before_any_work(four_layers
 
 
 @pytest.mark.slow
+def test_a_classifier_that_is_read_as_an_encoder_is_said(four_layers, tmp_path):
+    model = find_model(str(four_layers), 64)
+    assert chain.left_away(model) == ""
+    (tmp_path / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}', "utf-8")
+    said = chain.left_away(replace(model, folder=tmp_path))
+    assert said == "a sequence classifier: its head is left away, vectors are pooled by mean"
+
+
 def test_a_cross_encoder_that_cannot_be_read_is_refused_before_any_work(four_layers, corpus, tmp_path):
     for folder, said in ((tmp_path / "none", "is no folder"), (four_layers, "holds no sequence classifier")):
         with pytest.raises(SettingsError, match=said):

@@ -20,7 +20,7 @@ from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import HEAL, KINDS, SAVED, Step, with_healing
 from langrec.lm.compress.work import Healing, OpenEncoder, Work
 from langrec.lm.exported import read_config
-from langrec.lm.model import TextModel, find_model
+from langrec.lm.model import TextModel, find_model, read_json
 from langrec.protocols import Progress, untold
 from langrec.sealed import seal, sealed
 
@@ -110,7 +110,7 @@ def compress(
     work = Work(teacher, texts, healing or Healing(), kept, open_encoder, threads, told, cross, exports)
     judge = Judge(texts.judged(), open_encoder)
     told("measure the original", 0, 0)
-    rows = [judge(work.saved_teacher(), "original", parameters=_parameters(teacher))]
+    rows = [judge(work.saved_teacher(), "original", left_away(teacher), _parameters(teacher))]
     model, served = teacher, work.saved_teacher()
     codes: dict[str, Any] = {}
     done = _Done(kept, "")
@@ -144,6 +144,14 @@ def compress(
     found = Compressed(teacher.name, tuple(str(step) for step in run), tuple(rows), about, codes, out)
     _write_report(found, out)
     return found
+
+
+def left_away(model: TextModel) -> str:
+    """What to say of a sequence classifier, such as a cross-encoder, that is read as an encoder; empty of others."""
+    kinds = read_json(model.folder / "config.json").get("architectures") or []
+    if any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
+        return f"a sequence classifier: its head is left away, vectors are pooled by {model.pooling}"
+    return ""
 
 
 def _keep_head(teacher: TextModel, served: Path, folders: Sequence[Path]) -> None:
