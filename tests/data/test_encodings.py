@@ -30,6 +30,7 @@ TEXTS = {
 }
 WESTERN = (
     "Thé vert et café crème à emporter «\u00a0déjà prêt\u00a0», où l'été s'achève. Pâtés créés",
+    "l’art d’aimer, qu’il n’a j’ai s’il l’or d’eau m’en t’es c’est l’âme",
     "Größe, Süßigkeiten, Äpfel, Öl, Übergröße, grüner Tee für Gäste, Käse, Straße",
     "Blåbärssylt från Åre, köttbullar, räksmörgås, småländsk ostkaka, påskägg",
     "Pääsääntöisesti sää tänään, jäätelöä, hääyöaie",
@@ -83,6 +84,20 @@ def test_a_text_is_known_by_its_letters(encoding):
             f"the file is not UTF-8 and was read as {encoding}, by its letters; save it as UTF-8, or name another in "
             "data.encoding"
         ]
+
+
+def test_japanese_without_kana_is_known_in_shift_jis():
+    for text in (
+        "会員番号,購入日時\n会員1,2025年1月2日 14時05分\n会員2,2025年3月4日 9時00分\n",
+        "ﾜｲﾔﾚｽｲﾔﾎﾝ 商品番号 在庫無制限 送料無料",
+    ):
+        assert to_utf8(text.encode("cp932"), []).decode() == text
+
+
+def test_a_header_that_nobody_can_read_names_the_encoding_too(tmp_path):
+    (tmp_path / "events.csv").write_bytes("клиент,товар\n".encode("koi8-r"))
+    with pytest.raises(DataError, match=r"no column that langrec knows.*makes no words.*data\.encoding"):
+        load_dataset(tmp_path / "events.csv")
 
 
 @pytest.mark.parametrize("text", WESTERN)

@@ -53,7 +53,10 @@ def read_delimited(
             f"{path}: line 1 is longer than {LONGEST_LINE:,} bytes; a table has a header and a row per line"
         )
     header = data[: end if end >= 0 else len(data)].decode("utf-8", "replace").rstrip("\r")
-    mark = delimiter or find_delimiter(header, path, known)
+    try:
+        mark = delimiter or find_delimiter(header, path, known)
+    except DataError as error:
+        raise DataError("; ".join([error.message, *notes]), field=error.field) from error
     if mark == "::":
         if b"\t" in data:
             raise DataError(f"{path}: holds both '::' and tabs; write the table with commas")

@@ -145,9 +145,18 @@ def _one_byte(sample: bytes) -> str:
 
 
 def _japanese(sample: bytes, name: str) -> str:
+    """By its kana; Shift-JIS also by the first bytes of its usual characters."""
     found = _read(sample, name)
     kana = sum(n for char, n in found.items() if _KANA.match(char))
-    return name if kana and 5 * kana >= found.total() else ""
+    if kana and 5 * kana >= found.total():
+        return name
+    pairs = {pair: n for char, n in found.items() if name == "shift_jis" and len(pair := char.encode("cp932")) == 2}
+    usual = sum(n for pair, n in pairs.items() if pair[0] <= 0x83 or 0x88 <= pair[0] <= 0x97)
+    high = sum(n for pair, n in pairs.items() if pair[1] >= 0x80)  # few after the ’ of Windows-1252
+    total = sum(pairs.values())
+    if total < _FEWEST or found.total() > 2 * total:
+        return ""
+    return name if usual >= 0.9 * total and high >= 0.5 * total else ""
 
 
 def _korean_or_chinese(sample: bytes) -> str:
