@@ -12,7 +12,7 @@ import pytest
 
 from langrec.data.cache import LEFT_SECONDS
 from langrec.errors import DataError
-from langrec.lm.adapt.examples import read_texts
+from langrec.lm.adapt.examples import read_columns, read_texts
 from langrec.lm.labels.files import merge, read_pool, write
 
 GROUPS = {
@@ -235,3 +235,15 @@ def test_a_spreadsheet_reads_chinese_and_what_it_saves_is_read_again(tmp_path, b
     assert list(read_pool(tmp_path / "filled.csv", None).texts.texts) == texts
     write(pl.DataFrame({"text": ["plain"], "label": ["a"]}), tmp_path / "plain.csv")
     assert (tmp_path / "plain.csv").read_bytes() == b"text,label\nplain,a\n"
+
+
+def test_columns_are_found_in_a_file_of_another_encoding(tmp_path):
+    """Also the delimiter, which the names of the wanted columns tell."""
+    path = tmp_path / "labels.csv"
+    rows = ["문장;분류", "녹차 선물 세트, 무료 배송;상품", "환불은 언제 되나요;환불"]
+    path.write_text("\n".join(rows) + "\n", "cp949")
+    found = read_columns(path, ["문장", "분류"])
+    assert found.select("문장", "분류").rows() == [
+        ("녹차 선물 세트, 무료 배송", "상품"),
+        ("환불은 언제 되나요", "환불"),
+    ]
