@@ -15,11 +15,11 @@ from typing import Any
 from langrec.errors import DataError, SettingsError
 from langrec.lm.compress.corpus import Corpus
 from langrec.lm.compress.cross import load_cross
-from langrec.lm.compress.exports import put, saved
+from langrec.lm.compress.exports import can_be_read, put, saved
 from langrec.lm.compress.quality import Judge, Measured
 from langrec.lm.compress.steps import HEAL, KINDS, SAVED, Step, with_healing
 from langrec.lm.compress.work import Healing, OpenEncoder, Work
-from langrec.lm.exported import read_config
+from langrec.lm.exported import CONFIG, read_config
 from langrec.lm.model import TextModel, find_model, read_json
 from langrec.protocols import Progress, untold
 from langrec.sealed import seal, sealed
@@ -186,11 +186,13 @@ class _Done:
 
     def read(self) -> dict[str, Any] | None:
         """None where the step is to be done, also where a crash damaged what it wrote."""
-        return sealed(self.folder)
+        told = sealed(self.folder)
+        made = told is not None and any(name.startswith(f"{ENCODER}/") for name in told["sha256"])
+        return None if made and not can_be_read(self.folder / ENCODER) else told
 
     def write(self, values: dict[str, Any]) -> None:
-        files = [str(file.relative_to(self.folder)) for file in sorted(self.folder.rglob("*")) if file.is_file()]
-        seal(self.folder, files, **values)
+        files = [file for file in sorted(self.folder.rglob("*")) if file.is_file() and file.name != CONFIG]
+        seal(self.folder, [str(file.relative_to(self.folder)) for file in files], **values)
 
 
 def _run(

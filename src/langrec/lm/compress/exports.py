@@ -8,16 +8,17 @@ import os
 import shutil
 from pathlib import Path
 
+from langrec.errors import BundleError
 from langrec.lm.export import export
-from langrec.lm.exported import CONFIG, FP32, TABLE, TOKENIZER, Exported
+from langrec.lm.exported import FP32, TABLE, TOKENIZER, Exported, read_config
 from langrec.lm.model import TextModel
 from langrec.lm.runtimes import installed
 from langrec.sealed import SEAL, seal, sealed
 
 # Files of fewer bytes are copied: they are the ones that may be written again.
 LINKED = 1_000_000
-# What an export is.
-FILES = (FP32, TOKENIZER, TABLE, CONFIG)
+# What an export is, beside encoder.json: that is written again by who measures runtimes.
+FILES = (FP32, TOKENIZER, TABLE)
 
 
 def name_of(model: TextModel) -> str:
@@ -28,7 +29,7 @@ def name_of(model: TextModel) -> str:
 def exported_once(model: TextModel, folder: Path, exports: Path) -> Exported:
     """The model's fp32 export in `folder`; `exports` keeps it, so that the same model is never traced a second time."""
     kept = exports / name_of(model)
-    if sealed(kept) is None:
+    if not _is_whole(kept):
         export(model, kept)
         seal(kept, FILES)
     found = Exported.load(kept)
@@ -38,12 +39,25 @@ def exported_once(model: TextModel, folder: Path, exports: Path) -> Exported:
 
 def saved(model: TextModel, folder: Path, exports: Path) -> Path:
     """The model exported to a folder that `load_saved` reads, in the fastest fp32 runtime that is installed."""
-    if sealed(folder) is None:  # a crash may have damaged it
+    if not _is_whole(folder):  # a crash may have damaged it
         found = exported_once(model, folder, exports)
         runtime = "openvino" if installed("openvino") else "onnx-fp32"
         dataclasses.replace(found, runtime=runtime).save(folder)
         seal(folder, FILES)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    return can_be_read(folder) and sealed(folder) is not None
+
+
+def can_be_read(folder: Path) -> bool:
+    """Whether a folder has an encoder.json that is one."""
+    try:
+        read_config(folder)
+    except BundleError:
+        return False
+    return True
 
 
 def put(source: Path, target: Path) -> None:
