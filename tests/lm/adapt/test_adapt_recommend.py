@@ -15,7 +15,7 @@ from langrec.lm.adapt.examples import read_choices
 from langrec.lm.adapt.head import CONFIG, FILE, Head
 from langrec.lm.adapt.job import Files
 from langrec.lm.adapt.kinds import Adapted
-from langrec.lm.adapt.preference import features, fit, rows_of, titles_of
+from langrec.lm.adapt.preference import Belief, features, fit, rows_of, titles_of
 from langrec.lm.adapt.question import question
 from langrec.lm.adapt.run import adapt
 from langrec.lm.adapt.settings import AdaptSettings
@@ -136,10 +136,47 @@ def test_without_rows_to_learn_from_the_sum_is_the_floor(likes):
     rows = rows_of(choices, place, derive=False, with_floor=True)
     vectors = np.eye(len(place), dtype=np.float32)
     found = features(rows, vectors, np.zeros(len(place)))
-    held = fit(rows, found, rows.candidate, vectors, len(place), 1e9)
+    held = fit(rows, found, rows.candidate, vectors, len(place), Belief(1e9))
     moved = held.logits(rows, found, rows.candidate, vectors) - held.bias - rows.floor
     assert np.abs(moved).max() < 0.6  # only the share's own ridge is not scaled
     assert np.abs(held.titles).max() < 1e-3
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.0])
+def test_a_floor_that_is_believed_less_is_told_as_a_weight_of_the_share(likes, weight):
+    choices = read_choices(likes / "train.jsonl").take(np.arange(1))
+    place = {title: i for i, title in enumerate(titles_of([choices]))}
+    rows = rows_of(choices, place, derive=True, with_floor=True)
+    found = features(rows, np.eye(len(place), dtype=np.float32), np.zeros(len(place)))
+    held = fit(rows, found, rows.candidate, np.eye(len(place)), len(place), Belief(1e9, floor=weight))
+    asked = rows.asked == 1
+    moved = held.beside(rows, found) - weight * rows.floor
+    assert np.abs(moved[asked]).max() < 0.1 and rows.floor[asked][0] != 0
+    assert held.beside(rows, found)[~asked] == pytest.approx(rows.floor[~asked], abs=1e-3)
+
+
+def write_contrary(path, n, seed):
+    """Who liked much so far likes the next the less."""
+    rng, lines = np.random.default_rng(seed), []
+    for i in range(n):
+        titles = [f"{word} {rng.integers(4)}" for word in rng.permutation([*GOOD, *BAD])[:9]]
+        share = int(rng.integers(1, 8))
+        says = "Yes." if rng.random() < 1 / (1 + np.exp(share - 4)) else "No."
+        row = {"user_id": i, "input": prompt(titles[:share], titles[share:8], titles[8]), "output": says}
+        lines.append(json.dumps(row))
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("valid", "departs"), [(80, True), (20, False)])
+def test_the_floor_weighs_less_where_enough_validation_says_so(tiny, tmp_path, valid, departs):
+    for seed, (name, n) in enumerate({"train": 16, "valid": valid, "test": 100}.items()):
+        write_contrary(tmp_path / f"{name}.jsonl", n, seed)
+    result = run(tiny, tmp_path, tmp_path / "out", kind="head")
+    told = [note for note in result["notes"] if "Validation says that it weighs 0" in note]
+    assert bool(told) == departs
+    floor = result["test"]["floor_auc"]
+    assert floor < 0.4 and (result["test"]["auc"] > floor + 0.1) == departs
 
 
 def test_each_title_of_a_training_history_is_a_row_whose_history_lacks_it(likes):

@@ -4,6 +4,9 @@ The logit of a row is a sum: the log-odds of the share of liked titles in its hi
 data are seen), named features, an effect of the candidate's own title, and a linear reading of its vector. All but the
 floor start at nothing and are held there by a ridge: with few rows the model is the floor, with many it departs.
 
+Where validation surely says so (`Belief`), the floor weighs less from the start, and nearness to liked titles more:
+there are logs in which a user's share of likes says nothing of the next candidate.
+
 Each title of a training history is a row too, with what was said of it as its label and the rest of the history as its
 history. Its log-odds are those of the whole history, itself included: so such rows say nothing about how much a user
 likes in general, and everything about what sets titles apart for one user (as fixed effects do in a panel).
@@ -34,8 +37,33 @@ MEANING = {
 # Ridges: how strongly each part is held at nothing, per unit of summed log loss.
 RIDGES = {"share": 10.0, "asked": 1.0, "nearest": 30.0, "nearer": 30.0, "known": 1.0}
 CONTENT, TITLE = 2.0, 1.0
-# Multiples of all ridges but the share's that validation chooses from.
+NEARNESS = ("nearest", "nearer")
+# What validation chooses from: multiples of all ridges but the share's, weights of the floor, ridges of nearness.
 SCALES = (0.3, 1.0, 3.0, 10.0)
+FLOORS = (1.0, 0.5, 0.0)
+NEAR = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a fit believes before it sees data.
+
+    Attributes:
+        scale: the multiple of the ridges.
+        floor: what the log-odds of the share of liked titles weigh in a candidate's row.
+        near: the ridge of nearness, whatever the scale; None = its own times the scale.
+    """
+
+    scale: float = 1.0
+    floor: float = 1.0
+    near: float | None = None
+
+
+def others(with_floor: bool) -> list[Belief]:
+    """The beliefs that depart from the usual one (floor 1, nearness as the rest)."""
+    floors = FLOORS if with_floor else (1.0,)
+    found = [Belief(scale, floor, near) for floor in floors for near in (None, NEAR) for scale in SCALES]
+    return [one for one in found if one.floor != 1.0 or one.near is not None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,14 +161,14 @@ class Preference:
         named: (len(FEATURES),) weights of the features.
         titles: (titles,) effect of each title.
         bias: the rest.
-        scale: the multiple of the ridges.
+        belief: what it started from.
     """
 
     weight: Numbers
     named: Numbers
     titles: Numbers
     bias: float
-    scale: float
+    belief: Belief
 
     def beside(self, rows: Rows, found: Numbers) -> Numbers:
         """(n,) logits without the vectors' part."""
@@ -164,10 +192,10 @@ def fit(
     texts: Places,
     vectors: npt.NDArray[Any],
     n_titles: int,
-    scale: float,
+    belief: Belief,
     by_title: bool = True,
 ) -> Preference:
-    """The most likely sum under Gaussian priors, whose ridges are multiplied by `scale` (all but the share's).
+    """The most likely sum under Gaussian priors: ridges that are multiplied by the scale (all but the share's).
 
     Args:
         by_title: whether titles have effects of their own.
@@ -175,12 +203,16 @@ def fit(
     x, d, f = np.asarray(vectors, dtype=np.float64), vectors.shape[1], found.shape[1]
     centre = x[np.unique(texts)].mean(axis=0)
     x = x - centre
+    scale, share = belief.scale, FEATURES.index("share")
     named = np.array([RIDGES[name] * (1.0 if name == "share" else scale) for name in FEATURES])
+    if belief.near is not None:
+        named[[FEATURES.index(name) for name in NEARNESS]] = belief.near
+    start = rows.floor + (belief.floor - 1.0) * found[:, share]
     ridge = np.concatenate([np.full(d, CONTENT * scale), named, np.full(n_titles, TITLE * scale), [0.0]])
     y, titles = rows.labels, 1.0 if by_title else 0.0
 
     def loss(w: Numbers) -> tuple[float, Numbers]:
-        z = rows.floor + (x @ w[:d])[texts] + found @ w[d : d + f] + titles * w[d + f : -1][rows.candidate] + w[-1]
+        z = start + (x @ w[:d])[texts] + found @ w[d : d + f] + titles * w[d + f : -1][rows.candidate] + w[-1]
         value = (np.logaddexp(0, z) - y * z).sum() + (ridge * w * w).sum()
         rest = 1 / (1 + np.exp(-z)) - y
         gradient = np.concatenate(
@@ -194,4 +226,6 @@ def fit(
         return float(value), gradient + 2 * ridge * w
 
     w = minimize(loss, np.zeros(len(ridge)), jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
-    return Preference(w[:d], w[d : d + f], w[d + f : -1], float(w[-1] - centre @ w[:d]), scale)
+    # What the floor weighs less is told as a weight of the share: who reads the sum adds the whole floor.
+    w[d + share] += belief.floor - 1.0
+    return Preference(w[:d], w[d : d + f], w[d + f : -1], float(w[-1] - centre @ w[:d]), belief)

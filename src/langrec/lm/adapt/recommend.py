@@ -26,11 +26,13 @@ from langrec.lm.adapt.preference import (
     FEATURES,
     MEANING,
     SCALES,
+    Belief,
     Preference,
     Rows,
     features,
     fit,
     judged,
+    others,
     rows_of,
     titles_of,
 )
@@ -38,6 +40,9 @@ from langrec.lm.adapt.question import question
 from langrec.lm.adapt.rows import read_rows
 
 LABELS = ("not_recommend", "recommend")
+# Fewer rows of validation choose nothing but the ridges.
+FEWEST_VALID = 32
+NORMAL_95 = 1.96
 
 
 class Recommend:
@@ -54,7 +59,7 @@ class Recommend:
         self.place = {title: i for i, title in enumerate(self.titles)}
         self.judged = judged(train)
         self.alone = not adapted.settings.beside
-        known = self.judged and floor and not self.alone
+        self.with_floor = known = self.judged and floor and not self.alone
         self.rows = {
             name: rows_of(part, self.place, derive=name == "train" and self.judged, with_floor=known)
             for name, part in self.parts.items()
@@ -90,17 +95,25 @@ class Recommend:
         return list(first), found
 
     def _fit(self, vectors: npt.NDArray[Any]) -> Preference:
-        """The sum whose ridges are best by AUC on validation."""
-        rows, valid = self.rows["train"], self.rows["valid"]
-        found = []
-        for scale in SCALES:
-            one = fit(
-                rows, self.found["train"], self.place_of["train"], vectors, len(self.titles), scale, not self.alone
-            )
+        """The sum whose ridges are best by AUC on validation.
+
+        Another weight of the floor, or nearness held more loosely, is taken where it gains more there than one standard
+        error of the difference: with few rows of validation chance would choose.
+        """
+        valid = self.rows["valid"]
+
+        def fitted(belief: Belief) -> tuple[float, npt.NDArray[np.float64], Preference]:
+            rows, found, texts = self.rows["train"], self.found["train"], self.place_of["train"]
+            one = fit(rows, found, texts, vectors, len(self.titles), belief, not self.alone)
             logits = one.logits(valid, self.found["valid"], self.place_of["valid"], vectors)
-            found.append((auc(valid.labels, logits), one))
-        best = max(range(len(found)), key=lambda i: (np.nan_to_num(found[i][0], nan=-1.0), i == 1))
-        return found[best][1]
+            return float(np.nan_to_num(auc(valid.labels, logits), nan=-1.0)), logits, one
+
+        usual = max((fitted(Belief(scale)) for scale in SCALES), key=lambda it: (it[0], it[2].belief.scale == 1.0))
+        if self.alone or not self.judged or len(valid) < FEWEST_VALID:
+            return usual[2]
+        best = max(map(fitted, others(self.with_floor)), key=lambda it: it[0])
+        gain, low, high = auc_difference(valid.labels, best[1], usual[1], self.parts["valid"].users)
+        return best[2] if gain > (high - low) / (2 * NORMAL_95) else usual[2]
 
     def batches(self, rng: np.random.Generator) -> list[Any]:
         """Rows in random order, their texts alike in length."""
@@ -227,6 +240,11 @@ def run(job: Job) -> tuple[Result, Any]:
         job.notes.append(f"The titles of the {len(train)} histories were used as rows too: {rows} rows in all.")
         if job.settings.floor and not task.alone:
             job.notes.append("The share of liked titles in the history is a feature: AUC of it alone is floor_auc.")
+        belief = task.preference.belief
+        if belief.floor != 1.0:
+            job.notes.append(f"Validation says that it weighs {belief.floor:g} from the start, in place of 1.")
+        if belief.near is not None:
+            job.notes.append("Validation says that nearness to liked titles counts more than usual.")
     job.fit_encoder(task)
     measured, frames = {}, {}
     for name in task.parts:
