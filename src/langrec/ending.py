@@ -1,7 +1,8 @@
 """A process that ends with the one that started it, also where that one is killed and can end nothing itself.
 
 `python -m langrec.ending PID COMMAND…` becomes the command, which gets SIGTERM when process PID, its parent, is gone.
-Where the system cannot promise that (it is Linux that can) the command is started all the same.
+Where the system cannot promise that (it is Linux that can) the command is started all the same. The thread that starts
+it must live as long as it: to Linux its end is the parent's.
 """
 
 from __future__ import annotations
