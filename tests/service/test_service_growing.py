@@ -158,6 +158,7 @@ def test_above_the_limit_the_models_stay_as_they_were_trained_and_say_why(watche
 
 def test_a_running_server_works_events_in_by_itself(serve):
     live = serve(update_seconds=0.05, popular_seconds=0.0)
+    wait_until(lambda: live.service.growth.names)  # what comes sooner counts as known from the start
     # Who likes the sea now buys one loaf: it comes to stand beside the sea for everybody.
     body = [
         {"FeedbackType": "purchase", "UserId": f"sea-u{u}", "ItemId": item}
