@@ -25,7 +25,7 @@ from langrec.data.sources.folders import find_events, find_items, find_users, pa
 from langrec.data.sources.frames import read_frame
 from langrec.data.sources.movielens import is_movielens, read_movielens
 from langrec.data.sources.table import Table
-from langrec.data.sources.tables import read_table
+from langrec.data.sources.tables import Keep, read_table
 from langrec.errors import DataError
 from langrec.settings import DataSettings, Settings, section_of
 from langrec.types import AnyPath, AnyTable
@@ -82,7 +82,7 @@ def load_dataset(
             refused.write_parquet(rejected_path)
 
 
-def _source(given: AnyTable | None, name: str, keep: Callable[[list[str]], list[str]] | None = None) -> Source | None:
+def _source(given: AnyTable | None, name: str, keep: Keep | None = None) -> Source | None:
     """Where data lies, or the table of a data frame."""
     if given is None:
         return None

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from langrec.data.aliases import EVENT_ROLES, find_roles
+from langrec.data.candidates import distinct, within
 from langrec.data.ids import Ids
 from langrec.data.log import as_ids
 from langrec.data.sources.frames import read_frame
@@ -71,9 +72,9 @@ class OutsideLists:
         asked = self._asked(targets)
         begins, ends = np.searchsorted(self.keys, asked, "left"), np.searchsorted(self.keys, asked, "right")
         for i in range(q):
-            history = np.unique(targets.block.history(i))
+            history = distinct(targets.block.history(i))[0]
             own = slice(begins[i], ends[i])
-            new = ~np.isin(self.nums[own], history)
+            new = ~within(self.nums[own], history)
             listed = self.nums[own][new][:k]
             nums[i, : len(listed)], scores[i, : len(listed)] = listed, self.scores[own][new][:k]
             candidates[i] = n_items - len(history)

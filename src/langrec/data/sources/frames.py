@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import polars as pl
 
 from langrec.data.sources.plain import plain_columns
 from langrec.data.sources.table import Table
+from langrec.data.sources.tables import Keep
 from langrec.errors import DataError
-
-Keep = Callable[[list[str]], list[str]]
 
 
 def read_frame(given: Any, name: str, keep: Keep | None = None) -> Table:
