@@ -24,6 +24,7 @@ from langrec.ranking.mix import Mix, MixSamples, situations_of
 from langrec.ranking.near import candidate_signals, find, log_candidates, rank_candidates, total_of, weigh
 from langrec.ranking.rerank import foremost, holding
 from langrec.ranking.select import top_k
+from langrec.ranking.voting import Ballot
 from langrec.settings import RankingSettings
 from langrec.types import Candidates, FloatMatrix, FloatVector, Mask, QueryBlock
 
@@ -38,7 +39,7 @@ class Asked:
 
     Attributes:
         linear: (q,) rank of the target by the mix, NOT_FOUND where no retriever found it.
-        fused: (q,) likewise by rank fusion; NOT_FOUND too where it was not asked.
+        fused: (ways, q) likewise by rank fusion in each way; NOT_FOUND too where it was not asked.
         x: (m, f) features of the candidates that the trees look at, one question after the other.
         base: (m,) their mixed scores.
         labels: (m,) True for the right answer.
@@ -53,9 +54,19 @@ class Asked:
     groups: npt.NDArray[np.int64]
 
 
-def gather(samples: MixSamples, fusion: Fusion, questions: Targets, settings: RankingSettings, told: Progress) -> None:
-    """Adds to the samples what the mix learns from: what was found, the right answer, and a draw of all others."""
+def gather(
+    samples: MixSamples, fusion: Fusion, questions: Targets, judged: Mask, settings: RankingSettings, told: Progress
+) -> npt.NDArray[np.int64]:
+    """Adds to the samples what the mix learns from: what was found, the right answer, and a draw of all others.
+
+    Args:
+        judged: (q,) questions whose ranks are wanted.
+
+    Returns:
+        (s, judged) ranks of the right answers by each signal alone.
+    """
     rng, done = np.random.default_rng(settings.seed), 0
+    ranks = [np.zeros((len(fusion.signals), 0), dtype=np.int64)]
     for part in few(questions):
         block = _kept(part.block)
         found = find(fusion, block, settings.retrieved).asked
@@ -68,8 +79,11 @@ def gather(samples: MixSamples, fusion: Fusion, questions: Targets, settings: Ra
         logs = log_candidates(raw, means, asked.rows())
         n_others = (fusion.n_items - n_known - n_past).astype(np.int32)
         samples.add_found(logs, asked, ~known, n_others, part.items, situations_of(block))
+        mine = judged[done : done + len(part)]
+        ranks.append(np.stack([ranks_of(own, asked, part)[mine] for own in np.nan_to_num(raw, nan=-np.inf)]))
         done += len(part)
         told("learn the mix", done, 2 * len(questions))
+    return np.concatenate(ranks, axis=1)
 
 
 def answer(
@@ -78,6 +92,7 @@ def answer(
     questions: Targets,
     halves: tuple[Mix, Mix],
     odd: Mask,
+    ballot: Ballot,
     fused_too: Mask,
     settings: RankingSettings,
     told: Progress,
@@ -87,7 +102,8 @@ def answer(
     Args:
         halves: mixes learned from the even and from the odd users.
         odd: (q,) True for questions of odd users.
-        fused_too: (q,) questions that rank fusion is asked too.
+        ballot: the ways of rank fusion.
+        fused_too: (q,) questions that it is asked too.
     """
     names = fusion.names
     linear: list[npt.NDArray[np.int64]] = []
@@ -107,10 +123,10 @@ def answer(
         weights = np.where(odd[place], halves[0].weights_in(situations), halves[1].weights_in(situations))
         mixed = np.einsum("sm,sm->m", weights[:, rows], logs, optimize=True).astype(np.float32)
         linear.append(ranks_of(mixed, asked, part))
-        own = np.full(len(part), NOT_FOUND)
+        own = np.full((len(ballot.ways), len(part)), NOT_FOUND)
         if fused_too[place].any():
-            merged = rank_candidates(raw, asked, settings.rrf_k).sum(axis=0)
-            own = np.where(fused_too[place], ranks_of(merged, asked, part), NOT_FOUND)
+            merged = [ranks_of(said, asked, part) for said in ballot.merged(rank_candidates(raw, asked))]
+            own = np.where(fused_too[place], merged, NOT_FOUND)
         fused.append(own)
         told("learn the mix", len(questions) + done, 2 * len(questions))
         if settings.ranker == "none":
@@ -125,7 +141,7 @@ def answer(
         groups.append(np.array([len(own) for own in nums], dtype=np.int64))
     return Asked(
         np.concatenate(linear),
-        np.concatenate(fused),
+        np.concatenate(fused, axis=1),
         np.concatenate(x) if x else np.zeros((0, 0), np.float32),
         np.concatenate(base),
         np.concatenate(labels),

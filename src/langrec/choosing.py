@@ -160,11 +160,11 @@ def choose(
         "mix",
         key,
         lambda: _learn(dataset, split, on_training(), settings, kept, key, told),
-        whole=lambda found: "slopes" in found and (not found["trees"] or _kept_trees(kept, key) is not None),
+        whole=lambda found: "rrf_k" in found and (not found["trees"] or _kept_trees(kept, key) is not None),
     )
     weights = np.array(found["weights"], dtype=np.float32)
     slopes = np.array(found["slopes"], dtype=np.float32).reshape(-1, len(weights))
-    learned = Mix(tuple(found["names"]), found["kind"], weights, settings.ranking.rrf_k, slopes)
+    learned = Mix(tuple(found["names"]), found["kind"], weights, found["rrf_k"], slopes)
     trees = _kept_trees(kept, key) if found["trees"] else None
     chosen = Chosen(params, scores, learned, found["scores"], trees=trees, why=found["why"])
     if not settings.calibration.fit:
@@ -349,6 +349,7 @@ def _learn(
         "names": list(learned.mix.names),
         "kind": learned.mix.kind,
         "weights": learned.mix.weights.tolist(),
+        "rrf_k": learned.mix.rrf_k,
         "slopes": learned.mix.slopes.tolist(),
         "scores": learned.scores,
         "why": learned.why,

@@ -7,7 +7,7 @@ better with an interval that does not hold zero.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,15 @@ from langrec.protocols import Progress, untold
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, feature_names
 from langrec.ranking.fusion import Fusion
-from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features, situations_of
+from langrec.ranking.mix import Mix, MixSamples, log_features, ranks_in, situations_of
 from langrec.ranking.rerank import candidates_of, holding
 from langrec.ranking.trees import Trees
+from langrec.ranking.voting import Ballot
 from langrec.settings import RankingSettings
 from langrec.types import FloatMatrix, FloatVector, Mask
 
 Gains = npt.NDArray[np.float64]
+Ranks = npt.NDArray[np.int64]
 # Questions on which rank fusion is compared with the linear mix, about: it sorts whole catalogues.
 JUDGED = 1000
 
@@ -65,40 +67,65 @@ def learn(
     """
     names = [signal.name for signal in fusion.signals]
     samples = MixSamples(names, settings.seed)
-    if fusion.near is not None:
-        asking.gather(samples, fusion, questions, settings, told)
+    judged = _judged(len(questions))
+    if fusion.near is None:
+        ranks = _gather(samples, fusion, questions, judged, told)
     else:
-        _gather(samples, fusion, questions, told)
+        ranks = asking.gather(samples, fusion, questions, judged, settings, told)
+    ballot = Ballot(gain(ranks).mean(axis=1), settings.rrf_k)
     odd = questions.block.users % 2 == 1
     scores = {"rrf": float("nan"), "linear": float("nan")}
-    if settings.mix == "rrf" or not odd.any() or odd.all():
+    if not odd.any() or odd.all():
         mix = fusion.mix if settings.mix == "rrf" else samples.fit()
         return Learned(mix, None, scores, "one half of the users has no question, so nothing could be judged")
     mix, halves = _fit(samples, odd)
     del samples  # the largest thing in memory; what follows makes its own
     answered = _answer if fusion.near is None else _answer_found
-    rows = answered(fusion, facts, questions, halves, odd, settings, told)
-    scores["rrf"], scores["linear"] = float(np.nanmean(rows.fused)), float(rows.linear.mean())
-    asked = ~np.isnan(rows.fused)
-    pair = np.stack([rows.fused, rows.linear], axis=1)[asked]
+    if settings.mix == "rrf":
+        settings = replace(settings, ranker="none")  # trees look at what the linear mix holds best
+    rows = answered(fusion, facts, questions, halves, odd, ballot, settings, told)
+    fused, way = _elected(ballot, rows.fused, odd)
+    scores["rrf"], scores["linear"] = float(np.nanmean(fused)), float(rows.linear.mean())
+    if settings.mix == "rrf":
+        return Learned(ballot.mix(names, way), None, scores, "settings.ranking.mix is rrf")
+    asked = ~np.isnan(fused)
+    pair = np.stack([fused, rows.linear], axis=1)[asked]
     if settings.mix == "auto" and difference(pair, questions.block.users[asked], settings.seed)[0] > 0:
-        return Learned(
-            fusion.mix, None, scores, "rank fusion was better than learned weights, with an interval above 0"
-        )
+        why = "rank fusion was better than learned weights, with an interval above 0"
+        return Learned(ballot.mix(names, way), None, scores, why)
     trees, why = None, "settings.ranking.ranker is none"
     if settings.ranker != "none":
         trees, why = _trees(rows, questions.block.users, fusion.is_rare()[questions.items], settings)
     return Learned(mix, trees, scores, why)
 
 
-def _gather(samples: MixSamples, fusion: Fusion, questions: Targets, told: Progress) -> None:
-    """Adds the questions' signals to the samples."""
+def _judged(n: int) -> Mask:
+    """(n,) True for the questions that rank fusion is asked."""
+    judged: Mask = np.arange(n) % max(1, n // JUDGED) == 0
+    return judged
+
+
+def _gather(samples: MixSamples, fusion: Fusion, questions: Targets, judged: Mask, told: Progress) -> Ranks:
+    """Adds the questions' signals to the samples; (s, judged) ranks of their right answers by each signal alone."""
     done = 0
+    ranks = [np.zeros((len(fusion.signals), 0), dtype=np.int64)]
     for part in blocks(questions, fusion):
         seen = [part.block.history(i) for i in range(len(part))]
-        samples.add(fusion.signal_scores(part.block), seen, part.items, situations_of(part.block))
+        raw = fusion.signal_scores(part.block)
+        samples.add(raw, seen, part.items, situations_of(part.block))
+        asked = np.flatnonzero(judged[done : done + len(part)])
+        mine = part.take(asked)
+        ranks.append(np.stack([target_ranks(own[asked], mine) for own in raw]))
         done += len(part)
         told("learn the mix", done, 2 * len(questions))
+    return np.concatenate(ranks, axis=1)
+
+
+def _elected(ballot: Ballot, gains: Gains, odd: Mask) -> tuple[Gains, int]:
+    """What rank fusion gains on users who had no voice in its choice, NaN where it was not asked; the choice of all."""
+    asked = ~np.isnan(gains[0])
+    by_even, by_odd = (ballot.best(gains[:, asked & half]) for half in (~odd, odd))
+    return np.where(odd, gains[by_even], gains[by_odd]), ballot.best(gains[:, asked])
 
 
 def _fit(samples: MixSamples, odd: Mask) -> tuple[Mix, tuple[Mix, Mix]]:
@@ -123,7 +150,7 @@ def _fit(samples: MixSamples, odd: Mask) -> tuple[Mix, tuple[Mix, Mix]]:
     return plain, straight
 
 
-def gain(ranks: npt.NDArray[np.int64]) -> Gains:
+def gain(ranks: Ranks) -> Gains:
     """NDCG@10 of single targets by rank."""
     return np.where(ranks <= 10, 1.0 / np.log2(1.0 + ranks), 0.0)
 
@@ -148,7 +175,7 @@ class _Rows:
         labels: (m,) 1 for the right answer.
         groups: (q,) candidates of each question.
         linear: (q,) NDCG@10 of the mix.
-        fused: (q,) NDCG@10 of rank fusion, NaN where it was not asked.
+        fused: (ways, q) NDCG@10 of rank fusion by each way of the ballot, NaN where it was not asked.
     """
 
     names: tuple[str, ...]
@@ -173,12 +200,13 @@ def _answer_found(
     questions: Targets,
     halves: tuple[Mix, Mix],
     odd: Mask,
+    ballot: Ballot,
     settings: RankingSettings,
     told: Progress,
 ) -> _Rows:
     """As `_answer`, of the candidates that the retrievers find."""
-    some = np.arange(len(questions)) % max(1, len(questions) // JUDGED) == 0
-    found = asking.answer(fusion, facts, questions, halves, odd, some, settings, told)
+    some = _judged(len(questions))
+    found = asking.answer(fusion, facts, questions, halves, odd, ballot, some, settings, told)
     return _Rows(
         feature_names(facts, fusion.names, fusion.text_vectors is not None),
         found.x,
@@ -196,13 +224,14 @@ def _answer(
     questions: Targets,
     halves: tuple[Mix, Mix],
     odd: Mask,
+    ballot: Ballot,
     settings: RankingSettings,
     told: Progress,
 ) -> _Rows:
     """Every question answered by the mix of the other half of the users: its gains, and its candidates' features."""
     names = [signal.name for signal in fusion.signals]
     vectors = fusion.text_vectors
-    every = max(1, len(questions) // JUDGED)
+    judged = _judged(len(questions))
     x: list[FloatMatrix] = []
     base: list[FloatVector] = []
     labels: list[Mask] = []
@@ -214,11 +243,11 @@ def _answer(
         raw = fusion.signal_scores(part.block)
         place = np.arange(done, done + len(part))
         done += len(part)
-        asked = np.flatnonzero(place % every == 0)
-        ranked = np.full(len(part), np.nan)
+        asked = np.flatnonzero(judged[place])
+        ranked = np.full((len(ballot.ways), len(part)), np.nan)
         if len(asked):
-            merged = rank_features(raw[:, asked], settings.rrf_k).sum(axis=0)
-            ranked[asked] = gain(target_ranks(np.asarray(merged, dtype=np.float32), part.take(asked)))
+            some = part.take(asked)
+            ranked[:, asked] = [gain(target_ranks(said, some)) for said in ballot.merged(ranks_in(raw[:, asked]))]
         logs = log_features(raw)
         mixed = np.empty(logs.shape[1:], dtype=np.float32)
         situations = situations_of(part.block)
@@ -245,7 +274,7 @@ def _answer(
         np.concatenate([np.zeros(0, np.bool_), *labels]).astype(np.int8),
         np.array(groups, dtype=np.int64),
         np.concatenate(linear),
-        np.concatenate(fused),
+        np.concatenate(fused, axis=1),
     )
 
 

@@ -399,7 +399,7 @@ class RankingSettings:
         tree_leaves: leaves of a tree.
         tree_min_leaf: candidates that a leaf must hold.
         candidates: how many of the best a diverse list chooses among.
-        rrf_k: the constant of reciprocal rank fusion.
+        rrf_k: the constant of reciprocal rank fusion, with all signals as voters; 0 lets validation choose both.
         diversity: 0 keeps the order of scores; up to 1 trades score for difference of text (MMR).
         fallback: the scorer that fills short lists; where it is not among `retrieval.scorers`, the first popularity
             that is.
@@ -420,7 +420,7 @@ class RankingSettings:
     tree_leaves: int = 15
     tree_min_leaf: int = 50
     candidates: int = 500
-    rrf_k: float = 60.0
+    rrf_k: float = 0.0
     diversity: float = 0.0
     fallback: str = "popular_decayed"
     seed: int = 0

@@ -20,6 +20,8 @@ FloatVector64 = npt.NDArray[np.float64]
 # Below this many items the softmax of the fit runs over the whole catalogue; above, over a sample with correction.
 WHOLE_CATALOGUE = 1_000
 BEST_OF_EACH = 60
+# The constant of rank fusion where nothing says better (Cormack et al. 2009).
+RRF_K = 60.0
 # Ranks past this one add less than a tenth of what the first adds; a full sort of a large catalogue costs much more.
 RRF_DEPTH = 1_000
 RANDOM_ITEMS = 500
@@ -37,7 +39,7 @@ class Mix:
 
     linear: feature = log(1 + max(x, 0) / mean of max(x, 0) over the catalogue). The logarithm tames the heavy tail of
     co-occurrence sums, the mean makes histories of all lengths alike. A signal that cannot score an item adds nothing.
-    rrf: feature = 1 / (rrf_k + rank) (Cormack et al. 2009), all weights 1.
+    rrf: feature = 1 / (rrf_k + rank) (Cormack et al. 2009), weight 1 for voters (`voting.Ballot` says which).
 
     What a signal is worth depends on the person: after three events words say more than neighbours, after a break of a
     month the last item says little. So a weight may bend with the situation, linearly: weights + situation @ slopes.
@@ -53,7 +55,7 @@ class Mix:
     names: tuple[str, ...]
     kind: Kind
     weights: FloatVector
-    rrf_k: float = 60.0
+    rrf_k: float = RRF_K
     slopes: FloatMatrix = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     def features(self, signals: Signals) -> Signals:
@@ -103,18 +105,29 @@ def log_features(signals: Signals) -> Signals:
 
 def rank_features(signals: Signals, rrf_k: float) -> Signals:
     """(s, q, n) 1 / (rrf_k + rank), zero where x is NaN and past the first RRF_DEPTH; equal scores rank by number."""
-    out = np.zeros_like(signals)
-    value = (1.0 / (rrf_k + 1.0 + np.arange(RRF_DEPTH))).astype(np.float32)
+    return votes_of(ranks_in(signals), rrf_k)
+
+
+def ranks_in(signals: Signals) -> npt.NDArray[np.int16]:
+    """(s, q, n) ranks from 1, ties by number; 0 where x is NaN and past the first RRF_DEPTH."""
+    out = np.zeros(signals.shape, dtype=np.int16)
     for s in range(len(signals)):
         for q in range(signals.shape[1]):
             best = top_k(signals[s, q], RRF_DEPTH)
-            out[s, q, best] = value[: len(best)]
+            out[s, q, best] = np.arange(1, len(best) + 1)
     return out
 
 
+def votes_of(ranks: npt.NDArray[np.int16], rrf_k: float) -> npt.NDArray[np.float32]:
+    """1 / (rrf_k + rank) of ranks of any shape; none, a rank of 0, votes 0."""
+    value = np.zeros(RRF_DEPTH + 1, dtype=np.float32)
+    value[1:] = 1.0 / (rrf_k + np.arange(1, RRF_DEPTH + 1))
+    return value[ranks]
+
+
 def rrf_mix(names: Sequence[str], rrf_k: float) -> Mix:
-    """Reciprocal rank fusion of the named signals."""
-    return Mix(tuple(names), "rrf", np.ones(len(names), dtype=np.float32), rrf_k)
+    """Reciprocal rank fusion of all the named signals; a constant of 0 is the usual one."""
+    return Mix(tuple(names), "rrf", np.ones(len(names), dtype=np.float32), rrf_k or RRF_K)
 
 
 def _ordinary(q: int) -> FloatMatrix:

@@ -14,7 +14,7 @@ from langrec import loops
 from langrec.budget import stage
 from langrec.data.candidates import distinct, places_in, population_of, union, within
 from langrec.protocols import Index, ItemReader, ItemScorer, Retriever
-from langrec.ranking.mix import RRF_DEPTH, situations_of
+from langrec.ranking.mix import RRF_DEPTH, situations_of, votes_of
 from langrec.ranking.select import top_k
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
@@ -169,9 +169,10 @@ def weigh(fusion: Fusion, block: QueryBlock, asked: Candidates) -> Weighed:
     """The candidates' features, weighed and looked at again, as `Fusion.parts` does for a whole catalogue."""
     raw, means = candidate_signals(fusion, block, asked)
     names, rows = fusion.names, asked.rows()
-    logs = (
-        rank_candidates(raw, asked, fusion.mix.rrf_k) if fusion.mix.kind == "rrf" else log_candidates(raw, means, rows)
-    )
+    if fusion.mix.kind == "rrf":
+        logs = votes_of(rank_candidates(raw, asked), fusion.mix.rrf_k)
+    else:
+        logs = log_candidates(raw, means, rows)
     parts = np.empty((len(fusion.part_names), len(rows)), dtype=np.float32)
     weights = fusion.mix.weights_in(situations_of(block))
     np.multiply(logs, weights[:, rows], out=parts[: len(names)])
@@ -271,12 +272,11 @@ def log_candidates(raw: FloatMatrix, means: FloatMatrix, rows: IntVector) -> Flo
     return np.log1p(positive, out=positive)
 
 
-def rank_candidates(raw: FloatMatrix, asked: Candidates, rrf_k: float) -> FloatMatrix:
-    """(s, m) as `mix.rank_features`, ranked among the candidates."""
-    out = np.zeros_like(raw)
-    value = (1.0 / (rrf_k + 1.0 + np.arange(RRF_DEPTH))).astype(np.float32)
+def rank_candidates(raw: FloatMatrix, asked: Candidates) -> npt.NDArray[np.int16]:
+    """(s, m) as `mix.ranks_in`, ranked among the candidates."""
+    out = np.zeros(raw.shape, dtype=np.int16)
     for lo, hi in pairwise(asked.offsets):
         for s in range(len(raw)):
             best = top_k(raw[s, lo:hi], RRF_DEPTH)
-            out[s, lo + best] = value[: len(best)]
+            out[s, lo + best] = np.arange(1, len(best) + 1)
     return out
