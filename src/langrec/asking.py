@@ -90,7 +90,7 @@ def answer(
     fusion: Fusion,
     facts: Facts,
     questions: Targets,
-    halves: tuple[Mix, Mix],
+    halves: Sequence[Mix],
     odd: Mask,
     ballot: Ballot,
     fused_too: Mask,

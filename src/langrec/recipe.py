@@ -188,6 +188,7 @@ _LEAST = {
 }
 _ABOVE_ZERO = ("ranking.tree_rate", *(f"{tower}.rate" for tower in _TOWERS))
 _SHARES = (
+    "ranking.new_cost",
     "retrieval.bm25_b",
     "ranking.diversity",
     "evaluate.tail_share",

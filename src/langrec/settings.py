@@ -399,6 +399,7 @@ class RankingSettings:
         tree_leaves: leaves of a tree.
         tree_min_leaf: candidates that a leaf must hold.
         candidates: how many of the best a diverse list chooses among.
+        new_cost: share of validation NDCG@10 that lists may give up so that new items win places in them.
         rrf_k: the constant of reciprocal rank fusion, with all signals as voters; 0 lets validation choose both.
         diversity: 0 keeps the order of scores; up to 1 trades score for difference of text (MMR).
         fallback: the scorer that fills short lists; where it is not among `retrieval.scorers`, the first popularity
@@ -420,6 +421,7 @@ class RankingSettings:
     tree_leaves: int = 15
     tree_min_leaf: int = 50
     candidates: int = 500
+    new_cost: float = 0.01
     rrf_k: float = 0.0
     diversity: float = 0.0
     fallback: str = "popular_decayed"

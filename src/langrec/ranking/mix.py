@@ -289,6 +289,19 @@ class MixSamples:
         weights = np.concatenate([mix.weights[None], mix.slopes.reshape(-1, len(self.names))]).astype(np.float64)
         return self._curve(weights, self._counted(rows)).value
 
+    def ranks(
+        self, mix: Mix, raised: FloatVector, steps: Sequence[float], rows: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.int64]:
+        """(steps, rows) rank of the right answer among the candidates where weights grow by step * raised.
+
+        Args:
+            raised: (s,) which weights grow.
+            rows: questions.
+        """
+        weights = np.concatenate([mix.weights[None], mix.slopes.reshape(-1, len(self.names))]).astype(np.float64)
+        ranks = [chunk.ranks(weights, raised, np.asarray(steps)) for chunk in self._chunks]
+        return np.concatenate(ranks, axis=1)[:, rows]
+
     def _counted(self, rows: npt.NDArray[np.intp] | None) -> FloatVector64:
         """(q,) how often each question counts."""
         counted = np.ones(len(self)) if rows is None else np.bincount(rows, minlength=len(self))
@@ -344,9 +357,7 @@ class _Chunk:
         """
         k, s = weights.shape
         asked = np.flatnonzero(counted)
-        # What a weight's slope is multiplied by in each question; the weight itself by 1.
-        basis = np.ones((len(asked), k))
-        basis[:, 1:] = self.situations[asked, : k - 1]
+        basis = self._basis(k)[asked]
         mine = (basis @ weights).astype(np.float32)
         value, often = 0.0, counted[asked]
         slopes = np.empty((len(asked), s))
@@ -367,3 +378,20 @@ class _Chunk:
         pairs = (basis[:, :, None] * basis[:, None, :] * often[:, None, None]).reshape(-1, k * k)
         curvature = (pairs.T @ curvatures.reshape(-1, s * s)).reshape(k, k, s, s)
         return _Curve(value, slope, curvature.transpose(0, 2, 1, 3).reshape(k * s, k * s))
+
+    def ranks(self, weights: FloatMatrix64, raised: FloatVector, steps: FloatVector64) -> npt.NDArray[np.int64]:
+        """(steps, q) as `MixSamples.ranks`, of weights as `curve` takes them."""
+        mine = (self._basis(len(weights)) @ weights).astype(np.float32)
+        out = np.empty((len(steps), len(self.starts)), dtype=np.int64)
+        for q, start in enumerate(self.starts):
+            x = self.features[start : start + self.lengths[q]]
+            scores = (x @ mine[q])[None] + steps.astype(np.float32)[:, None] * (x @ raised)[None]
+            own = scores[:, self.targets[q] - start]
+            out[:, q] = 1 + (scores > own[:, None]).sum(axis=1)
+        return out
+
+    def _basis(self, k: int) -> FloatMatrix64:
+        """(q, k) what a weight and its slopes are multiplied by in each question; the weight itself by 1."""
+        basis = np.ones((len(self.starts), k))
+        basis[:, 1:] = self.situations[:, : k - 1]
+        return basis

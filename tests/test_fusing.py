@@ -1,0 +1,80 @@
+"""Room for new items in a mix: more weight on what is said of them alone, as far as validation bears it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from langrec.fusing import ROOM, with_room
+from langrec.ranking.fusion import Signal
+from langrec.ranking.mix import Mix, MixSamples
+
+SIGNALS = (Signal("ease"), Signal("tfidf"), Signal("tfidf", only="new"))
+NAMES = [signal.name for signal in SIGNALS]
+N_OLD, N_NEW = 40, 10
+MIX = Mix(tuple(NAMES), "linear", np.array([1.0, 1.0, 0.0], dtype=np.float32))
+
+
+def gathered(share_new: float, questions: int = 400) -> MixSamples:
+    """Questions whose answer is what one signal holds best; to a share of them, a new item."""
+    rng = np.random.default_rng(0)
+    samples = MixSamples(NAMES)
+    for question in range(questions):
+        raw = rng.exponential(size=(3, 1, N_OLD + N_NEW)).astype(np.float32)
+        raw[0, 0, N_OLD:] = np.nan
+        new = question < share_new * questions
+        target = rng.integers(N_OLD, N_OLD + N_NEW) if new else rng.integers(0, N_OLD)
+        raw[1 if new else 0, 0, target] = 6.0
+        raw[2] = raw[1]
+        raw[2, 0, :N_OLD] = np.nan
+        samples.add(raw, [np.zeros(0, np.int32)], np.array([target], dtype=np.int32))
+    return samples
+
+
+def roomy(samples: MixSamples, cost: float) -> float:
+    odd = np.arange(len(samples)) % 2 == 1
+    mixes = with_room(samples, (MIX, MIX, MIX), odd, SIGNALS, cost)
+    assert len({float(mix.weights[2]) for mix in mixes}) == 1
+    np.testing.assert_array_equal(mixes[0].weights[:2], MIX.weights[:2])
+    return float(mixes[0].weights[2])
+
+
+def test_room_costs_no_more_than_is_allowed():
+    samples = gathered(0.05)
+    rows = np.arange(len(samples))
+    new = np.array([0, 0, 1], dtype=np.float32)
+    ranks = samples.ranks(MIX, new, ROOM, rows)
+    means = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0).mean(axis=1)
+    given = [roomy(samples, cost) for cost in (0.0, 0.02, 0.2)]
+    assert given == sorted(given)
+    assert given[0] < given[2]
+    for cost, more in zip((0.0, 0.02, 0.2), given, strict=True):
+        assert means[np.isclose(ROOM, more)][0] >= (1 - cost) * means.max()
+
+
+def test_where_new_items_are_often_the_answer_they_get_room_for_nothing():
+    assert roomy(gathered(0.5), 0.0) > 0
+
+
+def test_room_helps_the_new():
+    samples = gathered(0.05)
+    rows = np.arange(20)
+    ranks = samples.ranks(MIX, np.array([0, 0, 1], np.float32), (0.0, roomy(samples, 0.02)), rows)
+    assert ranks[1].mean() < ranks[0].mean()
+
+
+def test_without_signals_for_new_items_the_mixes_stay():
+    mixes = (MIX, MIX, MIX)
+    assert with_room(gathered(0.5, 4), mixes, np.array([False, True] * 2), (Signal("ease"),) * 3, 0.5) is mixes
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_ranks_by_hand(bent):
+    samples = MixSamples(["a", "b"])
+    raw = np.array([[[3, 2, 1, 0]], [[0, 0, 1, 9]]], dtype=np.float32)
+    situations = np.array([[1.0, 0.0]], dtype=np.float32)
+    samples.add(raw, [np.array([3], dtype=np.int32)], np.array([2], dtype=np.int32), situations)
+    slopes = np.array([[0.0, 5.0], [0.0, 0.0]], dtype=np.float32) if bent else np.zeros((0, 0), np.float32)
+    mix = Mix(("a", "b"), "linear", np.array([1.0, 0.0], dtype=np.float32), slopes=slopes)
+    ranks = samples.ranks(mix, np.array([0, 1], dtype=np.float32), (0.0, 10.0), np.array([0]))
+    assert ranks.tolist() == ([[1], [1]] if bent else [[3], [1]])
