@@ -57,6 +57,12 @@ def test_it_starts_as_the_model_it_came_from(tiny, kind):
 
 
 @pytest.mark.parametrize("kind", NAMES)
+def test_no_library_warns_of_another(tiny, kind, recwarn):
+    adapted(tiny, kind)
+    assert [str(one.message) for one in recwarn] == []
+
+
+@pytest.mark.parametrize("kind", NAMES)
 def test_what_is_saved_gives_what_was_trained(tiny, kind, tmp_path):
     one = adapted(tiny, kind)
     disturb(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import torch
@@ -77,7 +78,10 @@ def _peft(core: Any, config: str, **values: Any) -> Any:
         import peft
     except ImportError as error:
         raise MissingExtra("lm", "this kind of adaptation") from error
-    return peft.get_peft_model(core, getattr(peft, config)(**values))
+    with warnings.catch_warnings():
+        # peft asks for a property of transformers by its old name.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        return peft.get_peft_model(core, getattr(peft, config)(**values))
 
 
 def _allocator(core: Any) -> Any:
