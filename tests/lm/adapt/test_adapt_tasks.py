@@ -197,6 +197,19 @@ def test_several_tasks_share_one_encoder(tiny, topics, next_films, texts, tmp_pa
     }
 
 
+def test_labels_of_recommend_are_written_as_predictions_are(tiny, topics, tmp_path):
+    labels = [0, 1, 0.7]
+    rows = [
+        {"history": [f"the {FIRST[i % 12]}"], "candidate": SECOND[i % 7], "label": labels[i % 3]} for i in range(60)
+    ]
+    (tmp_path / "liked.jsonl").write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    more = {"classify": topics / "train.csv", "recommend": tmp_path / "liked.jsonl"}
+    run(tiny, "joint", Files(None, more=more), tmp_path / "out", kind="head", valid_share=0.5)
+    lines = pl.read_parquet(tmp_path / "out" / "predictions.parquet").filter(pl.col("task") == "recommend")
+    assert set(lines["label"]) == {"0", "1", "0.7"}
+    assert set(lines["predicted"]) <= {"0", "1"}
+
+
 @pytest.mark.parametrize("name", ["train", "valid", "test"])
 def test_joint_refuses_files_that_it_would_pass_over(tiny, topics, texts, tmp_path, name):
     more = {"classify": topics / "train.csv", "pretrain": texts}

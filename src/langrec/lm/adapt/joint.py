@@ -151,7 +151,8 @@ def _predicted(name: str, task: Any, held: Any) -> pl.DataFrame:
     elif isinstance(task, PairsTask):
         frame = task.measure(held)[1]
     elif isinstance(task, Recommend):
-        frame = task.measure("valid")[1]
+        # Whole labels as they are predicted, 1 and not 1.0; graded ones as they are.
+        frame = task.measure("valid")[1].with_columns(pl.col("label").cast(pl.String).str.strip_suffix(".0"))
     text = (pl.col(column).cast(pl.String) for column in ("label", "predicted"))
     return frame.select(
         pl.lit(name).alias("task"), pl.col("row").cast(pl.Int64), *text, pl.col("probability").cast(pl.Float32)
