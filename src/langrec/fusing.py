@@ -23,7 +23,7 @@ from langrec.ranking.features import candidate_features, feature_names
 from langrec.ranking.fusion import Fusion, Signal
 from langrec.ranking.mix import Mix, MixSamples, log_features, ranks_in, situations_of
 from langrec.ranking.rerank import candidates_of, holding
-from langrec.ranking.trees import Trees
+from langrec.ranking.trees import Trees, with_step
 from langrec.ranking.voting import Ballot
 from langrec.settings import RankingSettings
 from langrec.types import FloatMatrix, FloatVector, Mask
@@ -34,6 +34,8 @@ Ranks = npt.NDArray[np.int64]
 JUDGED = 1000
 # By how much the weights of what is said of new items alone may grow.
 ROOM = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+# What trees may add to new items, in nats.
+LIFTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +99,8 @@ def learn(
         return Learned(ballot.mix(names, way), None, scores, why)
     trees, why = None, "settings.ranking.ranker is none"
     if settings.ranker != "none":
-        trees, why = _trees(rows, questions.block.users, fusion.is_rare()[questions.items], settings)
+        new = any(signal.only == "new" for signal in fusion.signals)
+        trees, why = _trees(rows, questions.block.users, fusion.is_rare()[questions.items], new, settings)
     return Learned(mix, trees, scores, why)
 
 
@@ -171,8 +174,7 @@ def with_room(
         return mixes
     parts = (np.flatnonzero(odd), np.flatnonzero(~odd))
     gains = [gain(samples.ranks(mix, new, ROOM, rows)) for mix, rows in zip(mixes[1:], parts, strict=True)]
-    means = np.concatenate(gains, axis=1).mean(axis=1)
-    more = ROOM[int(np.flatnonzero(means >= (1.0 - cost) * means.max())[-1])]
+    more = ROOM[_most(np.concatenate(gains, axis=1), cost)]
     whole, by_even, by_odd = (replace(mix, weights=mix.weights + np.float32(more) * new) for mix in mixes)
     return whole, by_even, by_odd
 
@@ -305,16 +307,20 @@ def _answer(
     )
 
 
-def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSettings) -> tuple[Trees | None, str]:
+def _trees(
+    rows: _Rows, users: npt.NDArray[Any], rare: Mask, new: bool, settings: RankingSettings
+) -> tuple[Trees | None, str]:
     """Trees from all questions, where trees from one half of the users please the other half; and why.
 
     Both halves judge: a quarter of the users says after how many rounds the other half's trees should stop, another
     quarter compares these with the mix. The trees are taken where they are better with an interval above zero, or where
-    they are no worse on the whole and that much better on rare and new items, where the mix is weak.
+    they are no worse on the whole and that much better on rare and new items, where the mix is weak. They take back
+    much of the room that the mix gave to new items, and one more tree gives it again, by the same rule.
 
     Args:
         users: (q,) of the questions.
         rare: (q,) True where the right answer is an item with few events or none.
+        new: new items get room.
     """
     from langrec.ranking.boosting import train_trees
 
@@ -325,7 +331,8 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSe
         "seed": settings.seed,
     }
     grown: list[int] = []
-    gains, judges = [], []
+    gains, judges, raised = [], [], []
+    unseen = rows.names.index("unseen")
     for half in (0, 1):
         counted, judged = (users % 4 == 1 - half), (users % 4 == 3 - half)
         try:
@@ -339,7 +346,10 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSe
         grown.append(rounds)
         x, labels, groups, base = rows.of(judged)
         theirs = _gains(base, labels, groups)
-        ours = _gains(base + trial.predict(x), labels, groups) if rounds else theirs
+        told = base + trial.predict(x) if rounds else base
+        ours = _gains(told, labels, groups) if rounds else theirs
+        if new:
+            raised.append(np.stack([_gains(told + more * x[:, unseen], labels, groups) for more in LIFTS]))
         gains.append(np.stack([ours, theirs], axis=1))
         judges.append(np.flatnonzero(judged))
     compared, judged = np.concatenate(gains), np.concatenate(judges)
@@ -356,7 +366,15 @@ def _trees(rows: _Rows, users: npt.NDArray[Any], rare: Mask, settings: RankingSe
     everything = rows.of(np.ones(len(users), dtype=np.bool_))
     rounds = max(round(float(np.mean(grown))), 1)
     trees, _ = train_trees(*everything, None, rows.names, rounds=rounds, **options)
+    if raised and (more := LIFTS[_most(np.concatenate(raised, axis=1), settings.new_cost)]):
+        trees = with_step(trees, "unseen", more, float(rows.x[:, unseen].mean()))
     return trees, f"trees: {why}"
+
+
+def _most(gains: Gains, cost: float) -> int:
+    """The last step whose mean of (steps, q) gains is within a share of the best step's."""
+    means = gains.mean(axis=1)
+    return int(np.flatnonzero(means >= (1.0 - cost) * means.max())[-1])
 
 
 def _compare(gains: Gains, users: npt.NDArray[Any], seed: int) -> tuple[str, float, float]:

@@ -13,7 +13,7 @@ from langrec.errors import BundleError, DataError, LangrecError, MissingExtra
 from langrec.ranking.boosting import mean_ndcg, train_trees
 from langrec.ranking.calibration import Calibration
 from langrec.ranking.rerank import holding
-from langrec.ranking.trees import Trees, filled, joined
+from langrec.ranking.trees import Trees, filled, joined, with_step
 
 lightgbm = pytest.importorskip("lightgbm", reason="the extra lm is not installed", exc_type=ImportError)
 
@@ -237,6 +237,23 @@ def test_trees_are_kept_in_a_folder(tmp_path):
     bare = Trees.load(tmp_path / "trees")
     assert not bare.onnx
     np.testing.assert_allclose(bare.predict(x), TREES.predict(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["onnx", "numpy"])
+def test_a_step_adds_its_height_where_the_feature_is_set(written, tmp_path):
+    x, *_ = TEST
+    x = x.copy()
+    x[:, 0] = np.arange(len(x)) % 4 == 0
+    trees = TREES if written else dataclasses.replace(TREES, onnx=b"")
+    raised = with_step(trees, "same", 1.5, 0.25)
+    assert bool(raised.onnx) == bool(trees.onnx)
+    expected = trees.predict(x) + np.where(x[:, 0] > 0, np.float32(1.5), 0)
+    np.testing.assert_allclose(raised.predict(x), expected, atol=1e-5)
+    np.testing.assert_allclose(raised._walked(x), expected, atol=1e-5)
+    np.testing.assert_allclose(raised.contributions(x).sum(axis=1) + raised.bias, expected, atol=1e-4)
+    assert raised.bias == pytest.approx(trees.bias + 1.5 * 0.25, abs=1e-5)
+    raised.save(tmp_path)
+    np.testing.assert_array_equal(Trees.load(tmp_path).predict(x), raised.predict(x))
 
 
 @pytest.mark.parametrize("name", ["trees.npz", "trees.json", "trees.onnx"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -237,6 +237,29 @@ def joined(names: tuple[str, ...], trees: list[dict[str, npt.NDArray[Any]]], thr
         columns[name] = np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
     bare = Trees(names, **columns, roots=roots, threads=threads)
     return Trees(names, **columns, roots=roots, onnx=_onnx(bare), threads=threads)
+
+
+def with_step(trees: Trees, name: str, height: float, share: float) -> Trees:
+    """The trees and one more, which adds a height where a feature is above one half.
+
+    Args:
+        share: of the training rows where it is.
+    """
+    n, place = len(trees.feature), trees.names.index(name)
+    more = {
+        "feature": [place, 0, 0],
+        "threshold": [0.5, np.inf, np.inf],
+        "left": [n + 1, n + 1, n + 2],
+        "right": [n + 2, n + 1, n + 2],
+        "value": [height * share, 0.0, height],
+        "roots": [n],
+    }
+    old = {one: getattr(trees, one) for one in more}
+    columns: dict[str, Any] = {
+        one: np.append(old[one], np.array(values, old[one].dtype)) for one, values in more.items()
+    }
+    bare = replace(trees, **columns, onnx=b"")
+    return replace(bare, onnx=_onnx(bare)) if trees.onnx else bare
 
 
 _DTYPES = {"feature": np.int32, "threshold": np.float32, "left": np.int32, "right": np.int32, "value": np.float32}
