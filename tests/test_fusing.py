@@ -63,6 +63,16 @@ def test_room_helps_the_new():
     assert ranks[1].mean() < ranks[0].mean()
 
 
+def test_where_nothing_is_ever_found_no_room_is_given():
+    samples = MixSamples(NAMES)
+    for _ in range(20):
+        raw = np.ones((3, 1, N_OLD + N_NEW), dtype=np.float32)
+        raw[:2, 0, N_OLD] = 0
+        raw[2, 0] = np.nan
+        samples.add(raw, [np.zeros(0, np.int32)], np.array([N_OLD], dtype=np.int32))
+    assert roomy(samples, 0.5) == 0
+
+
 def test_without_signals_for_new_items_the_mixes_stay():
     mixes = (MIX, MIX, MIX)
     assert with_room(gathered(0.5, 4), mixes, np.array([False, True] * 2), (Signal("ease"),) * 3, 0.5) is mixes

@@ -119,8 +119,9 @@ def _gather(samples: MixSamples, fusion: Fusion, questions: Targets, judged: Mas
         raw = fusion.signal_scores(part.block)
         samples.add(raw, seen, part.items, situations_of(part.block))
         asked = np.flatnonzero(judged[done : done + len(part)])
-        mine = part.take(asked)
-        ranks.append(np.stack([target_ranks(own[asked], mine) for own in raw]))
+        if len(asked):
+            mine = part.take(asked)
+            ranks.append(np.stack([target_ranks(own[asked], mine) for own in raw]))
         done += len(part)
         told("learn the mix", done, 2 * len(questions))
     return np.concatenate(ranks, axis=1)
@@ -372,8 +373,10 @@ def _trees(
 
 
 def _most(gains: Gains, cost: float) -> int:
-    """The last step whose mean of (steps, q) gains is within a share of the best step's."""
-    means = gains.mean(axis=1)
+    """The last step whose mean of (steps, q) gains is within a share of the best step's; the first where none gains."""
+    means = gains.mean(axis=1) if gains.size else np.zeros(1)
+    if not means.any():
+        return 0
     return int(np.flatnonzero(means >= (1.0 - cost) * means.max())[-1])
 
 
