@@ -444,6 +444,7 @@ def test_what_is_said_of_the_mix_on_unseen_items_is_what_was_measured():
     for name, others in (
         ("amazon-beauty-2014-loo", ("bm25", "vectors")),
         ("ml-latest-small-time", ("tfidf", "vectors")),
+        ("amazon-office-2018-own", ("tfidf", "vectors")),
     ):
         rows = json.loads((ROOT / f"benches/results/evaluate-{name}.json").read_text("utf-8"))["metrics"]
         found = {row["model"]: row["value"] for row in rows if (row["slice"], row["metric"]) == ("warm", "ndcg@10")}
