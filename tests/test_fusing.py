@@ -1,13 +1,17 @@
-"""Room for new items in a mix: more weight on what is said of them alone, as far as validation bears it."""
+"""How signals become one score: room for new items as far as validation bears it, and ranks among candidates."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+import worlds
+from langrec.asking import NOT_FOUND, ranks_of
+from langrec.evaluation.protocol import next_item
 from langrec.fusing import ROOM, with_room
 from langrec.ranking.fusion import Signal
 from langrec.ranking.mix import Mix, MixSamples
+from langrec.types import Candidates
 
 SIGNALS = (Signal("ease"), Signal("tfidf"), Signal("tfidf", only="new"))
 NAMES = [signal.name for signal in SIGNALS]
@@ -88,3 +92,14 @@ def test_ranks_by_hand(bent):
     mix = Mix(("a", "b"), "linear", np.array([1.0, 0.0], dtype=np.float32), slopes=slopes)
     ranks = samples.ranks(mix, np.array([0, 1], dtype=np.float32), (0.0, 10.0), np.array([0]))
     assert ranks.tolist() == ([[1], [1]] if bent else [[3], [1]])
+
+
+def test_ranks_among_candidates_of_many_scores_at_once():
+    """Ties rank by number, items of the history nowhere, and only the wanted questions are looked at."""
+    train, test = worlds.events([(0, 1, 1), (1, 0, 1)]), worlds.events([(0, 2, 5), (1, 3, 6)])
+    questions = next_item(train, test, 2)
+    asked = Candidates.of([np.array([1, 2, 4], np.int32), np.array([2, 4], np.int32)])
+    scores = np.array([[9, 1, 1, 5, 5], [9, 1, 2, 5, 5]], dtype=np.float32)
+    assert ranks_of(scores, asked, questions).tolist() == [[1, NOT_FOUND], [2, NOT_FOUND]]
+    assert ranks_of(scores[1], asked, questions).tolist() == [2, NOT_FOUND]
+    assert ranks_of(scores, asked, questions, np.array([False, True])).tolist() == [[NOT_FOUND] * 2] * 2

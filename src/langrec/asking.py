@@ -80,7 +80,7 @@ def gather(
         n_others = (fusion.n_items - n_known - n_past).astype(np.int32)
         samples.add_found(logs, asked, ~known, n_others, part.items, situations_of(block))
         mine = judged[done : done + len(part)]
-        ranks.append(np.stack([ranks_of(own, asked, part)[mine] for own in np.nan_to_num(raw, nan=-np.inf)]))
+        ranks.append(ranks_of(np.where(np.isnan(raw), -np.inf, raw), asked, part, mine)[:, mine])
         done += len(part)
         told("learn the mix", done, 2 * len(questions))
     return np.concatenate(ranks, axis=1)
@@ -123,11 +123,11 @@ def answer(
         weights = np.where(odd[place], halves[0].weights_in(situations), halves[1].weights_in(situations))
         mixed = np.einsum("sm,sm->m", weights[:, rows], logs, optimize=True).astype(np.float32)
         linear.append(ranks_of(mixed, asked, part))
-        own = np.full((len(ballot.ways), len(part)), NOT_FOUND)
         if fused_too[place].any():
-            merged = [ranks_of(said, asked, part) for said in ballot.merged(rank_candidates(raw, asked))]
-            own = np.where(fused_too[place], merged, NOT_FOUND)
-        fused.append(own)
+            merged = np.stack(list(ballot.merged(rank_candidates(raw, asked))))
+            fused.append(ranks_of(merged, asked, part, fused_too[place]))
+        else:
+            fused.append(np.full((len(ballot.ways), len(part)), NOT_FOUND))
         told("learn the mix", len(questions) + done, 2 * len(questions))
         if settings.ranker == "none":
             continue
@@ -174,17 +174,29 @@ def listed(
     return scores, labels
 
 
-def ranks_of(scores: FloatVector, asked: Candidates, questions: Targets) -> npt.NDArray[np.int64]:
-    """(q,) rank of each target among the candidates outside its history, ties by number; NOT_FOUND where it is none."""
-    out = np.full(len(questions), NOT_FOUND, dtype=np.int64)
+def ranks_of(
+    scores: FloatVector | FloatMatrix, asked: Candidates, questions: Targets, wanted: Mask | None = None
+) -> npt.NDArray[np.int64]:
+    """(..., q) rank of each target among the candidates outside its history, ties by number.
+
+    NOT_FOUND where it is none of them.
+
+    Args:
+        scores: (..., m).
+        wanted: (q,) questions to look at, the others are NOT_FOUND; None = all.
+    """
+    out = np.full((*scores.shape[:-1], len(questions)), NOT_FOUND, dtype=np.int64)
     for i, (lo, hi) in enumerate(pairwise(asked.offsets)):
-        nums, own = asked.nums[lo:hi], scores[lo:hi]
+        if wanted is not None and not wanted[i]:
+            continue
+        nums, own = asked.nums[lo:hi], scores[..., lo:hi]
         place = int(np.searchsorted(nums, questions.items[i]))
         if place == len(nums) or nums[place] != questions.items[i]:
             continue
         free = ~within(nums, questions.block.history(i))
-        before = (own > own[place]) | ((own == own[place]) & (nums < questions.items[i]))
-        out[i] = 1 + int((before & free).sum())
+        mine = own[..., place, None]
+        before = (own > mine) | ((own == mine) & (nums < questions.items[i]))
+        out[..., i] = 1 + (before & free).sum(axis=-1)
     return out
 
 

@@ -332,7 +332,7 @@ def _trees(
         "seed": settings.seed,
     }
     grown: list[int] = []
-    gains, judges, raised = [], [], []
+    gains, judges, judged_by = [], [], []
     unseen = rows.names.index("unseen")
     for half in (0, 1):
         counted, judged = (users % 4 == 1 - half), (users % 4 == 3 - half)
@@ -349,8 +349,7 @@ def _trees(
         theirs = _gains(base, labels, groups)
         told = base + trial.predict(x) if rounds else base
         ours = _gains(told, labels, groups) if rounds else theirs
-        if new:
-            raised.append(np.stack([_gains(told + more * x[:, unseen], labels, groups) for more in LIFTS]))
+        judged_by.append((told, x[:, unseen], labels, groups))
         gains.append(np.stack([ours, theirs], axis=1))
         judges.append(np.flatnonzero(judged))
     compared, judged = np.concatenate(gains), np.concatenate(judges)
@@ -367,8 +366,14 @@ def _trees(
     everything = rows.of(np.ones(len(users), dtype=np.bool_))
     rounds = max(round(float(np.mean(grown))), 1)
     trees, _ = train_trees(*everything, None, rows.names, rounds=rounds, **options)
-    if raised and (more := LIFTS[_most(np.concatenate(raised, axis=1), settings.new_cost)]):
-        trees = with_step(trees, "unseen", more, float(rows.x[:, unseen].mean()))
+    if new:
+        steps = [
+            np.concatenate([_gains(told + more * of_new, labels, groups) for told, of_new, labels, groups in judged_by])
+            for more in LIFTS
+        ]
+        if more := LIFTS[_most(np.stack(steps), settings.new_cost)]:
+            trees = with_step(trees, "unseen", more, float(rows.x[:, unseen].mean()))
+            why = f"{why}; and {more:g} more for new items"
     return trees, f"trees: {why}"
 
 

@@ -399,7 +399,7 @@ class RankingSettings:
         tree_leaves: leaves of a tree.
         tree_min_leaf: candidates that a leaf must hold.
         candidates: how many of the best a diverse list chooses among.
-        new_cost: share of validation NDCG@10 that lists may give up so that new items win places in them.
+        new_cost: share of validation NDCG@10 that the mix, and again the trees, may give up for places of new items.
         rrf_k: the constant of reciprocal rank fusion, with all signals as voters; 0 lets validation choose both.
         diversity: 0 keeps the order of scores; up to 1 trades score for difference of text (MMR).
         fallback: the scorer that fills short lists; where it is not among `retrieval.scorers`, the first popularity

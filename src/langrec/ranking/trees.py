@@ -239,6 +239,9 @@ def joined(names: tuple[str, ...], trees: list[dict[str, npt.NDArray[Any]]], thr
     return Trees(names, **columns, roots=roots, onnx=_onnx(bare), threads=threads)
 
 
+_DTYPES = {"feature": np.int32, "threshold": np.float32, "left": np.int32, "right": np.int32, "value": np.float32}
+
+
 def with_step(trees: Trees, name: str, height: float, share: float) -> Trees:
     """The trees and one more, which adds a height where a feature is above one half.
 
@@ -260,9 +263,6 @@ def with_step(trees: Trees, name: str, height: float, share: float) -> Trees:
     }
     bare = replace(trees, **columns, onnx=b"")
     return replace(bare, onnx=_onnx(bare)) if trees.onnx else bare
-
-
-_DTYPES = {"feature": np.int32, "threshold": np.float32, "left": np.int32, "right": np.int32, "value": np.float32}
 
 
 def _onnx(trees: Trees) -> bytes:

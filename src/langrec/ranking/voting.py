@@ -11,7 +11,6 @@ from langrec.ranking.mix import RRF_K, Mix, votes_of
 from langrec.types import FloatMatrix
 
 Gains = npt.NDArray[np.float64]
-Ranks = npt.NDArray[np.int16]
 
 # Between these the lists change little; below, the first ranks decide alone, above, all ranks count the same.
 CONSTANTS = (5.0, 20.0, RRF_K)
@@ -41,7 +40,7 @@ class Ballot:
         if not rrf_k:
             self.ways = tuple((k, voters) for k in CONSTANTS for voters in range(min(2, n), most + 1))
 
-    def merged(self, ranks: Ranks) -> Iterator[FloatMatrix]:
+    def merged(self, ranks: npt.NDArray[np.int16]) -> Iterator[FloatMatrix]:
         """The fused scores by each way, of (s, ...) ranks."""
         for k in dict.fromkeys(k for k, _ in self.ways):
             votes = votes_of(ranks, k)
