@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import pytest
 import worlds
 from langrec.encoders.hashing import HashingEncoder
 from langrec.errors import DataError, SettingsError
-from langrec.scale.encode import Encoded, encode_catalogue, read_by, spread
+from langrec.scale.blocks import read_blocks, read_by
+from langrec.scale.encode import Encoded, encode_catalogue
 
 pytestmark = pytest.mark.slow
 
@@ -37,11 +40,58 @@ def test_workers_read_with_the_transformer_that_they_were_handed(ray_cluster, ti
     encoder = load_encoder(settings)
     texts = [f"the {a} and the {b} of winter" for a in ("cat", "dog", "bird") for b in range(60)]
     alone = encoder.encode(texts)
-    with spread(encoder, ray_cluster) as readers:
-        assert readers.identity == encoder.identity
-        np.testing.assert_allclose(readers.encode(texts), alone, atol=1e-5)
+    blocks = [("first", texts[:100]), ("rest", texts[100:])]
+    found = dict(read_blocks(encoder, ray_cluster, blocks, "item"))
+    np.testing.assert_allclose(np.concatenate([found["first"], found["rest"]]), alone, atol=1e-5)
     with read_by(ray_cluster):
         np.testing.assert_allclose(encode_cached(encoder, texts, tmp_path / "kept"), alone, atol=1e-5)
+
+
+def test_a_worker_that_is_killed_while_it_reads_is_made_anew_and_nothing_is_lost(ray_cluster):
+    psutil = pytest.importorskip("psutil")
+    killed, over = [], threading.Event()
+
+    def kill_one():
+        """The first worker of Ray Data that comes up."""
+        while not killed and not over.wait(0.01):
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if any("_Reader" in word for word in child.cmdline()):
+                        child.kill()
+                        killed.append(child.pid)
+                        break
+
+    encoder, texts = HashingEncoder(16), [f"a story about number {n}" for n in range(2000)]
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        found = dict(read_blocks(encoder, ray_cluster, [("one", texts)], "item"))
+    finally:
+        over.set()
+        killer.join()
+    assert killed
+    np.testing.assert_allclose(found["one"], encoder.encode(texts), atol=1e-6)
+
+
+def test_a_text_may_hold_what_is_no_unicode(ray_cluster):
+    texts = ["a story \udc9f of halves", "", "another"]
+    found = dict(read_blocks(HashingEncoder(16), ray_cluster, [("one", texts)], "item"))
+    np.testing.assert_allclose(found["one"], HashingEncoder(16).encode(texts), atol=1e-6)
+
+
+def test_what_a_worker_refuses_is_raised_here(ray_cluster, monkeypatch):
+    class Other(HashingEncoder):
+        """Saves files that are not its own."""
+
+        def save(self, folder):
+            HashingEncoder(8).save(folder)
+
+    with pytest.raises(SettingsError, match="a worker reads hashing/1/8, not hashing/1/16"):
+        list(read_blocks(Other(16), ray_cluster, [("one", ["a text"])], "item"))
+    # As where every worker dies of a text: none may begin once more.
+    monkeypatch.setattr("langrec.scale.blocks.RESTARTS", -1)
+    with pytest.raises(SettingsError, match="lost again and again"):
+        list(read_blocks(HashingEncoder(16), ray_cluster, [("one", ["a text"])], "item"))
 
 
 def test_workers_train_the_tower_that_one_process_trains(ray_cluster, tmp_path):

@@ -6,7 +6,6 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -20,11 +19,19 @@ from langrec.types import FloatMatrix
 # Texts between two writes: what an interruption can lose.
 BLOCK = 2_048
 KEY_BYTES, SUM_BYTES = 16, 4
-# Who reads in place of this process while a run lasts: from an encoder and a number of texts to what reads them, and
-# how many processes that is. None reads here.
-READ_BY: ContextVar[Callable[[Encoder, int], AbstractContextManager[tuple[Encoder, int]]] | None] = ContextVar(
-    "READ_BY", default=None
-)
+# Blocks of texts by their name, and who reads them: the vectors of each block come back in any order.
+Blocks = Sequence[tuple[str, Sequence[str]]]
+ReadBlocks = Callable[[Encoder, Blocks, Role], Iterator[tuple[str, FloatMatrix]]]
+
+
+def read_here(encoder: Encoder, asked: Blocks, role: Role) -> Iterator[tuple[str, FloatMatrix]]:
+    """Name and (n, dim) vectors of each block, read by this process one after the other."""
+    for name, texts in asked:
+        yield name, encoder.encode(texts, role)
+
+
+# Who reads while a run lasts; a run on several workers sets it.
+READ_BY: ContextVar[ReadBlocks] = ContextVar("READ_BY", default=read_here)
 
 
 def encode_cached(
@@ -69,28 +76,23 @@ def encode_cached(
         # Longest texts last within a block would starve the batches of like lengths; sorting all by length first
         # keeps every block homogeneous, and the order of the file means nothing.
         wanted.sort(key=lambda pair: len(texts[pair[1]]))
-        with (READ_BY.get() or _here)(encoder, len(wanted)) as (reader, readers):
-            for start in range(0, len(wanted), block * readers):
-                part = wanted[start : start + block * readers]
-                vectors = np.ascontiguousarray(reader.encode([texts[i] for _, i in part], role), dtype=np.float32)
-                _append(folder / "vectors", vectors.tobytes())
-                _append(folder / "sums", b"".join(_sum(key, row) for (key, _), row in zip(part, vectors, strict=True)))
-                _append(folder / "keys", b"".join(key for key, _ in part))
-                held |= {key: n_rows + place for place, (key, _) in enumerate(part)}
-                n_rows += len(part)
-                done += len(part)
-                if progress:
-                    progress("encode", done, total)
+        parts = {str(start): wanted[start : start + block] for start in range(0, len(wanted), block)}
+        asked = [(name, [texts[i] for _, i in part]) for name, part in parts.items()]
+        for name, read in READ_BY.get()(encoder, asked, role):
+            part, vectors = parts[name], np.ascontiguousarray(read, dtype=np.float32)
+            _append(folder / "vectors", vectors.tobytes())
+            _append(folder / "sums", b"".join(_sum(key, row) for (key, _), row in zip(part, vectors, strict=True)))
+            _append(folder / "keys", b"".join(key for key, _ in part))
+            held |= {key: n_rows + place for place, (key, _) in enumerate(part)}
+            n_rows += len(part)
+            done += len(part)
+            if progress:
+                progress("encode", done, total)
         if not keys:
             return np.zeros((0, encoder.dim), dtype=np.float32)
         table = _table(folder, n_rows, encoder.dim)
         rows: npt.NDArray[np.int64] = np.array([held[key] for key in keys])
         return np.array(table[rows])
-
-
-@contextmanager
-def _here(encoder: Encoder, _: int) -> Iterator[tuple[Encoder, int]]:
-    yield encoder, 1
 
 
 def _repair(folder: Path, dim: int) -> tuple[dict[bytes, int], int]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from langrec.errors import MissingExtra, SettingsError
+from langrec import errors
+from langrec.errors import LangrecError, MissingExtra, SettingsError
 
 # Nothing is sent anywhere, and what Ray measures about itself is not gathered. Workers are worth as much as this
 # process (Ray would let everything else on the machine go before them), and stay in its folder, so that paths mean the
@@ -20,6 +22,8 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Ray Data's workers bring a warning about what Ray Data does itself.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_worker_niceness": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
@@ -30,6 +34,8 @@ QUIET = {
 }
 # What a worker on another machine must know of this one's surroundings.
 PASSED_ON = ("LANGREC_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+# How often a worker that was lost is made anew.
+RESTARTS = 2
 # Ray gives a node 30 seconds to come up, which a machine at its limit may not manage at once.
 TRIES = 4
 
@@ -103,7 +109,8 @@ def _start(ray: Any, cores: int) -> None:
     for left in reversed(range(TRIES)):
         before = set(psutil.Process().children(recursive=True))
         try:
-            ray.init(num_cpus=cores, include_dashboard=False, **_silent())
+            with _unannounced():
+                ray.init(num_cpus=cores, include_dashboard=False, **_silent())
             return
         except Exception as error:  # Ray raises plain Exception where a node is late
             ray.shutdown()
@@ -122,7 +129,8 @@ def _start(ray: Any, cores: int) -> None:
 def _join(ray: Any, address: str) -> None:
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
-        ray.init(address=address, runtime_env={"env_vars": {**passed, **QUIET}}, **_silent())
+        with _unannounced():
+            ray.init(address=address, runtime_env={"env_vars": {**passed, **QUIET}}, **_silent())
     except Exception as error:  # ConnectionError, RuntimeError, ValueError: by the form of the address
         raise SettingsError(
             f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
@@ -131,5 +139,45 @@ def _join(ray: Any, address: str) -> None:
         ) from error
 
 
+@contextmanager
+def _unannounced() -> Iterator[None]:
+    """Passes on what is written to the console while the block runs, but for Ray's line that it will write little."""
+    with tempfile.TemporaryFile() as written:
+        console = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(console, 2)
+            written.seek(0)
+            for line in written:
+                if b"RAY_BACKEND_LOG_LEVEL" not in line:
+                    os.write(console, line)
+            os.close(console)
+
+
 def _silent() -> dict[str, Any]:
     return {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """While the block runs, Ray's libraries do not write to the console: langrec says what there is to say."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.data", "ray.train", "ray.tune")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def as_raised(kind: str, message: str, field: str | None) -> LangrecError:
+    """An error of ours that a worker raised, from its type's name and what it said."""
+    found = getattr(errors, kind, LangrecError)
+    if found is MissingExtra:  # it makes its message itself
+        found = SettingsError
+    raised: LangrecError = found(message, field=field)
+    return raised

@@ -1,7 +1,7 @@
 """A catalogue read in blocks, by this process or by several workers; a block that was read is not read again.
 
-Each worker holds the encoder once and computes with its own cores. Texts go to it, vectors come back, and this process
-alone writes: no disk needs to be shared.
+Texts go to the workers (`langrec.scale.blocks`), vectors come back, and this process alone writes: no disk needs to be
+shared, and what is done is known from the files alone.
 """
 
 from __future__ import annotations
@@ -9,29 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from langrec import errors
 from langrec.data.cache import remove_left
-from langrec.encoders import load_saved
-from langrec.encoders.cache import READ_BY
-from langrec.errors import UNREADABLE, BundleError, LangrecError, SettingsError
+from langrec.encoders.cache import read_here
+from langrec.errors import UNREADABLE, BundleError
 from langrec.protocols import Encoder, Progress, Role
+from langrec.scale.blocks import read_blocks
 from langrec.scale.cluster import Cluster
 from langrec.types import FloatMatrix
 
 # Texts of a block: some seconds of work, which is what an interruption can lose of each worker.
 BLOCK = 4_096
-# Blocks that wait at each worker, so that none is idle while its answer is written.
-AHEAD = 2
 MANIFEST, FORMAT = "encoded.json", 1
 
 
@@ -133,196 +127,16 @@ def encode_catalogue(
     done = len(texts) - sum(n for digest, n in blocks if digest in wanted)
     if progress:
         progress("encode", done, len(texts))
-    asked = ((digest, texts[start : start + block]) for digest, start in wanted.items())
+    asked = [(digest, texts[start : start + block]) for digest, start in wanted.items()]
     times = {digest: sum(n for other, n in blocks if other == digest) for digest in wanted}
-    with spread(encoder, cluster) if cluster and wanted else _here(encoder) as readers:
-        for digest, vectors in readers.blocks(asked, role):
-            _write(_file(out, digest), vectors)
-            done += times[digest]
-            if progress:
-                progress("encode", done, len(texts))
+    read = read_blocks(encoder, cluster, asked, role) if cluster else read_here(encoder, asked, role)
+    for digest, vectors in read:
+        _write(_file(out, digest), vectors)
+        done += times[digest]
+        if progress:
+            progress("encode", done, len(texts))
     _finish(out, encoder, role, ids, blocks)
     return Encoded(out, encoder.identity, encoder.dim, tuple(blocks), len(wanted))
-
-
-@contextmanager
-def spread(encoder: Encoder, cluster: Cluster) -> Iterator[Readers]:
-    """Workers that hold the encoder while the block runs.
-
-    Raises:
-        SettingsError: the encoder has no folder to hand on, or no worker could hold it.
-    """
-    readers = Readers(encoder, cluster)
-    try:
-        yield readers
-    finally:
-        readers.close()
-
-
-@contextmanager
-def read_by(cluster: Cluster) -> Iterator[None]:
-    """While the block runs, the vector cache has texts read by the workers of the cluster."""
-
-    @contextmanager
-    def spread_out(encoder: Encoder, texts: int) -> Iterator[tuple[Encoder, int]]:
-        from langrec.encoders.transformer import TransformerEncoder
-
-        # Word tables and hashes are read faster than they are sent; a handful of texts is too.
-        if texts < cluster.workers * 64 or not isinstance(encoder, TransformerEncoder):
-            yield encoder, 1
-            return
-        with spread(encoder, cluster) as readers:
-            yield readers, cluster.workers
-
-    token = READ_BY.set(spread_out)
-    try:
-        yield
-    finally:
-        READ_BY.reset(token)
-
-
-class Readers:
-    """Workers with one encoder each; itself an encoder of the same space."""
-
-    def __init__(self, encoder: Encoder, cluster: Cluster) -> None:
-        import ray
-
-        # Named with every block, and read once by each worker: one that was lost and is made anew reads it again.
-        self._held = _Held({"files": ray.put(_files_of(encoder))}, encoder.identity, cluster.cores)
-        self._ray, self._encoder = ray, encoder
-        actor = ray.remote(max_restarts=2, max_task_retries=2, **cluster.needs)(_Reader)
-        self._actors = [actor.remote() for _ in range(cluster.workers)]
-
-    @property
-    def dim(self) -> int:
-        """Width of a vector."""
-        return self._encoder.dim
-
-    @property
-    def identity(self) -> str:
-        """Names the space."""
-        return self._encoder.identity
-
-    def encode(self, texts: Sequence[str], role: Role = "item") -> FloatMatrix:
-        """(len(texts), dim) float32 unit rows in the order of the texts."""
-        out = np.zeros((len(texts), self.dim), dtype=np.float32)
-        size = max(1, min(BLOCK, -(-len(texts) // (len(self._actors) * AHEAD))))
-        parts = ((str(start), texts[start : start + size]) for start in range(0, len(texts), size))
-        for start, vectors in self.blocks(parts, role):
-            out[int(start) : int(start) + len(vectors)] = vectors
-        return out
-
-    def blocks(self, asked: Iterable[tuple[str, Sequence[str]]], role: Role) -> Iterator[tuple[str, FloatMatrix]]:
-        """Name and vectors of each block, as they come in; few blocks are under way at a time."""
-        rest = iter(asked)
-        under_way: dict[Any, tuple[str, Any]] = {}
-
-        def send(actor: Any, n: int) -> None:
-            for name, texts in islice(rest, n):
-                under_way[actor.read.remote(self._held, list(texts), role)] = name, actor
-
-        for _ in range(AHEAD):
-            for actor in self._actors:
-                send(actor, 1)
-        while under_way:
-            (ref, *_), _ = self._ray.wait(list(under_way), num_returns=1)
-            name, actor = under_way.pop(ref)
-            vectors = self._got(ref)
-            send(actor, 1)
-            yield name, vectors
-
-    def _got(self, ref: Any) -> FloatMatrix:
-        """What a worker answered; its errors are raised as ours."""
-        try:
-            vectors, refused = self._ray.get(ref)
-        except self._ray.exceptions.RayError as error:
-            line = str(error).strip().splitlines()
-            raise SettingsError(
-                f"--workers: a worker was lost while it read texts ({line[-1] if line else error}); what was read is "
-                "kept, and a second run goes on",
-                field="workers",
-            ) from error
-        if refused is not None:
-            raise getattr(errors, refused[0], LangrecError)(refused[1])
-        found: FloatMatrix = vectors
-        return found
-
-    def close(self) -> None:
-        """Ends the workers."""
-        for actor in self._actors:
-            self._ray.kill(actor)
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """An encoder as it is handed on: a reference to its files, its identity, and the threads that it may use."""
-
-    files: dict[str, Any]
-    identity: str
-    threads: int
-
-
-class _Reader:
-    """What runs in a worker: the encoder, made from the files of the one that was handed on."""
-
-    def __init__(self) -> None:
-        self._encoder: Encoder | None = None
-
-    def read(self, held: _Held, texts: list[str], role: Role) -> tuple[FloatMatrix | None, tuple[str, str] | None]:
-        """The vectors, or the name and message of an error of ours."""
-        try:
-            if self._encoder is None:
-                self._encoder = _loaded(held)
-            return self._encoder.encode(texts, role), None
-        except LangrecError as error:
-            return None, (type(error).__name__, error.message)
-
-
-def _loaded(held: _Held) -> Encoder:
-    import ray
-
-    files: dict[str, bytes] = ray.get(held.files["files"])
-    with tempfile.TemporaryDirectory(prefix="langrec-") as name:
-        folder = Path(name)
-        for path, data in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(data)
-        encoder = load_saved(folder, threads=held.threads)
-    if encoder.identity != held.identity:
-        raise SettingsError(
-            f"--workers: a worker reads {encoder.identity}, not {held.identity}; install the same versions there",
-            field="workers",
-        )
-    return encoder
-
-
-class _Alone:
-    """The encoder of this process, asked as workers are."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-
-    def blocks(self, asked: Iterable[tuple[str, Sequence[str]]], role: Role) -> Iterator[tuple[str, FloatMatrix]]:
-        for name, texts in asked:
-            yield name, self._encoder.encode(texts, role)
-
-
-@contextmanager
-def _here(encoder: Encoder) -> Iterator[_Alone]:
-    yield _Alone(encoder)
-
-
-def _files_of(encoder: Any) -> dict[str, bytes]:
-    """The content of every file that the encoder saves, by its path."""
-    if not hasattr(encoder, "save"):
-        raise SettingsError(
-            f"--workers: {type(encoder).__name__} cannot be saved, so it cannot be handed to workers; leave it out",
-            field="workers",
-        )
-    with tempfile.TemporaryDirectory(prefix="langrec-") as name:
-        folder = Path(name)
-        encoder.save(folder)
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _digest(identity: str, role: Role, texts: Sequence[str]) -> str:

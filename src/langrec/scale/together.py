@@ -14,15 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from langrec import errors
 from langrec.errors import LangrecError, SettingsError
 from langrec.protocols import Progress
-from langrec.scale.cluster import Cluster
+from langrec.scale.cluster import RESTARTS, Cluster, as_raised, silenced
 
 # Seconds between two looks at what the first worker tells.
 LOOK = 0.25
-# How often the workers are started anew after one of them was lost; a training goes on after its last epoch.
-RESTARTS = 2
 Say = Callable[[str, tuple[Any, ...]], None]
 
 
@@ -85,7 +82,6 @@ def together(
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    _silence()
     desk = ray.remote(num_cpus=0)(Desk).remote()
     needs: dict[str, float] = {"CPU": cluster.cores, **({"GPU": 1} if cluster.gpu else {})}
     storage.mkdir(parents=True, exist_ok=True)
@@ -103,13 +99,13 @@ def together(
             ),
         )
         try:
-            with _Ear(ray, desk, heard):
+            with silenced(), _Ear(ray, desk, heard):
                 trainer.fit()
             break
         except TrainingFailedError as error:
             refused = ray.get(desk.refused.remote())
             if refused is not None:
-                raise _as_raised(*refused) from None
+                raise as_raised(*refused) from None
             if not left:
                 raise SettingsError(
                     f"--workers {cluster.workers}: the workers were lost ({_line(error)})", field="workers"
@@ -151,14 +147,6 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
-def _as_raised(kind: str, message: str, field: str | None) -> LangrecError:
-    found = getattr(errors, kind, LangrecError)
-    if found is errors.MissingExtra:  # it makes its message itself
-        found = SettingsError
-    raised: LangrecError = found(message, field=field)
-    return raised
-
-
 class _Ear:
     """While the block runs, passes on what is left at the desk."""
 
@@ -192,11 +180,3 @@ def told_to(progress: Progress | None) -> Say:
             progress(*values)
 
     return heard
-
-
-def _silence() -> None:
-    """Ray Train writes to the console by itself; langrec says what there is to say."""
-    import logging
-
-    for name in ("ray", "ray.train", "ray.data", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -16,8 +16,8 @@ from langrec.data.dataset import Dataset
 from langrec.data.fitting import FitData
 from langrec.evaluation.report import Report
 from langrec.protocols import Progress
+from langrec.scale.blocks import read_by
 from langrec.scale.cluster import Cluster
-from langrec.scale.encode import read_by
 from langrec.scale.together import Say, together
 from langrec.settings import Settings
 from langrec.towers.kept import FITTED_BY, kept_files
