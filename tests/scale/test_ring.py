@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from two_processes import in_two
 
 import worlds
 from langrec.data.fitting import FitData
-from langrec.lm.ring import Ring
+from langrec.lm.ring import PeerError, Ring
 from langrec.settings import IdTowerSettings, TextTowerSettings
 from langrec.towers.fit import fit_tower
 from langrec.towers.id_tower import IdTower
@@ -31,15 +32,16 @@ TASKS = {
     "classify": ("classify", {"kind": "full"}),
     "pairs": ("pairs", {"kind": "lora"}),
     "few shots, accumulated": ("classify", {"kind": "full", "shots": 6, "accumulate": 2}),
+    "attacked": ("classify", {"kind": "last", "adversarial": "fgm"}),
+    "dealt-out ranks": ("classify", {"kind": "adalora", "accumulate": 2}),
 }
 
 
 def test_alone_there_is_nothing_to_agree_on():
-    ring, weight = Ring.here(), nn.Parameter(torch.ones(2))
-    weight.grad = torch.tensor([1.0, 2.0])
+    ring, model = Ring.here(), nn.Linear(2, 1, bias=False)
     assert (ring.leads, ring.part(5), ring.own, ring.first(lambda: (1, 2))) == (True, slice(0, 5), (), (1, 2))
-    assert ring.mean_gradients([weight], 3) and not ring.mean_gradients([weight], 0)
-    assert weight.grad.tolist() == [1.0, 2.0]
+    ring.backward(ring.averaged(lambda x: model(x).sum(), model)(torch.tensor([[1.0, 2.0]])))
+    assert model.weight.grad.tolist() == [[1.0, 2.0]]
 
 
 def tower_of(name):
@@ -62,21 +64,26 @@ def likeness(module, texts):
 def gradients(n, ring=None):
     torch.manual_seed(0)
     module, texts = nn.ModuleDict({"encoder": nn.Linear(4, 3), "head": nn.Linear(3, 1)}), torch.randn(n, 4)
-    with (ring or Ring()).shared(module["encoder"]):
-        likeness(module, texts).backward()
-        (ring or Ring()).mean_gradients(module.parameters())
+    ring = ring or Ring()
+    with ring.shared(module["encoder"]):
+        averaged = ring.averaged(lambda read: likeness(module, read), module)
+        ring.backward(averaged(texts))
     return [value.grad.tolist() for value in module.parameters()]
 
 
 def talk(ring, folder):
     """Everything that two processes say to each other, as JSON."""
-    first, second, third = (nn.Parameter(torch.zeros(2)) for _ in range(3))
-    first.grad = torch.full((2,), 1.0 + ring.rank)
-    if not ring.leads:
-        second.grad = torch.full((2,), 4.0)
-    found = {"stepped": ring.mean_gradients([first, second, third], 1 + 2 * ring.rank)}
-    found["gradients"] = [first.grad.tolist(), second.grad.tolist(), third.grad]
-    found["nothing"] = ring.mean_gradients([first], 0)
+    torch.manual_seed(ring.rank)
+    heads = nn.ModuleDict({name: nn.Linear(2, 1, bias=False) for name in ("first", "second", "third")})
+    # The second head is trained in the second process alone, the third nowhere.
+    averaged = ring.averaged(lambda x, names: sum(heads[name](x).sum() for name in names), heads)
+    found = {"agreed": heads["first"].weight.tolist()}
+    for x, weight, names in (([1.0, 2.0], 1, ["first"]), ([3.0, 4.0], 3, ["first", "second"])):
+        if weight == 1 + 2 * ring.rank:
+            # (1 * x_0 + 3 * x_1) / 4, as the mean over two processes; twice, as where steps are accumulated.
+            for _ in range(2):
+                ring.backward(averaged(torch.tensor([x]), names) * (weight * ring.world / 4))
+    found["gradients"] = [None if head.weight.grad is None else head.weight.grad.tolist() for head in heads.values()]
     found["first"] = ring.first(lambda: ["judged", 0.5, ring.rank])
     found["sum"] = ring.sum(1.0, ring.rank)
     own, other = folder / f"kept-{ring.rank}", folder / f"absent-{ring.rank}"
@@ -86,10 +93,6 @@ def talk(ring, folder):
     ring.copy(own)
     ring.copy(other)
     found["copied"], found["gone"] = own.read_text(), not other.exists()
-    torch.manual_seed(ring.rank)
-    model = nn.Linear(2, 2)
-    ring.agree(model)
-    found["agreed"] = model.weight.tolist()
     found["compared"] = {n: gradients(n, ring) for n in (5, 1)}
     return found
 
@@ -113,9 +116,8 @@ def both(tmp_path_factory):
 def test_two_processes_average_by_weight_and_agree(both):
     first, second = (json.loads((both / f"talk-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
-    assert first["stepped"] and not first["nothing"]
-    # (1 * 1 + 3 * 2) / 4, then (0 + 3 * 4) / 4; a parameter that has a gradient nowhere keeps none.
-    assert first["gradients"] == [[1.75, 1.75], [3.0, 3.0], None]
+    # Twice (1 * [1, 2] + 3 * [3, 4]) / 4, then twice (0 + 3 * [3, 4]) / 4; what has a gradient nowhere keeps none.
+    assert first["gradients"] == [[[5.0, 7.0]], [[4.5, 6.0]], None]
     assert (first["first"], first["sum"], first["copied"], first["gone"]) == (
         ["judged", 0.5, 0],
         [2.0, 1.0],
@@ -141,6 +143,28 @@ def test_two_processes_train_the_tower_that_one_trains(both, name):
         found = np.load(both / f"{name}-{rank}.npz")
         for part, value in alone.items():
             np.testing.assert_allclose(found[part], value, atol=2e-4, err_msg=part)
+
+
+def _left_alone(rank, folder):
+    ring, model = Ring.here(), nn.Linear(2, 1)
+    averaged = ring.averaged(lambda x: model(x).sum(), model)
+    loss = averaged(torch.ones(1, 2))
+    if not ring.leads:
+        os._exit(0)
+    try:
+        ring.backward(loss)
+    except PeerError as error:
+        (folder / "said").write_text(str(error))
+    os._exit(0)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_gone_is_told_from_a_fault_of_this_one(tmp_path):
+    in_two(_left_alone, tmp_path, tmp_path)
+    assert "another worker no longer answers" in (tmp_path / "said").read_text()
+    model = nn.Linear(2, 1)
+    with pytest.raises(RuntimeError, match="scalar outputs"):
+        Ring().backward(model(torch.ones(2, 2)))
 
 
 def losses_of(tiny, topics, out, name):

@@ -1,13 +1,15 @@
 """A training that several processes share: which of them this one is, and what they must agree on.
 
-Every process holds the whole model and takes the same steps. Of each batch it reads its own part; before a step the
-gradients are averaged by how much each part counted, so that the step is the one that a single process would have made
-(Goyal et al. 2017, synchronous data-parallel SGD). Losses that compare the texts of a batch with one another see the
+Every process holds the whole model and takes the same steps. Of each batch it reads its own part, and torch's
+DistributedDataParallel averages the gradients on the way back, so that the step is the one that a single process would
+have made (Goyal et al. 2017, synchronous data-parallel SGD; Li et al. 2020, "PyTorch Distributed"). Where parts count
+for more or less, each scales its loss by its share. Losses that compare the texts of a batch with one another see the
 whole batch: `shared` reads a part of the texts and gathers the vectors of all.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +22,6 @@ import torch
 from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
-# Numbers of gradients that are sent at once: few enough that the copy beside them is small.
-BUCKET = 8_000_000
 # Far apart, so that no epoch of one process has the seed of another's.
 APART = 1_000_000_007
 
@@ -91,14 +91,37 @@ class Ring:
             half.write_bytes(data)
             half.replace(file)
 
-    def agree(self, *modules: nn.Module) -> None:
-        """Gives every process the parameters and buffers of the first."""
-        if self.world > 1:
-            for module in modules:
-                for value in (*module.parameters(), *module.buffers()):
-                    there = value.detach().to(self._device).contiguous()
-                    _sent(distributed.broadcast, there, 0)
-                    value.detach().copy_(there)
+    def averaged(self, compute: Callable[..., Any], *modules: nn.Module) -> Callable[..., Any]:
+        """The function, such that going backward from its loss leaves every process the mean of all gradients.
+
+        All processes get the parameters and buffers of the first. Each has to call the function, and to go `backward`,
+        as often as the others. A parameter that no loss hangs on keeps no gradient.
+
+        Args:
+            compute: from anything to a loss, or to several values with a loss among them.
+            modules: what is trained, and what must be the same everywhere.
+        """
+        if self.world == 1:
+            return compute
+        with _answered():
+            parallel = nn.parallel.DistributedDataParallel
+            # Buffers, such as the vectors of all texts, are sent once; the older name stands for torch before 2.13.
+            names = inspect.signature(parallel).parameters
+            once = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
+            # Not every step trains every head. Gradients lie in what is sent, so that they take no place beside it.
+            found: Callable[..., Any] = parallel(
+                _Computed(compute, modules), find_unused_parameters=True, gradient_as_bucket_view=True, **once
+            )
+        return found
+
+    def backward(self, loss: Tensor) -> None:
+        """Goes backward.
+
+        Raises:
+            PeerError: another process is gone.
+        """
+        with _answered():
+            loss.backward()
 
     def sum(self, *numbers: float) -> tuple[float, ...]:
         """Each number added up over the processes."""
@@ -107,39 +130,6 @@ class Ring:
         found = torch.tensor(numbers, dtype=torch.float64, device=self._device)
         _sent(distributed.all_reduce, found)
         return tuple(found.tolist())
-
-    def mean_gradients(self, parameters: Iterable[nn.Parameter], weight: float = 1.0) -> bool:
-        """Replaces each gradient by the mean over the processes, weighed; False where all weights are 0.
-
-        A parameter that has a gradient nowhere keeps none, as it would in one process.
-
-        Args:
-            parameters: the same in every process, in the same order.
-            weight: how much this process's part counts, such as its rows. Of weight 0 the gradients are not looked at.
-        """
-        if self.world == 1:
-            return weight > 0
-        values = list(parameters)
-        has = [float(weight > 0 and value.grad is not None) for value in values]
-        told = torch.tensor([float(weight), *has], dtype=torch.float64, device=self._device)
-        _sent(distributed.all_reduce, told)
-        whole, *anywhere = told.tolist()
-        bucket: list[nn.Parameter] = []
-        for value, somewhere in zip(values, anywhere, strict=True):
-            if not somewhere:
-                value.grad = None
-                continue
-            if value.grad is None or not weight:
-                value.grad = torch.zeros_like(value)
-            elif value.grad.is_sparse:
-                value.grad = value.grad.to_dense()
-            bucket.append(value)
-            if sum(one.numel() for one in bucket) >= BUCKET:
-                self._mean(bucket, weight / whole)
-                bucket = []
-        if bucket:
-            self._mean(bucket, weight / whole)
-        return bool(whole > 0)
 
     @contextmanager
     def shared(self, module: nn.Module) -> Iterator[None]:
@@ -191,14 +181,32 @@ class Ring:
         _sent(distributed.broadcast, sent, 0)
         return bytes(sent.cpu().numpy().tobytes())
 
-    def _mean(self, values: list[nn.Parameter], share: float) -> None:
-        flat = torch.cat([value.grad.detach().float().flatten() for value in values]).to(self._device)
-        flat *= share
-        _sent(distributed.all_reduce, flat)
-        start = 0
-        for value in values:
-            value.grad.copy_(flat[start : start + value.numel()].view_as(value))
-            start += value.numel()
+
+class _Computed(nn.Module):  # type: ignore[misc]
+    """What DistributedDataParallel asks for: the modules, and the function as their forward pass."""
+
+    def __init__(self, compute: Callable[..., Any], modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.held, self.compute = nn.ModuleList(modules), compute
+
+    def forward(self, *args: Any) -> Any:
+        return self.compute(*args)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Tells a process that is gone from a fault of this one, by the words of what carries the messages."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error)
+        if isinstance(error, distributed.DistError) or any(name in said.lower() for name in ("gloo", "nccl")):
+            raise _gone(said) from error
+        raise
+
+
+def _gone(said: str) -> PeerError:
+    return PeerError(f"another worker no longer answers ({said.strip().partition(chr(10))[0]})")
 
 
 def _sent(send: Callable[..., object], *args: object) -> None:
@@ -206,7 +214,7 @@ def _sent(send: Callable[..., object], *args: object) -> None:
     try:
         send(*args)
     except RuntimeError as error:
-        raise PeerError(f"another worker no longer answers ({str(error).strip().partition(chr(10))[0]})") from error
+        raise _gone(str(error)) from error
 
 
 class _Gather(torch.autograd.Function):  # type: ignore[misc]

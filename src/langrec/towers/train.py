@@ -92,7 +92,12 @@ def train(
     history, best = saved.resume(network, optimiser)
     if not history and settings.pretrain_epochs:
         pretrain(network, sequences, settings)
-    ring.agree(network)
+
+    def loss_of(batch: Batch) -> tuple[Tensor, int]:
+        with autocast(settings.precision, device):
+            return batch_loss(network, _own(batch, ring), candidate, place, settings, draw)
+
+    averaged = ring.averaged(loss_of, network)
     for epoch in range(len(history), stop):
         if judge is not None and _stale(history, settings.patience):
             break
@@ -105,13 +110,13 @@ def train(
         for step, batch in enumerate(sequences.batches(settings.length, settings.tokens, rng)):
             for group in optimiser.param_groups:
                 group["lr"] = schedule(epoch * per_epoch + step)
-            with autocast(settings.precision, device):
-                loss, rows = batch_loss(network, _own(batch, ring), candidate, place, settings, draw)
-            if rows:
-                loss.backward()
-                total, asked = total + float(loss.detach()) * rows, asked + rows
-            if not ring.mean_gradients(parameters, rows):
+            in_all = int((batch[2] >= 0).sum())
+            if not in_all:
                 continue
+            loss, rows = averaged(batch)
+            # The mean over the processes is the mean over the positions: each counts by how many it was asked.
+            ring.backward(loss * (rows * ring.world / in_all))
+            total, asked = total + float(loss.detach()) * rows, asked + rows
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -224,7 +229,9 @@ def _sampled_loss(
     negative = (asked @ others.T).float() - draw.log_expected[picked]
     negative = negative.masked_fill(picked[None, :] == right[:, None], -1e4)
     logits = torch.cat([positive[:, None], negative], dim=1)
-    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+    right = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    # A sum, so that a part of a batch that asks nothing has a loss of nothing.
+    return functional.cross_entropy(logits, right, reduction="sum") / max(len(logits), 1)
 
 
 def _stale(history: list[Epoch], patience: int) -> bool:

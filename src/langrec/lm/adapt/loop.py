@@ -107,15 +107,21 @@ def fit(
     start_of = checkpoint.trained(modules) if settings.keep_interpolate < 1 else {}
     start_of = {name: value.detach().clone() for name, value in start_of.items()}
 
-    def backward(batch: Any, whole: int, part: float) -> Tensor:
+    def losses_of(batch: Any) -> tuple[Tensor, Tensor]:
         with autocast(precision, device):
             loss = task.loss(batch)
-        scaler.scale((loss + adapted.penalty()) * part / whole).backward()
-        return loss.detach()
+        return loss + adapted.penalty(), loss.detach()
 
     ring.copy(None if folder is None else folder / checkpoint.FILE)
     history, best = _resume(folder, modules, optimiser, adapted, scaler)
-    ring.agree(*modules.values())
+    averaged = ring.averaged(losses_of, *modules.values())
+
+    def backward(batch: Any, whole: int, part: float) -> Tensor:
+        trained, loss = averaged(batch)
+        # Every pass averages: what is not finite in one process makes all of them skip the step.
+        ring.backward(scaler.scale(trained * part / whole))
+        return loss
+
     with board or nullcontext(_untold) as write, ring.shared(adapted.trained):
         if not history:
             score, valid = ring.first(partial(task.judge, precision))
@@ -138,8 +144,6 @@ def fit(
                 now = share(step, [past.score for past in history[1:]])
                 for group in optimiser.param_groups:
                     group["lr"] = group["rate"] * now
-                # Before the scale is taken off: what is not finite in one process makes all of them skip the step.
-                ring.mean_gradients(everything)
                 scaler.unscale_(optimiser)
                 pull.add()
                 if settings.clip:
