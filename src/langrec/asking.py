@@ -20,7 +20,7 @@ from langrec.ranking.alone import found_in
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import features_of
 from langrec.ranking.fusion import Fusion
-from langrec.ranking.mix import Mix, MixSamples, situations_of
+from langrec.ranking.mix import Mix, MixSamples
 from langrec.ranking.near import candidate_signals, find, log_candidates, rank_candidates, total_of, weigh
 from langrec.ranking.rerank import foremost, holding
 from langrec.ranking.select import top_k
@@ -78,7 +78,7 @@ def gather(
         n_past = np.array([len(distinct(block.history(i))[0]) for i in range(len(part))])
         logs = log_candidates(raw, means, asked.rows())
         n_others = (fusion.n_items - n_known - n_past).astype(np.int32)
-        samples.add_found(logs, asked, ~known, n_others, part.items, situations_of(block))
+        samples.add_found(logs, asked, ~known, n_others, part.items, fusion.situations.of(block))
         mine = judged[done : done + len(part)]
         ranks.append(ranks_of(np.where(np.isnan(raw), -np.inf, raw), asked, part, mine)[:, mine])
         done += len(part)
@@ -118,7 +118,7 @@ def answer(
         rows, place = asked.rows(), np.arange(done, done + len(part))
         done += len(part)
         logs = log_candidates(raw, means, rows)
-        situations = situations_of(block)
+        situations = fusion.situations.of(block)
         # The first half's weights were learned from even users, so they answer the odd ones.
         weights = np.where(odd[place], halves[0].weights_in(situations), halves[1].weights_in(situations))
         mixed = np.einsum("sm,sm->m", weights[:, rows], logs, optimize=True).astype(np.float32)

@@ -35,6 +35,7 @@ from langrec.ranking.fusion import Fusion
 from langrec.ranking.mix import Mix, rrf_mix
 from langrec.ranking.near import pointwise
 from langrec.ranking.rerank import Reranker
+from langrec.ranking.situation import SITUATION
 from langrec.ranking.trees import Trees
 from langrec.recipe import to_dict
 from langrec.registry import find, kind_of
@@ -154,7 +155,7 @@ def choose(
         return Chosen(params, scores, fused, {})
     told("learn the mix", 0, 0)
     mixed = {name: found for name, found in params.items() if enters_mix(name)}
-    key = {**inputs, "params": mixed, "ranking": _without_rerank(settings), "signals": entering}
+    key = {**inputs, "params": mixed, "ranking": _without_rerank(settings), "signals": entering, "situation": SITUATION}
     on_training = cache(lambda: _on_training(dataset, split, reading, mixed, settings, fitted, kept, new))
     found = kept.run(
         "mix",

@@ -21,7 +21,7 @@ from langrec.protocols import Progress, untold
 from langrec.ranking.facts import Facts
 from langrec.ranking.features import candidate_features, feature_names
 from langrec.ranking.fusion import Fusion, Signal
-from langrec.ranking.mix import Mix, MixSamples, log_features, ranks_in, situations_of
+from langrec.ranking.mix import Mix, MixSamples, log_features, ranks_in
 from langrec.ranking.rerank import candidates_of, holding
 from langrec.ranking.trees import Trees, with_step
 from langrec.ranking.voting import Ballot
@@ -117,7 +117,7 @@ def _gather(samples: MixSamples, fusion: Fusion, questions: Targets, judged: Mas
     for part in blocks(questions, fusion):
         seen = [part.block.history(i) for i in range(len(part))]
         raw = fusion.signal_scores(part.block)
-        samples.add(raw, seen, part.items, situations_of(part.block))
+        samples.add(raw, seen, part.items, fusion.situations.of(part.block))
         asked = np.flatnonzero(judged[done : done + len(part)])
         if len(asked):
             mine = part.take(asked)
@@ -280,7 +280,7 @@ def _answer(
             ranked[:, asked] = [gain(target_ranks(said, some)) for said in ballot.merged(ranks_in(raw[:, asked]))]
         logs = log_features(raw)
         mixed = np.empty(logs.shape[1:], dtype=np.float32)
-        situations = situations_of(part.block)
+        situations = fusion.situations.of(part.block)
         # The first half's weights were learned from even users, so they answer the odd ones.
         for mix, mine in zip(halves, (odd[place], ~odd[place]), strict=True):
             weights = mix.weights_in(situations[mine])

@@ -229,6 +229,14 @@ def test_taste_is_the_usual_popularity_of_the_history():
     usual = (2 * np.log1p(1) + np.log1p(0)) / 3
     assert_near(X["taste_count"], [*[usual] * 3, np.nan, 0, 0])
     assert_near(X["taste_gap"][:3], np.log1p([2, 1, 0]) - usual)
+    assert_near(X["taste_new"], [*[1 / 3] * 3, np.nan, 1, 1])
+
+
+def test_columns_are_made_in_the_order_that_is_wanted():
+    scores = logs()
+    wanted = ("unseen", "score:transitions", "count")
+    x = candidate_features(FACTS, SIGNALS, scores, scores.sum(axis=0), BLOCK, CANDIDATES, None, wanted)
+    assert_near(x, np.stack([X[name] for name in wanted], axis=1))
 
 
 def test_fields_are_told_with_their_distance_from_the_history():

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from langrec.ranking import mix as mix_module
-from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features, rrf_mix, situations_of
-from langrec.types import QueryBlock
+from langrec.ranking.mix import Mix, MixSamples, log_features, rank_features, rrf_mix
 
 NAN = np.nan
 
@@ -243,22 +242,33 @@ def test_weights_bend_with_the_situation_where_the_questions_say_so():
     )
     samples = MixSamples(["a", "b"])
     for (signals, targets), situation in ((long, 1.0), (short, -1.0)):
-        situations = np.stack([np.full(800, situation), rng.normal(size=800)], axis=1).astype(np.float32)
-        samples.add(signals, nothing_seen(800), targets, situations)
+        situations = np.stack([np.full(800, situation), rng.normal(size=800), *np.zeros((2, 800))], axis=1)
+        samples.add(signals, nothing_seen(800), targets, situations.astype(np.float32))
     straight, bent = samples.fit(), samples.fit(bent=True)
-    (a_long, a_short), (b_long, b_short) = bent.weights_in(np.array([[1, 0], [-1, 0]], dtype=np.float32))
+    (a_long, a_short), (b_long, b_short) = bent.weights_in(np.array([[1, 0, 0, 0], [-1, 0, 0, 0]], dtype=np.float32))
     assert a_long > a_short + 1
     assert b_short > b_long + 1
     assert np.abs(bent.slopes[1]).max() < 0.2
     assert samples.loss(bent) < samples.loss(straight) - 0.05
 
 
-def test_a_situation_is_the_length_of_the_history_and_the_time_since_its_last_event():
-    block = QueryBlock(
-        users=np.array([0, 1], dtype=np.int32),
-        offsets=np.array([0, 0, 99]),
-        items=np.zeros(99, dtype=np.int32),
-        times=np.full(99, 1_000_000),
-        at=np.array([5_000, 1_000_000 + 3_600_000]),
-    )
-    np.testing.assert_allclose(situations_of(block), [[-1, -0.5], [0, np.log1p(3600) / 8 - 0.5]], rtol=1e-5)
+def test_what_speaks_of_new_items_weighs_more_for_those_who_take_them():
+    rng = np.random.default_rng(5)
+    samples = MixSamples(["a", "a@new"])
+    for fresh in (0.0, 1.0):
+        signals, _ = planted(questions=600, strengths=(1.0, 1.0), seed=int(fresh))
+        signals[1, :, :30] = np.nan
+        # Who took new items takes the new item that fits best, the others the old one.
+        lists = np.nan_to_num(signals[1] if fresh else np.where(np.arange(40) < 30, signals[0], 0))
+        targets = lists.argmax(axis=1).astype(np.int32)
+        situations = np.stack([*rng.normal(size=(2, 600)), np.full(600, fresh), rng.normal(size=600)], axis=1)
+        samples.add(signals, nothing_seen(600), targets, situations.astype(np.float32))
+    straight, bent = samples.fit(), samples.fit(bent=True)
+    (_, _), (none, all_) = bent.weights_in(np.array([[0, 0, 0, 0], [0, 0, 1, 0]], dtype=np.float32))
+    assert all_ > none + 1
+    assert samples.loss(bent) < samples.loss(straight) - 0.1
+
+
+def test_slopes_of_an_older_release_bend_with_what_they_know():
+    mix = Mix(("a",), "linear", np.ones(1, np.float32), slopes=np.array([[2.0], [0.5]], dtype=np.float32))
+    np.testing.assert_allclose(mix.weights_in(np.array([[1, 1, 7, 7], [0, 0, 7, 7]], dtype=np.float32)), [[3.5, 1.0]])

@@ -13,7 +13,6 @@ from langrec.explain.additive import Contribution, Explanation, Reason, history_
 from langrec.ranking.fill import Fallback, place
 from langrec.ranking.filters import allowed
 from langrec.ranking.fusion import Fusion
-from langrec.ranking.mix import situations_of
 from langrec.ranking.scored import Scored
 from langrec.ranking.spoken import READERS, speaks
 from langrec.types import FloatVector, IntVector, ItemList, Query, QueryBlock
@@ -43,7 +42,8 @@ def account(
     ids = items.ids.take(asked.history)
     # A wish is weighed by the request, and where only the fallback speaks it speaks alone: then no weight was learned.
     plain = scored.spoken or scored.silent
-    learned = zip(fusion.signals, fusion.mix.weights_in(situations_of(scored.block))[:, 0], strict=True)
+    situation = fusion.situations.of(scored.block)
+    learned = zip(fusion.signals, fusion.mix.weights_in(situation)[:, 0], strict=True)
     weights = {} if plain else {signal.name: float(weight) for signal, weight in learned}
     carried = {
         name: _by_item(ids, shares[name] * column[column_of])

@@ -53,7 +53,7 @@ def feature_names(facts: Facts, signals: Sequence[str], text: bool) -> tuple[str
         *(("text_last", "text_mean", "text_max") if text else ()),
         *(("category_share", "category_last") if facts.categories else ()),
         *("repeats", "repeat_steps", "repeat_days", "history", "gap", "span", "hour", "weekday"),
-        *("taste_count", "taste_gap"),
+        *("taste_count", "taste_gap", "taste_new"),
         *(f"field:{name}" for name in facts.item_fields),
         *(f"field_gap:{name}" for name in facts.item_fields),
         *(f"user:{name}" for name in facts.user_fields),
@@ -69,6 +69,7 @@ def candidate_features(
     block: QueryBlock,
     candidates: Sequence[IntVector],
     vectors: Growing | None = None,
+    wanted: Sequence[str] | None = None,
 ) -> FloatMatrix:
     """(m, f) float32 features of all candidates, those of the first query first, in the candidates' order.
 
@@ -81,10 +82,12 @@ def candidate_features(
         mix: (q, n) mixed scores.
         candidates: q arrays of item numbers below n, each number once.
         vectors: (n', d) float32 centred unit text vectors, zero rows for items without text; None = no text features.
+        wanted: the columns, in this order; None = all.
     """
     rows = np.repeat(np.arange(len(candidates)), [len(nums) for nums in candidates])
     items = np.concatenate([np.zeros(0, dtype=np.int32), *candidates])
-    found = features_of(facts, signals, logs[:, rows, items], mix[rows, items], block, candidates, vectors)
+    scores = logs[:, rows, items]
+    found = features_of(facts, signals, scores, mix[rows, items], block, candidates, vectors, wanted)
     return np.ascontiguousarray(found)
 
 
@@ -96,9 +99,10 @@ def features_of(
     block: QueryBlock,
     candidates: Sequence[IntVector],
     vectors: Growing | None = None,
+    wanted: Sequence[str] | None = None,
 ) -> FloatMatrix:
     """The same from (s, m) log features and (m,) mixed scores of the candidates alone; columns lie end to end."""
-    names = feature_names(facts, signals, vectors is not None)
+    names = feature_names(facts, signals, vectors is not None) if wanted is None else wanted
     asked = _Asked.of(facts, block, candidates)
     if not len(asked.items):
         return np.zeros((0, len(names)), dtype=np.float32)
@@ -206,7 +210,8 @@ def _item_columns(asked: _Asked) -> dict[str, Column]:
     counts = facts.counts_of(items)
     count = np.log1p(counts).astype(np.float32)
     rows, recent = asked.taste
-    taste = _means(rows, np.log1p(facts.counts_of(recent)).astype(np.float32), asked.q)[asked.rows]
+    usual = facts.counts_of(recent)
+    taste = _means(rows, np.log1p(usual).astype(np.float32), asked.q)[asked.rows]
     return {
         "count": count,
         "unseen": (counts == 0).astype(np.float32),
@@ -214,6 +219,7 @@ def _item_columns(asked: _Asked) -> dict[str, Column]:
         "since_last": _log_since(at, facts.last_of(items), facts.timed),
         "taste_count": taste,
         "taste_gap": count - taste,
+        "taste_new": _means(rows, (usual == 0).astype(np.float32), asked.q)[asked.rows],
     }
 
 

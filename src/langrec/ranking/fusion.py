@@ -12,10 +12,11 @@ import numpy as np
 from langrec.budget import stage
 from langrec.data.rows import Growing
 from langrec.protocols import EventReader, EventRemover, ItemReader, Scorer
-from langrec.ranking.mix import Mix, Signals, log_features, situations_of
+from langrec.ranking.mix import Mix, Signals, log_features
 from langrec.ranking.near import Near, pointwise, retrieving
 from langrec.ranking.repeats import neutral
 from langrec.ranking.rerank import Reranker
+from langrec.ranking.situation import Situations
 from langrec.ranking.summed import summed
 from langrec.types import FloatMatrix, FloatVector, IntVector, Item, Mask, QueryBlock, TimeVector
 
@@ -58,6 +59,7 @@ class Fusion:
         counts: training events of the first items; later ones have none.
         reranker: the second look at the best of the mix, where validation favoured it.
         near: what finds candidates, where the catalogue is too large to score it whole.
+        usual: what tells the situation that the weights of the mix bend with; None = made of the counts.
     """
 
     scorers: Mapping[str, Scorer]
@@ -68,6 +70,11 @@ class Fusion:
     counts: IntVector = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     reranker: Reranker | None = None
     near: Near | None = None
+    usual: Situations | None = None
+
+    def __post_init__(self) -> None:
+        # Kept as a field, so that a copy with other scorers need not look at the whole catalogue again.
+        object.__setattr__(self, "usual", self.situations)
 
     def signal_scores(self, block: QueryBlock) -> Signals:
         """(s, q, n_items) raw scores of each signal."""
@@ -86,6 +93,11 @@ class Fusion:
                 known = self._known[signal.only]
                 out[s, :, : len(known)][:, known] = np.nan
         return out
+
+    @property
+    def situations(self) -> Situations:
+        """What tells the situation that the weights of the mix bend with."""
+        return Situations(self.counts) if self.usual is None else self.usual
 
     @cached_property
     def _known(self) -> dict[Only, Mask]:
@@ -147,7 +159,7 @@ class Fusion:
         features = self.mix.features(signals)
         # One array for all parts: signals of many queries are large, and each copy of them costs as much as a scorer.
         parts = np.empty((len(self.part_names), *features.shape[1:]), dtype=np.float32)
-        weights = self.mix.weights_in(situations_of(block))
+        weights = self.mix.weights_in(self.situations.of(block))
         np.multiply(features, weights[:, :, None], out=parts[: len(names)])
         if self.reranker is not None:
             with stage("trees") as has_room:

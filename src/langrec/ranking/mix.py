@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from langrec.ranking.select import top_k
-from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
+from langrec.ranking.situation import SITUATION
+from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask
 
 Kind = Literal["linear", "rrf"]
 Signals = npt.NDArray[np.float32]
@@ -25,10 +26,6 @@ RRF_K = 60.0
 # Ranks past this one add less than a tenth of what the first adds; a full sort of a large catalogue costs much more.
 RRF_DEPTH = 1_000
 RANDOM_ITEMS = 500
-# What a query's situation is made of: how long its history is, and how long ago its last event was.
-SITUATION = ("history", "gap")
-# Ridge of the slopes, above that of the weights: a weight bends only as far as the questions insist.
-SLOPES_L2 = 3e-3
 # Newton's method ends where a step promises less than this, in nats a question; it needs about six.
 NEWTON_STEPS, NEWTON_END = 50, 1e-6
 
@@ -49,7 +46,7 @@ class Mix:
         kind: linear or rrf.
         weights: (s,) float32.
         rrf_k: the constant of rrf.
-        slopes: (len(SITUATION), s) float32; without rows the weights are the same for all.
+        slopes: (c, s) float32, of the first c of SITUATION; without rows the weights are the same for all.
     """
 
     names: tuple[str, ...]
@@ -66,7 +63,8 @@ class Mix:
         """(s, q) the weights in each of q situations (q, len(SITUATION))."""
         if not len(self.slopes):
             return np.repeat(self.weights[:, None], len(situations), axis=1)
-        return np.asarray(self.weights[:, None] + self.slopes.T @ situations.T, dtype=np.float32)
+        known = situations[:, : len(self.slopes)]
+        return np.asarray(self.weights[:, None] + self.slopes.T @ known.T, dtype=np.float32)
 
     def parts(self, signals: Signals, situations: FloatMatrix | None = None) -> Signals:
         """(s, q, n) weighted features of raw signals; their sum over s is the score. None = an ordinary situation."""
@@ -81,18 +79,6 @@ class Mix:
             "rrf_k": self.rrf_k,
             "slopes": self.slopes.tolist(),
         }
-
-
-def situations_of(block: QueryBlock) -> FloatMatrix:
-    """(q, len(SITUATION)) about -1 to 1: log of the history's length, and log of the seconds since its last event."""
-    lengths = np.diff(block.offsets)
-    newest = block.at.astype(np.float64)
-    some = lengths > 0
-    newest[some] = block.times[block.offsets[1:][some] - 1]
-    gaps = np.maximum(block.at - newest, 0) / 1000
-    # 0 events: -1, 99 events: 0. A second: -0.5, an hour: 0.5, a month: 1.3.
-    found = np.stack([np.log1p(lengths) / np.log(100) - 1, np.log1p(gaps) / 8 - 0.5], axis=1)
-    return np.asarray(np.clip(found, -1.0, 1.5), dtype=np.float32)
 
 
 def log_features(signals: Signals) -> Signals:
@@ -255,8 +241,6 @@ class MixSamples:
         if not counted.any():
             return Mix(self.names, "linear", np.ones(len(self.names), dtype=np.float32))
         shape = (1 + len(SITUATION) if bent else 1, len(self.names))
-        ridge = np.full(shape, SLOPES_L2)
-        ridge[0] = l2
         weights = np.zeros(shape)
         if start is not None:
             weights[0] = start.weights
@@ -264,9 +248,9 @@ class MixSamples:
         def curve(weights: FloatMatrix64) -> _Curve:
             found = self._curve(weights, counted)
             return _Curve(
-                found.value + float((ridge * weights**2).sum()),
-                found.slope + 2 * ridge * weights,
-                found.curvature + 2 * np.diag(ridge.ravel()),
+                found.value + l2 * float((weights**2).sum()),
+                found.slope + 2 * l2 * weights,
+                found.curvature + 2 * l2 * np.eye(weights.size),
             )
 
         here = curve(weights)

@@ -14,7 +14,7 @@ from langrec import loops
 from langrec.budget import stage
 from langrec.data.candidates import distinct, places_in, population_of, union, within
 from langrec.protocols import Index, ItemReader, ItemScorer, Retriever
-from langrec.ranking.mix import RRF_DEPTH, situations_of, votes_of
+from langrec.ranking.mix import RRF_DEPTH, votes_of
 from langrec.ranking.select import top_k
 from langrec.types import Candidates, FloatMatrix, FloatVector, IntVector, Mask, Population, QueryBlock
 
@@ -174,7 +174,7 @@ def weigh(fusion: Fusion, block: QueryBlock, asked: Candidates) -> Weighed:
     else:
         logs = log_candidates(raw, means, rows)
     parts = np.empty((len(fusion.part_names), len(rows)), dtype=np.float32)
-    weights = fusion.mix.weights_in(situations_of(block))
+    weights = fusion.mix.weights_in(fusion.situations.of(block))
     np.multiply(logs, weights[:, rows], out=parts[: len(names)])
     others = np.array([not name.startswith("popular") for name in names], dtype=np.bool_)
     heard = (means[others] > 0).any(axis=0)

@@ -27,7 +27,8 @@ class Reranker:
     """Adds the trees' sum to the mixed score of the best `depth` items of each query that are not in its history.
 
     Attributes:
-        trees: boosted over the mix: a candidate's score is the mix plus the trees.
+        trees: boosted over the mix: a candidate's score is the mix plus the trees. They are shown the columns that
+            they name, so that those of an older release meet no column that they did not learn.
         facts: of items and users.
         depth: candidates of a query.
     """
@@ -51,7 +52,7 @@ class Reranker:
             vectors: (n', d) centred text vectors, where the trees read texts.
         """
         nums = candidates_of(names, logs, mixed, block, self.depth)
-        x = candidate_features(self.facts, names, logs, mixed, block, nums, vectors)
+        x = candidate_features(self.facts, names, logs, mixed, block, nums, vectors, self.trees.names)
         value = self.trees.predict(x)
         out = np.zeros_like(mixed)
         start = 0
@@ -91,15 +92,14 @@ class Reranker:
             told = told_by_text(names, logs)
             bounds, chosen = loops.foremost(mixed, told, new, asked.offsets, self.depth, self.depth // 5)
             nums = [asked.nums[chosen[lo:hi]] for lo, hi in pairwise(bounds)]
-            x = features_of(self.facts, names, logs[:, chosen], mixed[chosen], block, nums, vectors)
+            x = features_of(self.facts, names, logs[:, chosen], mixed[chosen], block, nums, vectors, self.trees.names)
             value = self.trees.predict(x)
             added: FloatVector = loops.lifted(value, chosen, bounds, mixed, new, asked.offsets, self.depth)
             return added
         best = foremost(names, logs, mixed, block, asked, self.depth)
         places = np.concatenate([np.zeros(0, dtype=np.intp), *best])
-        x = features_of(
-            self.facts, names, logs[:, places], mixed[places], block, [asked.nums[own] for own in best], vectors
-        )
+        nums = [asked.nums[own] for own in best]
+        x = features_of(self.facts, names, logs[:, places], mixed[places], block, nums, vectors, self.trees.names)
         value = self.trees.predict(x)
         out = np.zeros_like(mixed)
         start = 0

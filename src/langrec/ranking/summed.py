@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from langrec.ranking.mix import log_features, situations_of
+from langrec.ranking.mix import log_features
 from langrec.types import FloatMatrix, FloatVector, Mask, QueryBlock
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def summed(fusion: Fusion, block: QueryBlock) -> tuple[FloatMatrix, Mask]:
     """
     q, n = len(block), fusion.n_items
     block = replace(block, kept={})
-    weights = fusion.mix.weights_in(situations_of(block))
+    weights = fusion.mix.weights_in(fusion.situations.of(block))
     mixed, work = np.zeros((q, n), dtype=np.float32), np.empty((q, n), dtype=np.float32)
     # Rare items and new ones: their columns, and what signals for them alone add.
     some = {only: np.flatnonzero(fusion.has_only(only)) for only in _onlys(fusion)}
