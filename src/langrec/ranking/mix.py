@@ -26,6 +26,8 @@ RRF_K = 60.0
 # Ranks past this one add less than a tenth of what the first adds; a full sort of a large catalogue costs much more.
 RRF_DEPTH = 1_000
 RANDOM_ITEMS = 500
+# Ridge of the slopes, shared out among the questions: a weight bends only as far as these insist, and few insist little.
+SLOPES_L2 = 10.0
 # Newton's method ends where a step promises less than this, in nats a question; it needs about six.
 NEWTON_STEPS, NEWTON_END = 50, 1e-6
 
@@ -241,6 +243,8 @@ class MixSamples:
         if not counted.any():
             return Mix(self.names, "linear", np.ones(len(self.names), dtype=np.float32))
         shape = (1 + len(SITUATION) if bent else 1, len(self.names))
+        ridge = np.full(shape, SLOPES_L2 / counted.sum())
+        ridge[0] = l2
         weights = np.zeros(shape)
         if start is not None:
             weights[0] = start.weights
@@ -248,9 +252,9 @@ class MixSamples:
         def curve(weights: FloatMatrix64) -> _Curve:
             found = self._curve(weights, counted)
             return _Curve(
-                found.value + l2 * float((weights**2).sum()),
-                found.slope + 2 * l2 * weights,
-                found.curvature + 2 * l2 * np.eye(weights.size),
+                found.value + float((ridge * weights**2).sum()),
+                found.slope + 2 * ridge * weights,
+                found.curvature + 2 * np.diag(ridge.ravel()),
             )
 
         here = curve(weights)
