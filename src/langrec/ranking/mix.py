@@ -26,7 +26,7 @@ RRF_K = 60.0
 # Ranks past this one add less than a tenth of what the first adds; a full sort of a large catalogue costs much more.
 RRF_DEPTH = 1_000
 RANDOM_ITEMS = 500
-# Ridge of the slopes, shared out among the questions: a weight bends only as far as these insist, and few insist little.
+# Ridge of the slopes, shared out among the questions: a weight bends only as far as these insist.
 SLOPES_L2 = 10.0
 # Newton's method ends where a step promises less than this, in nats a question; it needs about six.
 NEWTON_STEPS, NEWTON_END = 50, 1e-6
