@@ -8,7 +8,7 @@ import pytest
 import worlds
 from langrec.asking import NOT_FOUND, ranks_of
 from langrec.evaluation.protocol import next_item
-from langrec.fusing import ROOM, with_room
+from langrec.fusing import ROOM, bending, with_room
 from langrec.ranking.fusion import Signal
 from langrec.ranking.mix import Mix, MixSamples
 from langrec.types import Candidates
@@ -41,6 +41,34 @@ def roomy(samples: MixSamples, cost: float) -> float:
     assert len({float(mix.weights[2]) for mix in mixes}) == 1
     np.testing.assert_array_equal(mixes[0].weights[:2], MIX.weights[:2])
     return float(mixes[0].weights[2])
+
+
+def asked_in(place: int | None, people: int = 200) -> MixSamples:
+    """Four questions of each person; the answer follows one signal or the other as a column of the situation says."""
+    rng = np.random.default_rng(1)
+    samples = MixSamples(["a", "b"])
+    for _question in range(people * 4):
+        situation = rng.choice([-1.0, 1.0], size=(1, 4)).astype(np.float32)
+        raw = rng.exponential(size=(2, 1, 30)).astype(np.float32)
+        by_first = rng.random() < 0.5 if place is None else situation[0, place] > 0
+        target = raw[0 if by_first else 1, 0].argmax()
+        samples.add(raw, [np.zeros(0, np.int32)], np.array([target], dtype=np.int32), situation)
+    return samples
+
+
+@pytest.mark.parametrize(("place", "rows"), [(None, 0), (0, 2), (1, 2), (2, 4), (3, 4)])
+def test_weights_bend_with_no_more_of_the_situation_than_surely_helps(place, rows):
+    mixes = bending(asked_in(place), np.repeat(np.arange(200), 4), 0)
+    assert [len(mix.slopes) for mix in mixes] == [rows] * 3
+    if place is not None:
+        first, second = mixes[0].slopes[place]
+        assert first > 0.3 > -0.3 > second
+
+
+def test_too_few_people_bend_nothing():
+    """All speaks for the taste, but of two people no interval can be told."""
+    mixes = bending(asked_in(3, people=2), np.repeat(np.arange(2), 4), 0)
+    assert [len(mix.slopes) for mix in mixes] == [0] * 3
 
 
 def test_room_costs_no_more_than_is_allowed():

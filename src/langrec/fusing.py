@@ -32,6 +32,8 @@ Gains = npt.NDArray[np.float64]
 Ranks = npt.NDArray[np.int64]
 # Questions on which rank fusion is compared with the linear mix, about: it sorts whole catalogues.
 JUDGED = 1000
+# With how many of `SITUATION`, the first, weights may bend: how much and how lately someone takes, then what.
+BENDS = (2, 4)
 # By how much the weights of what is said of new items alone may grow.
 ROOM = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 # What trees may add to new items, in nats.
@@ -82,7 +84,9 @@ def learn(
     if not odd.any() or odd.all():
         mix = fusion.mix if settings.mix == "rrf" else samples.fit()
         return Learned(mix, None, scores, "one half of the users has no question, so nothing could be judged")
-    mix, *halves = with_room(samples, _fit(samples, odd), odd, fusion.signals, settings.new_cost)
+    mix, *halves = with_room(
+        samples, bending(samples, questions.block.users, settings.seed), odd, fusion.signals, settings.new_cost
+    )
     del samples  # the largest thing in memory; what follows makes its own
     answered = _answer if fusion.near is None else _answer_found
     if settings.mix == "rrf":
@@ -134,26 +138,30 @@ def _elected(ballot: Ballot, gains: Gains, odd: Mask) -> tuple[Gains, int]:
     return np.where(odd, gains[by_even], gains[by_odd]), ballot.best(gains[:, asked])
 
 
-def _fit(samples: MixSamples, odd: Mask) -> tuple[Mix, Mix, Mix]:
+def bending(samples: MixSamples, users: npt.NDArray[Any], seed: int) -> tuple[Mix, Mix, Mix]:
     """The mix of all questions, that of the even users' alone, and that of the odd users' alone.
 
-    The weights bend with the situation where that makes the answers of users whom the weights did not see likelier.
+    The weights bend with as much of the situation as makes the answers of users whom the weights did not see surely
+    likelier.
+
+    Args:
+        users: (q,) of the questions.
     """
-    plain = samples.fit()
+    odd = users % 2 == 1
     parts = (np.flatnonzero(~odd), np.flatnonzero(odd))
-    straight = (samples.fit(rows=parts[0], start=plain), samples.fit(rows=parts[1], start=plain))
-    bent = (
-        samples.fit(rows=parts[0], start=straight[0], bent=True),
-        samples.fit(rows=parts[1], start=straight[1], bent=True),
-    )
 
-    def unseen(halves: tuple[Mix, Mix]) -> float:
-        first, second = (samples.loss(mix, rows) for mix, rows in zip(halves, parts[::-1], strict=True))
-        return first * len(parts[1]) + second * len(parts[0])
+    def unseen(halves: Sequence[Mix]) -> npt.NDArray[np.float64]:
+        return np.where(odd, samples.losses(halves[0]), samples.losses(halves[1]))
 
-    if unseen(bent) < unseen(straight):
-        return samples.fit(start=plain, bent=True), *bent
-    return plain, *straight
+    plain = samples.fit()
+    best, halves = plain, [samples.fit(rows=rows, start=plain) for rows in parts]
+    lost = unseen(halves)
+    for bends in BENDS:
+        bent = [samples.fit(rows=rows, start=half, bends=bends) for rows, half in zip(parts, halves, strict=True)]
+        theirs = unseen(bent)
+        if difference(np.stack([lost, theirs], axis=1), users, seed)[0] > 0:
+            best, halves, lost = samples.fit(start=best, bends=bends), bent, theirs
+    return best, halves[0], halves[1]
 
 
 def with_room(

@@ -133,7 +133,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood():
         features = [slow_log_feature(signals[s, q].tolist()) for s in range(2)]
         logits = [sum(w * f[i] for w, f in zip(weights, features, strict=True)) for i in range(10)]
         expected += (math.log(sum(map(math.exp, logits))) - logits[target]) / len(targets)
-    assert samples.loss(Mix(("a", "b"), "linear", weights)) == pytest.approx(expected, rel=1e-5)
+    assert samples.losses(Mix(("a", "b"), "linear", weights)).mean() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_step_that_overshoots_is_halved():
@@ -244,12 +244,12 @@ def test_weights_bend_with_the_situation_where_the_questions_say_so():
     for (signals, targets), situation in ((long, 1.0), (short, -1.0)):
         situations = np.stack([np.full(800, situation), rng.normal(size=800), *np.zeros((2, 800))], axis=1)
         samples.add(signals, nothing_seen(800), targets, situations.astype(np.float32))
-    straight, bent = samples.fit(), samples.fit(bent=True)
+    straight, bent = samples.fit(), samples.fit(bends=4)
     (a_long, a_short), (b_long, b_short) = bent.weights_in(np.array([[1, 0, 0, 0], [-1, 0, 0, 0]], dtype=np.float32))
     assert a_long > a_short + 1
     assert b_short > b_long + 1
     assert np.abs(bent.slopes[1]).max() < 0.2
-    assert samples.loss(bent) < samples.loss(straight) - 0.05
+    assert samples.losses(bent).mean() < samples.losses(straight).mean() - 0.05
 
 
 def test_what_speaks_of_new_items_weighs_more_for_those_who_take_them():
@@ -263,10 +263,10 @@ def test_what_speaks_of_new_items_weighs_more_for_those_who_take_them():
         targets = lists.argmax(axis=1).astype(np.int32)
         situations = np.stack([*rng.normal(size=(2, 600)), np.full(600, fresh), rng.normal(size=600)], axis=1)
         samples.add(signals, nothing_seen(600), targets, situations.astype(np.float32))
-    straight, bent = samples.fit(), samples.fit(bent=True)
+    straight, bent = samples.fit(), samples.fit(bends=4)
     (_, _), (none, all_) = bent.weights_in(np.array([[0, 0, 0, 0], [0, 0, 1, 0]], dtype=np.float32))
     assert all_ > none + 1
-    assert samples.loss(bent) < samples.loss(straight) - 0.1
+    assert samples.losses(bent).mean() < samples.losses(straight).mean() - 0.1
 
 
 def test_slopes_of_an_older_release_bend_with_what_they_know():

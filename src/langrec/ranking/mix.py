@@ -226,7 +226,7 @@ class MixSamples:
         l2: float = 1e-3,
         rows: npt.NDArray[np.intp] | None = None,
         start: Mix | None = None,
-        bent: bool = False,
+        bends: int = 0,
     ) -> Mix:
         """The linear mix by listwise softmax regression: minimises -log p(target) + ridge, by Newton's method.
 
@@ -237,12 +237,12 @@ class MixSamples:
         Args:
             rows: questions to learn from; None = all.
             start: weights to begin at; the end is the same, and sooner reached from near it.
-            bent: the weights may depend on the situation.
+            bends: with how many of SITUATION, the first, the weights may bend.
         """
         counted = self._counted(rows)
         if not counted.any():
             return Mix(self.names, "linear", np.ones(len(self.names), dtype=np.float32))
-        shape = (1 + len(SITUATION) if bent else 1, len(self.names))
+        shape = (1 + bends, len(self.names))
         ridge = np.full(shape, SLOPES_L2 / counted.sum())
         ridge[0] = l2
         weights = np.zeros(shape)
@@ -272,10 +272,10 @@ class MixSamples:
         found = weights.astype(np.float32)
         return Mix(self.names, "linear", found[0], slopes=found[1:])
 
-    def loss(self, mix: Mix, rows: npt.NDArray[np.intp] | None = None) -> float:
-        """Mean -log p(target) of these questions by a linear mix."""
+    def losses(self, mix: Mix) -> FloatVector64:
+        """(q,) -log p(target) of each question by a linear mix."""
         weights = np.concatenate([mix.weights[None], mix.slopes.reshape(-1, len(self.names))]).astype(np.float64)
-        return self._curve(weights, self._counted(rows)).value
+        return np.concatenate([np.zeros(0), *(chunk.losses(weights) for chunk in self._chunks)])
 
     def ranks(
         self, mix: Mix, raised: FloatVector, steps: Sequence[float], rows: npt.NDArray[np.intp]
@@ -366,6 +366,17 @@ class _Chunk:
         pairs = (basis[:, :, None] * basis[:, None, :] * often[:, None, None]).reshape(-1, k * k)
         curvature = (pairs.T @ curvatures.reshape(-1, s * s)).reshape(k, k, s, s)
         return _Curve(value, slope, curvature.transpose(0, 2, 1, 3).reshape(k * s, k * s))
+
+    def losses(self, weights: FloatMatrix64) -> FloatVector64:
+        """(q,) -log p(target), of weights as `curve` takes them."""
+        mine = (self._basis(len(weights)) @ weights).astype(np.float32)
+        out = np.empty(len(self.starts))
+        for q, start in enumerate(self.starts):
+            rows = slice(start, start + self.lengths[q])
+            logits = self.features[rows] @ mine[q] + self.offsets[rows]
+            top = logits.max()
+            out[q] = top + np.log(np.exp(logits - top).sum()) - logits[self.targets[q] - start]
+        return out
 
     def ranks(self, weights: FloatMatrix64, raised: FloatVector, steps: FloatVector64) -> npt.NDArray[np.int64]:
         """(steps, q) as `MixSamples.ranks`, of weights as `curve` takes them."""
