@@ -47,8 +47,9 @@ from langrec.types import FloatMatrix, FloatVector, IntVector, Mask, QueryBlock
 FEWEST_FRESH = 200
 # Ranks that NDCG@10 looks at.
 RANKED = 10
-# From so many questions on whose answer is new. Where nobody chose new items all that could be learned is to hide them.
-FEWEST_NEW = 50
+# From so many questions of the mix on whose answer is new. Where nobody chose new items all that could be learned is to
+# hide them; what places for them cost the others tell well enough, however few chose them.
+FEWEST_NEW = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +133,8 @@ def choose(
         judge=lambda scorer, at_most: _ndcgs([scorer], _some(questions, at_most), settings)[0],
     )
     names = settings.retrieval.scorers
-    new = int((_counts(dataset, split.train)[questions.items] == 0).sum()) >= FEWEST_NEW
+    learned_from = _mix_questions(dataset, split, settings).items
+    new = int((_counts(dataset, split.train)[learned_from] == 0).sum()) >= FEWEST_NEW
     entering = [signal.name for signal in signals(names, settings, new)]
     fused = rrf_mix(entering, settings.ranking.rrf_k)
     if not len(questions):
