@@ -64,7 +64,7 @@ def main() -> None:
         default=Path(__file__).parents[1] / ".." / "shared" / "data",
         help="folder of the sets that cannot be fetched; absent ones are skipped",
     )
-    parser.add_argument("--cache", type=Path, help="keep steps there; kept ones do not count in the seconds")
+    parser.add_argument("--cache", type=Path, help="keep steps there; then no seconds are told")
     parser.add_argument("--lists", type=Path, help="keep reports and lists there")
     parser.add_argument("--own", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -75,10 +75,10 @@ def main() -> None:
         # A cache of this run's own: the seconds hold everything that a first run pays.
         cache = str(args.cache) if args.cache else stack.enter_context(tempfile.TemporaryDirectory())
         lists = args.lists or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _run(args.sets.split(","), args.data, lists, {**os.environ, "LANGREC_CACHE": cache})
+        _run(args.sets.split(","), args.data, lists, {**os.environ, "LANGREC_CACHE": cache}, bool(args.cache))
 
 
-def _run(sets: list[str], data: Path, lists: Path, environ: dict[str, str]) -> None:
+def _run(sets: list[str], data: Path, lists: Path, environ: dict[str, str], kept: bool) -> None:
     for name in sets:
         folder = _folder(name, data)
         if folder is None:
@@ -86,6 +86,8 @@ def _run(sets: list[str], data: Path, lists: Path, environ: dict[str, str]) -> N
             continue
         for split in {**SETS, **LARGE}[name]:
             result = measure(name, folder, split, lists / f"{name}-{split}", environ)
+            if kept:
+                result["seconds"] = None  # of the run alone; what the steps took is not in them
             common.write(f"evaluate-{name}-{split}", result)
             _show(result)
 
