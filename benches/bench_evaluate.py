@@ -145,7 +145,8 @@ def _folder(name: str, data: Path) -> Path | None:
 
 
 def _show(result: dict[str, Any]) -> None:
-    print(f"{result['set']} {result['split']}: {result['seconds']} s")
+    took = "steps kept" if result["seconds"] is None else f"{result['seconds']} s"
+    print(f"{result['set']} {result['split']}: {took}")
     rows = [row for row in result["metrics"] if row["slice"] == "all" and row["metric"] == "ndcg@10"]
     for row in sorted(rows, key=lambda row: -row["value"]):
         ratio = result["ratio_to_floor"].get(row["model"])

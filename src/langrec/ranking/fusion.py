@@ -73,7 +73,7 @@ class Fusion:
     usual: Situations | None = None
 
     def __post_init__(self) -> None:
-        # Kept as a field, so that a copy with other scorers need not look at the whole catalogue again.
+        # Kept as a field: a copy with other scorers, as each change makes one, must not look at the whole catalogue.
         object.__setattr__(self, "usual", self.situations)
 
     def signal_scores(self, block: QueryBlock) -> Signals:
